@@ -220,9 +220,9 @@ func (w *Writer) run(r pageRun, kind uint64) error {
 	if r.n == 0 {
 		return nil
 	}
+	w.spill() // before: the page of a runRaw is not in its frame yet
 	w.open()
 	w.st.pages(w.step(), r.mm, r.vpn, r.n, kind, r.ref)
-	w.spill()
 	return nil
 }
 
