@@ -176,15 +176,15 @@ func ReadText(path string) ([]byte, error) {
 // Status reads /proc/PID/status.
 func Status(pid int) ([]byte, error) { return ReadText("/proc/" + strconv.Itoa(pid) + "/status") }
 
-// FDName says what descriptor fd of a process refers to, as the link in
-// /proc/PID/fd does.
-func FDName(pid, fd int) (string, error) {
-	var b [4096]byte
-	n, err := unix.Readlink("/proc/"+strconv.Itoa(pid)+"/fd/"+strconv.Itoa(fd), b[:])
-	if err != nil {
-		return "", err
-	}
-	return string(b[:n]), nil
+// FDName puts what descriptor fd of a process refers to, as the link in
+// /proc/PID/fd says, into buf and returns its length.
+func FDName(pid, fd int, buf []byte) (int, error) {
+	var path [48]byte
+	p := append(path[:0], "/proc/"...)
+	p = strconv.AppendInt(p, int64(pid), 10)
+	p = append(p, "/fd/"...)
+	p = strconv.AppendInt(p, int64(fd), 10)
+	return unix.Readlink(string(p), buf)
 }
 
 // FDs yields the numbers of the open descriptors of a process.
@@ -226,4 +226,22 @@ func Cmdline(pid int) []string {
 		return nil
 	}
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00")
+}
+
+// Kernel is uname's release and version.
+func Kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
+}
+
+// Monotonic is CLOCK_MONOTONIC in ns.
+func Monotonic() uint64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0
+	}
+	return uint64(t.Nano())
 }

@@ -166,6 +166,15 @@ const (
 	RegSP      = 19
 )
 
+// Args are the argument registers of a system call, in order: of the x86_64 ABI
+// or of int 0x80.
+func (r *Regs) Args(i386 bool) [6]uint64 {
+	if i386 { // ebx ecx edx esi edi ebp
+		return [6]uint64{r[5], r[11], r[12], r[13], r[14], r[4]}
+	}
+	return [6]uint64{r[14], r[13], r[12], r[7], r[9], r[8]}
+}
+
 // GetRegs reads a stopped tracee's general registers.
 func GetRegs(tid int, r *Regs) error {
 	return request("ptrace getregs", unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
@@ -198,7 +207,22 @@ type kernelSigaction struct {
 	handler, flags, restorer, mask uintptr
 }
 
-const saRestart = 0x10000000
+// Flags of a kernelSigaction.
+const (
+	saNoCldStop = 1
+	saRestart   = 0x10000000
+)
+
+// Quiet keeps the kernel from sending this process a SIGCHLD at every stop of a
+// tracee: the runtime's handler for it costs as much as the stop. Wait does not
+// need it.
+func Quiet() error {
+	sa := kernelSigaction{flags: saNoCldStop}
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0); e != 0 {
+		return fmt.Errorf("set SIGCHLD: %w", e)
+	}
+	return nil
+}
 
 // NewInterrupter makes the calling thread's Wait interruptible. It takes
 // SA_RESTART off the runtime's handler of one real-time signal, because the
