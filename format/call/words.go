@@ -103,6 +103,14 @@ func init() {
 			}
 			p.b = FlagTable(p.sig.name).AppendValue(p.b, v)
 		}},
+		"shmds": {print: func(p *printer, w *word) {
+			w2 := word{reg: w.reg, out: true}
+			if b := p.buf(w.reg, true); b == nil || p.args[1]&^0x100 != 2 {
+				p.ptr(p.args[w.reg])
+				return
+			}
+			p.structArg(&w2, structs["shmid"])
+		}},
 		"sockopt": {print: (*printer).sockopt},
 
 		"path": data(CString, Enter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
@@ -113,6 +121,7 @@ func init() {
 		"wbuf": data(LenArg, Enter, LevelData, func(p *printer, w *word) { p.bytesArg(w, false) }),
 		"rbuf": data(LenRet, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"obuf": data(LenArg, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
+		"xbuf": data(LenRet, Exit, LevelData, (*printer).hexBytes),
 		// cbuf: a path that the call writes (readlink, getcwd): Ret bytes.
 		"cbuf":   data(LenRet, Exit, LevelData, (*printer).cbuf),
 		"dents":  data(LenRet, Exit, LevelData, (*printer).dents),
@@ -417,6 +426,32 @@ func (p *printer) bytesArg(w *word, out bool) {
 		return
 	}
 	p.quoted(b.Data, b.More)
+}
+
+// hexBytes is for what is never text.
+func (p *printer) hexBytes(w *word) {
+	b := p.buf(w.reg, true)
+	if b == nil {
+		p.ptr(p.args[w.reg])
+		return
+	}
+	data, more := b.Data, b.More
+	limit := p.c.MaxString
+	if limit <= 0 {
+		limit = 32
+	}
+	if len(data) > limit {
+		data, more = data[:limit], true
+	}
+	const digits = "0123456789abcdef"
+	p.s(`"`)
+	for _, c := range data {
+		p.b = append(p.b, '\\', 'x', digits[c>>4], digits[c&0xf])
+	}
+	p.s(`"`)
+	if more {
+		p.s("...")
+	}
 }
 
 func (p *printer) cbuf(w *word) {
