@@ -63,7 +63,7 @@ func Diff(old, now []VMA) []Delta {
 			return ds
 		}
 		r := addr.Range{Start: at, End: end}
-		ds = appendDelta(ds, o.slice(o.Intersect(r)), n.slice(n.Intersect(r)))
+		ds = appendDelta(ds, o.Slice(o.Intersect(r)), n.Slice(n.Intersect(r)))
 		at = end
 		if i < len(old) && old[i].End <= at {
 			i++
@@ -133,7 +133,7 @@ func continues(a, b VMA) bool {
 		return false
 	}
 	a.End = b.End
-	return a.slice(b.Range) == b
+	return a.Slice(b.Range) == b
 }
 
 // Diff lists what changed from s to t.
@@ -143,7 +143,20 @@ func (s *Set) Diff(t *Set) []Delta { return Diff(s.v, t.v) }
 func (s *Set) Cut(r addr.Range) []VMA {
 	var vs []VMA
 	for v := range s.Overlapping(r) {
-		vs = append(vs, v.slice(r))
+		vs = append(vs, v.Slice(r))
 	}
 	return vs
+}
+
+// Growth is by how many bytes the delta makes the address space larger.
+func (d Delta) Growth() int64 {
+	switch d.Op {
+	case Map:
+		return int64(d.VMA.Len())
+	case Unmap:
+		return -int64(d.VMA.Len())
+	case Remap:
+		return int64(d.VMA.Len()) - int64(d.Old.Len())
+	}
+	return 0
 }

@@ -64,7 +64,7 @@ func TestDiffModel(t *testing.T) {
 	}
 	at := func(s *Set, p addr.Addr) (VMA, bool) {
 		v, ok := s.Find(p << addr.PageShift)
-		return v.slice(addr.Range{Start: p << addr.PageShift, End: (p + 1) << addr.PageShift}), ok
+		return v.Slice(addr.Range{Start: p << addr.PageShift, End: (p + 1) << addr.PageShift}), ok
 	}
 	for range 3000 {
 		s, u := gen(), gen()
