@@ -42,7 +42,7 @@ func Info(ctx context.Context, t *replay.Trace, name string) (*Result, error) {
 	text("ended", in.Reason)
 	text("program", strings.Join(h.Argv, " "))
 	text("directory", h.Dir)
-	text("started", h.Start.Format("2006-01-02 15:04:05.000 MST"))
+	text("started", h.Start.UTC().Format("2006-01-02 15:04:05.000 MST"))
 	item("duration", in.Time, Duration)
 	text("recorder", h.Version)
 	text("kernel", h.Kernel)

@@ -11,7 +11,7 @@ import (
 
 // summaryRows is how many lines each list of the summary may have, so that all
 // of it fits 80x24.
-const summaryRows = 4
+const summaryRows = 3
 
 // tally is what the summary counts in its one walk.
 type tally struct {
@@ -87,7 +87,7 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 	}
 	item("program", name, Text)
 	item("end", end, Text)
-	item("started", h.Start.Format("2006-01-02 15:04:05 MST"), Text)
+	item("started", h.Start.UTC().Format("2006-01-02 15:04:05 MST"), Text)
 	item("duration", n.end, Duration)
 	item("processes", procs, Count)
 	item("threads", threads, Count)
@@ -138,13 +138,22 @@ func count(ctx context.Context, t *replay.Trace, o Options) (*ledger, *tally, er
 	return l, n, nil
 }
 
+// Size of the summary for a person.
+const (
+	screenCols  = 79
+	screenLines = 24
+)
+
+// screen gathers the lines of the summary.
+type screen []string
+
+func (s *screen) line(label, format string, a ...any) {
+	*s = append(*s, cut(fmt.Sprintf("%-10s", label)+fmt.Sprintf(format, a...), screenCols))
+}
+
 // summaryScreen is the summary for a person: at most 80 columns and 24 lines.
 func summaryScreen(t *replay.Trace, r *Result, l *ledger, n *tally, fails, sigs *Result) []string {
-	var out []string
-	line := func(label, format string, a ...any) {
-		out = append(out, cut(fmt.Sprintf("%-10s", label)+fmt.Sprintf(format, a...), 79))
-	}
-	val := func(name string) any {
+	val := func(name string) string {
 		for i, row := range r.Rows {
 			if row[0] == name {
 				return Human(row[1], r.Units[i])
@@ -152,54 +161,64 @@ func summaryScreen(t *replay.Trace, r *Result, l *ledger, n *tally, fails, sigs 
 		}
 		return ""
 	}
-	line("program", "%s", val("program"))
-	line("ended", "%s after %s, started %s", val("end"), val("duration"), val("started"))
-	line("events", "%s, of which %s system calls, in %s, %s", val("events"), val("syscalls"),
+	var head screen
+	head.line("program", "%s", val("program"))
+	head.line("ended", "%s after %s, started %s", val("end"), val("duration"), val("started"))
+	head.line("events", "%s, of which %s system calls, in %s, %s", val("events"), val("syscalls"),
 		plural(val("processes"), "process", "processes"), plural(val("threads"), "thread", "threads"))
 	if n.snapshots > 0 {
-		line("memory", "captured %s times, %s pages, program held at most %s", val("snapshots"), val("captured pages"), val("longest pause"))
+		head.line("memory", "captured %s times, %s pages, program held at most %s", val("snapshots"), val("captured pages"), val("longest pause"))
 	}
-	line("mapped", "%s at the peak (step %s, after %s), %s at the end", val("mapped at peak"), val("peak step"),
+	head.line("mapped", "%s at the peak (step %s, after %s), %s at the end", val("mapped at peak"), val("peak step"),
 		Span(l.total.peakTime), val("mapped at end"))
-	out = append(out, "")
+	tail := troubles(t, n, fails, sigs)
+	// What grew gets the room that is left: a title, a heading and a total
+	// beside its rows, and an empty line on each side.
 	grew := l.result()
 	grew.drop("unmapped", "peak_step")
-	out = append(out, grew.lines(summaryRows+2)...)
-	out = append(out, "")
-	switch {
-	case len(fails.Rows) == 0 && len(sigs.Rows) == 0 && n.lost == 0 && n.differed == 0:
-		out = append(out, "Nothing went wrong: no failed calls, no signals")
-	default:
-		if len(fails.Rows) > 0 {
-			fails.Title = fmt.Sprintf("Failed calls: %d", n.failed)
-			f := *fails
-			f.drop("first_step", "last_step")
-			out = append(out, f.lines(summaryRows)...)
+	rows := min(len(grew.Rows), screenLines-len(head)-len(tail)-5)
+	out := append(head, "")
+	if rows > 0 {
+		out = append(out, grew.lines(rows)...)
+		out = append(out, "")
+	}
+	return append(out, tail...)
+}
+
+// troubles says what went wrong.
+func troubles(t *replay.Trace, n *tally, fails, sigs *Result) []string {
+	var out screen
+	if len(fails.Rows) == 0 && len(sigs.Rows) == 0 && n.lost == 0 && n.differed == 0 {
+		out.line("Nothing went wrong:", " no failed calls, no signals")
+	}
+	if len(fails.Rows) > 0 {
+		f := *fails
+		f.Title = fmt.Sprintf("Failed calls: %d", n.failed)
+		f.drop("first_step", "last_step")
+		out = append(out, f.lines(summaryRows)...)
+	}
+	for i, s := range sigs.Rows {
+		if i == 2 {
+			out.line("", "%d more kinds (report signals)", len(sigs.Rows)-i)
+			break
 		}
-		for i, s := range sigs.Rows {
-			if i == 2 {
-				line("", "%d more kinds (report signals)", len(sigs.Rows)-i)
-				break
-			}
-			fatal := ""
-			if f, ok := s[2].(uint64); ok && f > 0 {
-				fatal = ", FATAL"
-			}
-			by := ""
-			if s[5] != "" {
-				by = fmt.Sprintf(", from %v", s[5])
-			}
-			line("signal", "%v x %v%s, last at step %v%s", s[0], s[1], fatal, s[4], by)
+		fatal, by := "", ""
+		if f, ok := s[2].(uint64); ok && f > 0 {
+			fatal = ", FATAL"
 		}
-		if n.lost > 0 {
-			line("lost", "%d events could not be recorded in full (replay shows them)", n.lost)
+		if s[5] != "" {
+			by = fmt.Sprintf(", from %v", s[5])
 		}
-		if n.differed > 0 {
-			line("checks", "%d of %d differed from the kernel's table", n.differed, n.checks)
-		}
+		out.line("signal", "%v x %v%s, last at step %v%s", s[0], s[1], fatal, s[4], by)
+	}
+	if n.lost > 0 {
+		out.line("lost", "%d events could not be recorded in full (replay shows them)", n.lost)
+	}
+	if n.differed > 0 {
+		out.line("checks", "%d of %d differed from the kernel's table", n.differed, n.checks)
 	}
 	if t.Truncated() {
-		line("log", "cut short: it ends at step %d (memtrace recover)", t.Steps()-1)
+		out.line("log", "cut short: it ends at step %d (memtrace recover)", t.Steps()-1)
 	}
 	return out
 }
