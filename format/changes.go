@@ -444,7 +444,7 @@ func (d *stateDec) nextRun() (r pageRun, err error) {
 	if r.vpn = d.vpn; d.left > 0 && !b.bad {
 		r.kind, r.n = PageData, 0
 		for d.left > 0 && !b.bad {
-			was := b.b // read before zz moves it: Go leaves the order open in one statement
+			was := b.b
 			ref := d.lastRef + PageRef(b.zz())
 			if r.n == 0 {
 				r.ref = ref

@@ -22,6 +22,8 @@ type WriterOptions struct {
 	NoKeyframes bool
 	// GroupSteps is how many events make a group, 0 for 8192.
 	GroupSteps int
+
+	epoch Step // events between keyframes, 0 for 65536
 }
 
 // ErrClosed is returned by the methods of a closed Writer.
@@ -52,6 +54,9 @@ type Writer struct {
 	nblob   uint64
 	group   uint64 // groups since the last keyframe
 	updates uint64 // page updates since
+	keyAt   Step   // steps at the last keyframe
+	key     keyframeEnc
+	regs    map[uint32]*threadRegs
 
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
@@ -77,8 +82,13 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 	if wr.opt.GroupSteps <= 0 || wr.opt.GroupSteps > groupSteps {
 		wr.opt.GroupSteps = groupSteps
 	}
+	if wr.opt.epoch == 0 {
+		wr.opt.epoch = epochSteps
+	}
 	wr.cache = newPageCache(max(0, wr.opt.PageCache))
 	wr.ev = *newEventEnc(h.TimeShift)
+	wr.regs = map[uint32]*threadRegs{}
+	wr.key.put = func(c chunk, payload []byte) { wr.out.put(c, append(wr.out.buffer(), payload...)) }
 	var err error
 	if wr.out, err = newOutput(w, &wr.h); err != nil {
 		return nil, err
@@ -325,8 +335,28 @@ func (w *Writer) commit() {
 	ext := appendTLV(nil, extTime, appendU(nil, w.ev.time0))
 	c := chunk{typ: TypeEvent, flags: flagCommit, base: uint64(w.ev.base), count: uint32(w.ev.rows), ext: ext}
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
+	if !w.opt.NoKeyframes {
+		for no, r := range w.ev.regs {
+			w.regs[no] = r
+		}
+	}
 	w.ev.reset()
 	w.group++
+	if n := w.state.Step + 1; !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || n-w.keyAt >= w.opt.epoch) {
+		w.keyframe()
+		w.group, w.updates, w.keyAt = 0, 0, n
+	}
+}
+
+// keyframe writes the state whole. The group before it is complete.
+func (w *Writer) keyframe() {
+	for no := range w.regs {
+		if w.state.Threads[no] == nil {
+			delete(w.regs, no)
+		}
+	}
+	w.key.write(w.state, w.regs)
+	w.info.Keyframes++
 }
 
 // Flush puts all events so far where a crash of this process does not reach
