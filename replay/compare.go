@@ -184,32 +184,12 @@ type Registers struct {
 // A thread that was running then had them at its last stop: AsOf says which.
 func (t *Trace) Registers(n format.Step, threads []format.Thread) ([]Registers, error) {
 	out := make([]Registers, len(threads))
-	of := make(map[uint32]int, len(threads))
 	for i, th := range threads {
-		out[i].Thread = th
-		of[th.No] = i
-	}
-	missing := len(threads)
-	// Back in growing strides, each read forward.
-	for end, stride := n+1, format.Step(window); missing > 0 && end > 0; stride *= 4 {
-		from := end - min(end, stride)
-		found := map[int]bool{}
-		for ev, err := range t.r.Events(from) {
-			if err != nil {
-				return out, err
-			}
-			if ev.Step >= end {
-				break
-			}
-			i, ok := of[ev.Thread]
-			if !ok || ev.Regs == nil || out[i].Values != nil && !found[i] {
-				continue
-			}
-			out[i].AsOf, out[i].Values = ev.Step, append(out[i].Values[:0], ev.Regs...)
-			found[i] = true
+		regs, at, err := t.r.Regs(n, th.No)
+		if err != nil {
+			return nil, err
 		}
-		missing -= len(found)
-		end = from
+		out[i] = Registers{Thread: th, AsOf: at, Values: regs}
 	}
 	return out, nil
 }
