@@ -94,11 +94,11 @@ func Processes(ctx context.Context, t *replay.Trace, o Options) (*Result, error)
 	r := &Result{Report: "processes", Title: "Processes", Columns: []Column{
 		{Key: "pid", Title: "PID", Unit: Count}, {Key: "parent", Title: "PARENT", Unit: Count}, {Key: "first_step", Title: "FROM", Unit: Count}, {Key: "last_step", Title: "TO", Unit: Count},
 		{Key: "duration", Title: "LIVED", Unit: Duration}, {Key: "threads", Title: "THREADS", Unit: Count}, {Key: "events", Title: "EVENTS", Unit: Count},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "end", Title: "END", Unit: Text}, {Key: "program", Title: "PROGRAM", Unit: Text},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "end", Title: "END", Unit: Text}, {Key: "program", Title: "PROGRAM", Unit: Text, Max: 60},
 	}}
-	pids := map[uint32]uint64{}
+	pids, by := map[uint32]uint64{}, map[uint32]*replay.Life{}
 	for i := range lives {
-		pids[lives[i].No] = uint64(lives[i].PID)
+		pids[lives[i].No], by[lives[i].No] = uint64(lives[i].PID), &lives[i]
 	}
 	for i := range lives {
 		l := &lives[i]
@@ -111,7 +111,7 @@ func Processes(ctx context.Context, t *replay.Trace, o Options) (*Result, error)
 		}
 		r.Rows = append(r.Rows, []any{
 			uint64(l.PID), parent, uint64(l.First), uint64(l.Last), l.End - l.Start, uint64(l.Threads), l.Events,
-			l.Peak, uint64(l.PeakStep), ending(l), program(l),
+			l.Peak, uint64(l.PeakStep), ending(l), program(l, by),
 		})
 	}
 	return r, nil
@@ -128,15 +128,22 @@ func ending(l *replay.Life) string {
 	return "still running"
 }
 
-// program is what a process ran, as its command line.
-func program(l *replay.Life) string {
-	n := len(l.Execs)
-	if n == 0 {
-		return "(a copy of its parent)"
+// program is the command line of what a process ran last. One that ran nothing
+// itself is a copy of what its parent ran when it was born; by may be nil.
+func program(l *replay.Life, by map[uint32]*replay.Life) string {
+	note := ""
+	for at := l.Last; l != nil; at, l = l.First, by[l.Parent] {
+		for i := len(l.Execs) - 1; i >= 0; i-- {
+			e := &l.Execs[i]
+			switch {
+			case e.Step > at:
+				continue
+			case len(e.Argv) == 0:
+				return note + e.Path
+			}
+			return note + strings.Join(e.Argv, " ")
+		}
+		note = "(fork of) "
 	}
-	e := l.Execs[n-1]
-	if len(e.Argv) == 0 {
-		return e.Path
-	}
-	return strings.Join(e.Argv, " ")
+	return "(unknown)" // attached to, and it ran no other since
 }

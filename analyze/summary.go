@@ -79,7 +79,7 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 		if procs == 0 {
 			end = ending(&lives[i])
 			if name == "" || o.PID != 0 {
-				name = program(&lives[i])
+				name = program(&lives[i], nil)
 			}
 		}
 		procs++

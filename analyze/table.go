@@ -40,6 +40,7 @@ type Column struct {
 	Title string // for people; "" shows no heading
 	Unit  Unit
 	Fine  bool // in JSON and CSV only: more than a screen is wide
+	Max   int  // most characters in a table; 0: no limit
 }
 
 // Result is what a report found.
@@ -238,6 +239,9 @@ func (r *Result) writeTable(w io.Writer, f Format) error {
 				u = r.Units[i]
 			}
 			cells[j] = Human(v, u)
+			if n := r.Columns[j].Max; n > 0 && f == Table {
+				cells[j] = cut(cells[j], n)
+			}
 			if f == Markdown {
 				cells[j] = strings.ReplaceAll(cells[j], "|", `\|`)
 			}

@@ -32,6 +32,9 @@ func (p *Printer) AppendJSON(b []byte, m *Moment) []byte {
 			b = strconv.AppendUint(b, uint64(m.Thread.NSTID), 10)
 		}
 	}
+	if pid, ok := subject(m); ok {
+		b = strconv.AppendUint(key(b, "pid"), uint64(pid), 10)
+	}
 	b = str(key(b, "type"), TypeName(ev.Record))
 	if s, ok := ev.Record.(*format.Syscall); ok {
 		b = p.syscallJSON(b, m, s)
@@ -50,6 +53,30 @@ func (p *Printer) AppendJSON(b []byte, m *Moment) []byte {
 		b = append(b, ']')
 	}
 	return append(b, '}')
+}
+
+// subject is the process that an event of the recorder's own is about.
+func subject(m *Moment) (pid uint32, ok bool) {
+	if m.Thread.No != 0 {
+		return 0, false
+	}
+	var mm, no uint32
+	switch r := m.Event.Record.(type) {
+	case *format.Snapshot:
+		mm = r.MM
+	case *format.Check:
+		mm = r.MM
+	case *format.Poke:
+		mm = r.MM
+	default:
+		return 0, false
+	}
+	for _, t := range m.State.Threads {
+		if t.MM == mm && (!ok || t.No < no) {
+			pid, no, ok = t.TGID, t.No, true
+		}
+	}
+	return pid, ok
 }
 
 // TypeName is the "type" key of a record.

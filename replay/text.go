@@ -83,7 +83,7 @@ func (p *Printer) AppendLine(b []byte, m *Moment) []byte {
 		d := ev.Time - min(p.last, ev.Time)
 		b = fmt.Appendf(b, "%6d.%06d ", d/1e9, d%1e9/1e3)
 	case Absolute:
-		b = p.start.Add(time.Duration(ev.Time)).AppendFormat(b, "15:04:05.000000 ")
+		b = p.start.Add(time.Duration(ev.Time)).Local().AppendFormat(b, "15:04:05.000000 ")
 	}
 	p.last = ev.Time
 	b = p.AppendEvent(b, m)

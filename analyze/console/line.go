@@ -25,7 +25,13 @@ func (s *Session) open(in io.Reader) (src input, interactive bool) {
 	l := liner.NewLiner()
 	l.SetCtrlCAborts(true)
 	l.SetTabCompletionStyle(liner.TabPrints)
-	l.SetCompleter(s.complete)
+	l.SetCompleter(func(line string) []string {
+		c := s.complete(line)
+		if len(c) == 1 { // what is certain needs no second Tab
+			c[0] += " "
+		}
+		return c
+	})
 	t := &terminal{l: l, history: historyFile()}
 	if f, err := os.Open(t.history); err == nil {
 		_, _ = l.ReadHistory(f) // a damaged history is no reason not to start

@@ -79,6 +79,9 @@ func places(s *Session, done []string) []string {
 		if n := v.Name; n != "" && !seen[n] && !strings.ContainsAny(n, " \t\n") {
 			seen[n] = true
 			out = append(out, n[strings.LastIndexByte(n, '/')+1:])
+			if inner, ok := strings.CutPrefix(n, "["); ok {
+				out = append(out, strings.TrimSuffix(inner, "]"))
+			}
 		}
 		out = append(out, v.Start.String())
 	}
@@ -441,9 +444,9 @@ func find(ctx context.Context, s *Session, args []string) error {
 		}
 		name := ""
 		if v, ok := sp.Set().Find(a); ok {
-			name = replay.Escape(v.Name)
+			name = cmp.Or(replay.Escape(v.Name), v.Kind.String())
 		}
-		fmt.Fprintf(s.Out, "%v %s, as of step %d\n", a, name, asOf)
+		fmt.Fprintf(s.Out, "%v in %s, as of step %d\n", a, name, asOf)
 		return true
 	})
 	if err == nil && n == 0 {

@@ -59,13 +59,16 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.regs, "regs", false, "the registers of the process's threads")
 	f.StringVar(&o.diff, "diff", "", "what differs between two steps `N..M`")
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
-	cmd.MarkFlagsMutuallyExclusive("step", "at", "diff", "json")
 	return cmd
 }
 
 func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 	looks := o.maps || o.regs || o.mem != ""
 	switch {
+	case o.step && (looks || o.at != "" || o.diff != "" || o.json):
+		return usagef("--step goes with no other question: ask in the console")
+	case o.diff != "" && (looks || o.at != ""):
+		return usagef("--diff names its own steps: --at does not go with it")
 	case looks && o.at == "":
 		o.at = "last"
 	case o.raw && o.mem == "":
