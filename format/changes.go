@@ -461,6 +461,9 @@ func (d *stateDec) nextRun() (r pageRun, err error) {
 	if b.bad {
 		return r, corrupt("page runs of a STATE chunk")
 	}
+	if r.kind == PageData && r.n > 0 && uint64(r.ref>>1)+r.n > d.ids[r.ref&1] {
+		return r, corrupt("STATE chunk refers to pages that the log does not have")
+	}
 	d.inRuns = d.runs > 0 || d.left > 0
 	return r, nil
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"iter"
 	"sync"
-
-	"memtrace/format/addr"
 )
 
 // ReaderOptions are the choices of a reader.
@@ -33,6 +31,7 @@ type Reader struct {
 	mu         sync.Mutex // for making copies of what mms holds
 	mms        *lru[*MM]
 	leaves     *lru[*[leafPages]cell]
+	patches    *lru[*patchFrame]
 	stateLimit int64
 }
 
@@ -64,6 +63,7 @@ func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 		limit = o.Cache
 	}
 	rd.cache = newLRU[[]byte](limit)
+	rd.patches = newLRU[*patchFrame](limit / 2)
 	rd.mms = newLRU[*MM](limit / 4)
 	rd.leaves = newLRU[*[leafPages]cell](limit / 4)
 	rd.stateLimit = 1<<30 + 64*size
@@ -413,30 +413,6 @@ func (g *group) events(off int64, from Step, yield func(*Event, error) bool) boo
 		}
 	}
 	return true
-}
-
-// Page reads the page of data that ref refers to.
-func (r *Reader) Page(ref PageRef, dst *[addr.PageSize]byte) error {
-	if ref&1 != 0 {
-		return corrupt("page reference %#x", uint64(ref))
-	}
-	return r.rawPage(uint64(ref>>1), dst)
-}
-
-func (r *Reader) rawPage(id uint64, dst *[addr.PageSize]byte) error {
-	e, err := r.x.holding(TypeRaw, id)
-	if err != nil {
-		return err
-	}
-	b, err := r.cached(e)
-	if err != nil {
-		return err
-	}
-	if e.count > MaxFramePages || len(b) != int(e.count)*addr.PageSize {
-		return at(e.off, corrupt("RAW chunk of %d bytes for %d pages", len(b), e.count))
-	}
-	copy(dst[:], b[(id-e.base)*addr.PageSize:])
-	return nil
 }
 
 // StepAtTime is the last event that happened at or before a time (ns since the

@@ -15,7 +15,6 @@ type scan struct {
 	r       *Reader
 	off     int64
 	entries []entry // since the last INDEX chunk
-	chunks  []chunk // INDEX chunks, with blocks
 	blocks  []*block
 	seq     uint32 // expected of the next chunk
 	first   uint32 // seq of the first entry
@@ -56,41 +55,39 @@ func (s *scan) step() (c chunk, stored []byte, err error) {
 	if c.typ == TypeRoot {
 		return c, stored, io.EOF
 	}
-	s.take(&c)
+	s.take(c.entry(), c.ulen)
 	return c, stored, nil
 }
 
 // take notes a chunk that is all right.
-func (s *scan) take(c *chunk) {
-	t := &s.info.types[c.typ%numTypes]
+func (s *scan) take(e entry, decoded uint32) {
+	t := &s.info.types[e.typ%numTypes]
 	t.chunks++
-	t.stored += uint64(c.size())
-	t.decoded += uint64(c.ulen)
-	e := c.entry()
-	p := &s.commit
-	last := p.last
-	switch c.typ {
+	t.stored += uint64(e.size)
+	t.decoded += uint64(decoded)
+	last := s.commit.last
+	switch e.typ {
 	case TypeRaw:
-		s.info.RawPages = c.base + uint64(c.count)
+		s.info.RawPages = e.base + uint64(e.count)
 	case TypePatch:
-		s.info.Patches = c.base + uint64(c.count)
+		s.info.Patches = e.base + uint64(e.count)
 	case TypeKey:
 		s.info.Keyframes++
 	case TypeEvent:
-		s.info.Steps = Step(c.base + uint64(c.count))
+		s.info.Steps = Step(e.base + uint64(e.count))
 		last = e
 	}
-	s.off = c.end()
+	s.off = e.off + e.size
 	s.seq++
-	if c.typ == TypeIndex {
-		b := &block{off: c.off, end: c.off, seq: s.first, n: len(s.entries), entries: s.entries}
+	if e.typ == TypeIndex {
+		b := &block{off: e.off, end: e.off, seq: s.first, n: len(s.entries), entries: s.entries}
 		b.bases()
 		s.blocks = append(s.blocks, b)
 		s.entries, s.first = nil, s.seq
 	} else {
 		s.entries = append(s.entries, e)
 	}
-	if c.commit() {
+	if e.commit {
 		s.commit = scanPoint{
 			s.off, len(s.entries), len(s.blocks), s.seq, s.info.Steps, s.info.types,
 			s.info.RawPages, s.info.Patches, s.info.Keyframes, last,
@@ -225,21 +222,12 @@ func (r *Reader) openIndexed() (*scan, error) {
 			if e.off != s.off {
 				return nil, corrupt("INDEX chunks leave a gap")
 			}
-			c := chunk{off: e.off, typ: e.typ, base: e.base, count: e.count, clen: uint32(e.size - chunkHeader)}
-			if e.commit {
-				c.flags = flagCommit
-			}
-			s.take(&c)
-			if n := len(s.entries); s.commit.last.off == e.off {
-				s.commit.last = e
-				s.entries[n-1] = e
-			}
-			s.entries[len(s.entries)-1].time = e.time
+			s.take(e, 0)
 		}
 		if chunks[i].off != s.off || chunks[i].seq != s.seq {
 			return nil, corrupt("INDEX chunks leave a gap")
 		}
-		s.take(&chunks[i])
+		s.take(chunks[i].entry(), chunks[i].ulen)
 	}
 	return s, nil
 }

@@ -63,6 +63,8 @@ type Writer struct {
 	rawBase uint64 // its first id
 	nraw    uint64 // ids given out
 	npatch  uint64
+	patch   patchEnc
+	scratch []byte
 	pages   uint64 // of data since the last event
 }
 
@@ -152,6 +154,9 @@ func (w *Writer) change(c Change) error {
 	if err := w.state.Apply(c); err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
+	if n, ok := c.(*MMNew); ok && n.From != 0 {
+		w.cache.forks++
+	}
 	w.open()
 	w.st.change(w.step(), c)
 	w.spill()
@@ -178,7 +183,9 @@ func (w *Writer) spill() {
 }
 
 func (w *Writer) putState() {
-	w.putRaw() // a STATE chunk takes only ids that the log has
+	// A STATE chunk takes only pages that the log has.
+	w.putRaw()
+	w.putPatch()
 	w.st.closePages()
 	w.stRecs = false
 	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
@@ -215,7 +222,7 @@ func (w *Writer) change1(p *Pages) error {
 	w.updates += p.N
 	vpn := p.Addr.Page()
 	for i := range p.N {
-		if err := w.page(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
+		if err := w.storePage(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
 			return err
 		}
 	}
@@ -234,59 +241,6 @@ func (w *Writer) run(r pageRun, kind uint64) error {
 	w.open()
 	w.st.pages(w.step(), r.mm, r.vpn, r.n, kind, r.ref)
 	return nil
-}
-
-// page stores a page of data in the cheapest way.
-func (w *Writer) page(m *MM, vpn uint64, p []byte) error {
-	r := pageRun{mm: m.No, kind: PageData, vpn: vpn, n: 1}
-	old, err := m.pages.get(vpn)
-	if err != nil {
-		return err
-	}
-	if PageKind(old.ent&entKind) == PageData {
-		ref := PageRef(old.ent >> entShift)
-		if _, have := w.cache.get(ref); have != nil && string(have) == string(p) {
-			w.info.Same++
-			r.ref = ref
-			return w.run(r, runRef)
-		}
-	}
-	if string(p) == string(zeroPage[:]) {
-		w.info.ZeroPages++
-		r.kind = PageZero
-		return w.run(r, runZero)
-	}
-	hash := w.cache.hash(p)
-	if ref, ok := w.cache.find(hash, p); ok {
-		w.info.Shared++
-		r.ref = ref
-		return w.run(r, runRef)
-	}
-	r.ref = PageRef(w.nraw << 1)
-	// The record first: a STATE payload says which id it begins with.
-	if err := w.run(r, runRaw); err != nil {
-		return err
-	}
-	w.nraw++
-	w.info.RawPages++
-	w.cache.add(r.ref, hash, p)
-	if w.raw == nil {
-		w.raw = w.out.buffer()
-	}
-	w.raw = append(w.raw, p...)
-	if len(w.raw) >= frameBytes {
-		w.putRaw()
-	}
-	return nil
-}
-
-func (w *Writer) putRaw() {
-	if len(w.raw) == 0 {
-		return
-	}
-	n := uint64(len(w.raw) / addr.PageSize)
-	w.out.put(chunk{typ: TypeRaw, base: w.rawBase, count: uint32(n)}, w.raw)
-	w.rawBase, w.raw = w.rawBase+n, nil
 }
 
 // Event writes an event, with e.Changes before it, and returns its step. The
@@ -332,6 +286,7 @@ func (w *Writer) commit() {
 		w.putState()
 	}
 	w.putRaw()
+	w.putPatch()
 	ext := appendTLV(nil, extTime, appendU(nil, w.ev.time0))
 	c := chunk{typ: TypeEvent, flags: flagCommit, base: uint64(w.ev.base), count: uint32(w.ev.rows), ext: ext}
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
