@@ -54,9 +54,13 @@ func init() {
 	}
 }
 
-// Launch must be the first thing that main does: in the launcher stage it does
-// not return.
+// Launch must be the first thing that main does: in the launcher and in the guard
+// it does not return.
 func Launch() {
+	if len(os.Args) > 0 && os.Args[0] == guardName {
+		runGuard()
+		os.Exit(0)
+	}
 	if !isLauncher() {
 		return
 	}
