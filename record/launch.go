@@ -216,6 +216,19 @@ func startSignals() (ignore []int, mask uint64) {
 	return ignore, mask
 }
 
+// WaitFor waits for the end of a program that Run started and left running.
+func WaitFor(pid int) (status unix.WaitStatus, ended bool) {
+	for {
+		switch _, err := unix.Wait4(pid, &status, 0, nil); err {
+		case nil:
+			return status, true
+		case unix.EINTR:
+		default:
+			return 0, false
+		}
+	}
+}
+
 // DieBy ends this process by a signal, as the program ended, without a core of
 // memtrace's own.
 func DieBy(sig int) { ptrace.DieBy(sig) }
