@@ -93,7 +93,8 @@ type Collector struct {
 	Read func(p []byte, a addr.Addr) int
 	// Level is the highest level that is read.
 	Level Level
-	// MaxData is the most bytes kept of one piece at LevelData, 0 means 64 KiB.
+	// MaxData is the most bytes kept of one piece of a length that the program
+	// chose, 0 means 64 KiB.
 	MaxData int
 
 	bufs  []Buf
@@ -188,7 +189,7 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 	case CString:
 		k.cstring(a, cp.Arg, out)
 	case Bytes:
-		k.bytes(a, int(cp.Len), cp.Arg, out, cp.Level)
+		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct) // whole whatever MaxData says
 	case LenArg:
 		size := mulLen(n, cp.Unit)
 		if cp.Len != 0 {

@@ -40,14 +40,15 @@ move_pages d lu p p p |mbind
 memfd_create str mfd =fd
 memfd_secret x =fd
 userfaultfd |uffd =fd
-process_vm_readv,process_vm_writev d wiov:2 lu p lu x
+process_vm_readv d iovs lu iovs lu lu +riov:2@1
+process_vm_writev d iovs lu iovs lu lu
 process_mrelease fd x
 cachestat fd p p x
 shmget key lu shmflg
 shmat d p |shmat =hex
 shmdt p
 shmctl d ctl shmds +>shmid@2 ?1,0xfffffeff,2
-ipc ^ipccall x x x x x %ipc
+ipc ipccall x x x x x %ipc
 
 # files
 open path oflags omode =fd
@@ -115,10 +116,10 @@ utimes path <utimes
 futimesat fd path <utimes
 utimensat fd path <utimens |at
 utimensat_time64 fd path <utimens64 |at
-truncate path ld
-ftruncate fd ld
-truncate64 path off64
-ftruncate64 fd off64
+truncate path lu
+ftruncate fd lu
+truncate64 path ulong64
+ftruncate64 fd ulong64
 fallocate fd |falloc off64 off64
 fadvise64 fd off64 lu ^fadvise
 fadvise64_64 fd off64 off64 ^fadvise
@@ -140,7 +141,7 @@ sendfile64 fd fd loff lu
 splice fd loff fd loff lu |splice
 tee fd fd lu |splice
 vmsplice fd wiov:2 lu |splice
-copy_file_range fd loff fd loff lu x
+copy_file_range fd loff fd loff lu u
 mount path path str |mount p
 umount2 path |umount
 umount path
@@ -173,8 +174,8 @@ inotify_init =fd
 inotify_init1 |inotify_init =fd
 inotify_add_watch fd path |inotify
 inotify_rm_watch fd d
-fanotify_init x oflags =fd
-fanotify_mark fd x x64 fd path
+fanotify_init fanclass oflags =fd
+fanotify_mark fd |fanmark fanmask fd path
 quotactl x path u p
 quotactl_fd fd x u p
 lookup_dcookie x64 obuf:2 lu
@@ -212,14 +213,14 @@ prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 
 arch_prctl x x !arch_prctl +>long@1 ?0,0xffffffff,0x1003 +>long@1 ?0,0xffffffff,0x1004
 unshare |unshareflags
 setns fd |unshareflags
-personality x32 =hex
+personality x32 =hex !personality
 getpriority ^prio d
 setpriority ^prio d d
 getrlimit,ugetrlimit ^rlimit >rlimit
 setrlimit ^rlimit <rlimit
 prlimit64 d ^rlimit <rlimit64 >rlimit64
 getrusage ^rusage >rusage
-ptrace ^ptrace d p p
+ptrace ^ptrace d p p !ptrace
 seccomp ^seccomp |seccompflags p
 sched_setaffinity d lu cpus:1
 sched_getaffinity d lu rcpus
@@ -249,12 +250,13 @@ io_setup u >ptr
 io_destroy p
 io_submit p ld p
 io_cancel p p p
+io_pgetevents p ld ld events32 <timespec p
 io_getevents p ld ld events32 <timespec
 io_uring_setup u p =fd
-io_uring_enter fd u u x p lu
+io_uring_enter fd u u |uringenter p lu
 io_uring_register fd u p u
-bpf d p u
-perf_event_open p d d fd x =fd
+bpf ^bpf p u
+perf_event_open p d d fd |perfflag =fd
 syslog d obuf:2 d
 uname >utsname
 olduname,oldolduname p
@@ -283,7 +285,7 @@ tkill d sig
 tgkill d d sig
 rt_sigaction sig <sigaction >sigaction lu
 sigaction sig <oldsigaction >oldsigaction
-signal sig p
+signal sig handler
 rt_sigprocmask ^sighow wset:3 rset:3 lu
 sigprocmask ^sighow <oldsigset >oldsigset
 rt_sigpending rset:1 lu
@@ -372,7 +374,7 @@ recvmmsg_time64 fd rmmsg:2 u |msgflags <timespec64
 shutdown fd ^shut
 setsockopt fd ^sol sockopt optval:4 d
 getsockopt fd ^sol sockopt optbuf:4 len
-socketcall ^socketcall block %socketcall
+socketcall sockcall block %socketcall
 
 # System V and POSIX queues
 semget key d ipcflg

@@ -57,8 +57,20 @@ func init() {
 		"ioctl": num((*printer).ioctl),
 		"dev":   num((*printer).dev),
 
-		"off64": wide(func(p *printer, v uint64) { p.d(int64(v)) }),
-		"x64":   wide((*printer).x),
+		"off64":   wide(func(p *printer, v uint64) { p.d(int64(v)) }),
+		"x64":     wide((*printer).x),
+		"ulong64": wide((*printer).u),
+		"fanmask": wide(func(p *printer, v uint64) { p.b = FlagTable("fanevent").Append(p.b, v) }),
+		"fanclass": num(func(p *printer, v uint64) {
+			p.b = FlagTable("fanclass").AppendValue(p.b, v&0xc)
+			if v &= 0xffffffff &^ 0xc; v != 0 {
+				p.s("|")
+				p.b = FlagTable("faninit").Append(p.b, v)
+			}
+		}),
+		"handler":  num((*printer).handler),
+		"ipccall":  num(func(p *printer, v uint64) { p.nameOrNumber("ipccall", v) }),
+		"sockcall": num(func(p *printer, v uint64) { p.nameOrNumber("socketcall", v) }),
 		// lohi: two registers everywhere, all in the first where it has 64 bits.
 		"lohi": {two: true, print: func(p *printer, w *word) {
 			v := p.args[w.reg]
@@ -81,7 +93,7 @@ func init() {
 		// fixedaddr: mremap's new address, there only if its flags ask for one.
 		"fixedaddr": {
 			print:  func(p *printer, w *word) { p.x(p.args[w.reg]) },
-			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&2 == 0 },
+			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&3 != 3 },
 		},
 		"mkdev": {
 			print:  func(p *printer, w *word) { p.dev(p.args[w.reg]) },
@@ -152,7 +164,11 @@ func init() {
 		"gids": {print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(id arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: 4}}
 		}},
-		"ioarg": {print: (*printer).ioctlArg, caps: func(_ arch.ID, w word) []Capture {
+		// iovs: the other process's, or where ours was read already
+		"iovs": num((*printer).ptr),
+		"ioarg": {print: (*printer).ioctlArg, hidden: func(p *printer, _ *word) bool {
+			return uint32(p.args[1]) == 0x5451 || uint32(p.args[1]) == 0x5450 // FIOCLEX, FIONCLEX
+		}, caps: func(_ arch.ID, w word) []Capture {
 			return []Capture{
 				{Arg: w.reg, At: Enter, What: IoctlSize, Level: LevelData},
 				{Arg: w.reg, At: Exit, What: IoctlSize, Level: LevelData},
@@ -267,6 +283,14 @@ func (p *printer) creates(flags uint64) bool {
 		tmp = 0x404000
 	}
 	return flags&0x40 != 0 || flags&tmp == tmp
+}
+
+func (p *printer) nameOrNumber(table string, v uint64) {
+	if name := FlagTable(table).Name(v); name != "" {
+		p.s(name)
+		return
+	}
+	p.u(v)
 }
 
 func (p *printer) uid(v uint64) {
