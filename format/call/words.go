@@ -331,6 +331,15 @@ func (p *printer) mode(v uint64) {
 		p.s("|")
 		v &= 0xfff
 	}
+	for _, bit := range [...]struct {
+		v    uint64
+		name string
+	}{{0o4000, "S_ISUID|"}, {0o2000, "S_ISGID|"}, {0o1000, "S_ISVTX|"}} {
+		if v&bit.v != 0 {
+			p.s(bit.name)
+			v &^= bit.v
+		}
+	}
 	p.octal(v)
 }
 
@@ -533,7 +542,7 @@ func (p *printer) argv(w *word) {
 			n++
 			break
 		}
-		p.path(b)
+		p.quoted(b.Data, b.More)
 		n++
 	}
 	if n == 0 {
