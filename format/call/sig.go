@@ -33,7 +33,8 @@ type word struct {
 	def *wordDef
 	reg uint8 // its first register
 	n   uint8 // another register that it speaks of: a length, a size
-	out bool  // the call writes it
+	len uint16
+	out bool // the call writes it
 	tab *Flags
 }
 
@@ -169,7 +170,7 @@ func parseCond(text string) Cond {
 func parseWord(f string) (w word, ok bool) {
 	name, param, _ := strings.Cut(f, ":")
 	if n, err := strconv.Atoi(param); err == nil {
-		w.n = uint8(n)
+		w.n, w.len = uint8(n), uint16(n)
 	}
 	switch f[0] {
 	case '|':

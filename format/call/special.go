@@ -547,11 +547,20 @@ func anyBit(set []byte, n int) bool {
 }
 
 func (p *printer) sigreturn() {
-	if b := p.buf(0, false); b != nil && len(b.Data) >= 8 {
-		p.s("{mask=")
-		p.sigset(view{b.Data, 8}.u64(0), 64)
-		p.s("}")
+	b, high := p.buf(0, false), p.buf(1, false)
+	if b == nil || len(b.Data) < 4 {
+		return
 	}
+	set := view{b.Data, 8}.u64(0)
+	if len(b.Data) < 8 {
+		set = uint64(view{b.Data, 4}.u32(0))
+		if high != nil {
+			set |= uint64(view{high.Data, 4}.u32(0)) << 32
+		}
+	}
+	p.s("{mask=")
+	p.sigset(set, 64)
+	p.s("}")
 }
 
 func (p *printer) sigtimedwait() {
