@@ -661,10 +661,14 @@ type view struct {
 }
 
 func (v view) u16(off int) uint16 {
-	if off < 0 || off+2 > len(v.b) {
+	if off < 0 || off >= len(v.b) {
 		return 0
 	}
-	return uint16(v.b[off]) | uint16(v.b[off+1])<<8
+	n := uint16(v.b[off])
+	if off+1 < len(v.b) {
+		n |= uint16(v.b[off+1]) << 8
+	}
+	return n
 }
 
 func (v view) u32(off int) uint32 { return uint32(v.u16(off)) | uint32(v.u16(off+2))<<16 }
