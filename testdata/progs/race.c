@@ -18,6 +18,7 @@ struct slot {
 	char *p;
 	size_t n;
 	uint32_t token;
+	int shared;
 };
 
 static uint32_t rnd(uint32_t *s)
@@ -49,6 +50,7 @@ static void mix(struct slot *slots, uint32_t *seed, int me)
 			s->p = mmap(NULL, n, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 			CHECK(s->p != MAP_FAILED);
 			s->n = n;
+			s->shared = 0;
 			s->token = (uint32_t)me << 24 | (rnd(seed) & 0xffff0);
 			put(s);
 			continue;
@@ -60,7 +62,9 @@ static void mix(struct slot *slots, uint32_t *seed, int me)
 			CHECK(munmap(s->p, s->n) == 0);
 			s->p = NULL;
 			break;
-		case 2:
+		case 2: /* a shared one is in pieces, and its object does not grow */
+			if (s->shared)
+				break;
 			s->p = mremap(s->p, s->n, n, MREMAP_MAYMOVE);
 			CHECK(s->p != MAP_FAILED);
 			s->n = n;
@@ -75,6 +79,7 @@ static void mix(struct slot *slots, uint32_t *seed, int me)
 			break;
 		case 4: /* one mapping for another, at the same place */
 			CHECK(mmap(s->p, s->n, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == s->p);
+			s->shared = 1;
 			put(s);
 			CHECK(madvise(s->p, PAGE, MADV_DONTDUMP) == 0);
 			break;
@@ -122,15 +127,17 @@ int main(int argc, char **argv)
 	kind = argc > 1 && !strcmp(argv[1], "brk");
 	if (argc > 4)
 		threads = atoi(argv[2]), rounds = atoi(argv[3]), calls = atoi(argv[4]);
-	heap0 = sbrk(0);
+	free(malloc(1)); /* libc takes what it needs of the heap, and no more after that */
 	pthread_barrier_init(&all, NULL, threads);
 	for (long i = 1; i < threads; i++)
 		CHECK(pthread_create(&t[i], NULL, run, (void *)i) == 0);
+	heap0 = sbrk(0);
 	run(NULL);
+	CHECK(brk(heap0) == 0);
 	for (long i = 1; i < threads; i++)
 		CHECK(pthread_join(t[i], NULL) == 0);
 	CHECK(done == (unsigned long)threads * rounds * calls);
 	MARK(rounds + 1);
-	printf("race: %lu calls\n", done);
+	dprintf(1, "race: %lu calls\n", done);
 	return 0;
 }

@@ -67,7 +67,8 @@ static long call(int i, pid_t helper)
 		end.tv_nsec += 250000000;
 		if (end.tv_nsec >= 1000000000)
 			end.tv_sec++, end.tv_nsec -= 1000000000;
-		return -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
+		errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
+		return errno ? -1 : 0;
 	case 2:
 		return poll(&pf, 1, 250);
 	case 3:
@@ -132,7 +133,8 @@ int main(void)
 			CHECK(hits == (how > 0));
 			/* what ran its course ran all of it */
 			if ((i <= 6 || i == 9 || i == 12 || i == 13) && r != -1)
-				CHECK(took >= 240);
+				if (took < 240)
+					complain(__FILE__, __LINE__, name[i]);
 			printf("%s, %s: %ld %s\n", name[i],
 			       how == 0 ? "stopped and continued" : how == 1 ? "handler, SA_RESTART" : "handler", r,
 			       r == -1 ? strerrorname_np(e) : "");
