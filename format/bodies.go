@@ -1,0 +1,110 @@
+package format
+
+import "memtrace/format/addr"
+
+// appendBody encodes a record that is no system call. Fields are only ever
+// added at the end; readers take missing ones for zero.
+func appendBody(b []byte, r Record) []byte {
+	switch r := r.(type) {
+	case *Signal:
+		b = appendZZ(b, int64(r.Signo))
+		b = appendBool(b, r.Fatal)
+		b = appendStr(b, r.Info)
+	case *Exec:
+		b = appendStr(b, r.Path)
+		b = appendU(b, uint64(r.OldTID))
+		b = appendU(b, uint64(len(r.Argv)))
+		for _, s := range r.Argv {
+			b = appendStr(b, s)
+		}
+	case *Clone:
+		b = appendU(b, uint64(r.Child))
+		b = appendU(b, r.Flags)
+		b = appendU(b, r.Stack)
+	case *Exit:
+		b = appendU(b, uint64(r.Status))
+		b = appendBool(b, r.Process)
+	case *Stop:
+		b = append(b, byte(r.What))
+		b = appendZZ(b, int64(r.Signo))
+	case *Snapshot:
+		b = appendU(b, uint64(r.MM))
+		b = appendStr(b, r.Reason)
+		b = append(b, byte(r.Mechanism))
+		b = appendBool(b, r.Full)
+		b = appendU(b, r.Pages)
+		b = appendU(b, r.PauseNS)
+	case *MemInfo:
+		b = appendU(b, uint64(len(r.Samples)))
+		for _, s := range r.Samples {
+			b = appendStr(b, s.Source)
+			b = appendU(b, uint64(s.PID))
+			b = appendStr(b, s.Data)
+		}
+	case *Attach:
+		b = appendU(b, uint64(r.PID))
+	case *Detach:
+		b = appendStr(b, r.Reason)
+	case *Lost:
+		b = appendStr(b, r.What)
+	case *Check:
+		b = appendU(b, uint64(r.MM))
+		b = appendBool(b, r.OK)
+		b = appendStr(b, r.Diff)
+		b = appendStr(b, r.Maps)
+	case *Poke:
+		b = appendU(b, uint64(r.MM))
+		b = appendU(b, uint64(r.Addr))
+		b = appendStr(b, r.Old)
+		b = appendStr(b, r.New)
+	case *Unknown:
+		b = append(b, r.Data...)
+	}
+	return b
+}
+
+// body decodes what appendBody wrote; byte slices point into b.
+func body(code uint32, b []byte) (Record, error) {
+	c := cursor{b: b}
+	var r Record
+	switch Kind(min(code, uint32(NumKinds))) {
+	case KindSignal:
+		r = &Signal{Signo: int32(c.zz()), Fatal: c.u8() != 0, Info: c.blob()}
+	case KindExec:
+		e := &Exec{Path: c.str(), OldTID: c.u32()}
+		for n := c.count(1); n > 0 && !c.bad; n-- {
+			e.Argv = append(e.Argv, c.str())
+		}
+		r = e
+	case KindClone:
+		r = &Clone{Child: c.u32(), Flags: c.u(), Stack: c.u()}
+	case KindExit:
+		r = &Exit{Status: c.u32(), Process: c.u8() != 0}
+	case KindStop:
+		r = &Stop{What: StopKind(c.u8()), Signo: int32(c.zz())}
+	case KindSnapshot:
+		r = &Snapshot{MM: c.u32(), Reason: c.str(), Mechanism: Dirty(c.u8()), Full: c.u8() != 0, Pages: c.u(), PauseNS: c.u()}
+	case KindMemInfo:
+		m := new(MemInfo)
+		for n := c.count(3); n > 0 && !c.bad; n-- {
+			m.Samples = append(m.Samples, Sample{Source: c.str(), PID: c.u32(), Data: c.blob()})
+		}
+		r = m
+	case KindAttach:
+		r = &Attach{PID: c.u32()}
+	case KindDetach:
+		r = &Detach{Reason: c.str()}
+	case KindLost:
+		r = &Lost{What: c.str()}
+	case KindCheck:
+		r = &Check{MM: c.u32(), OK: c.u8() != 0, Diff: c.str(), Maps: c.blob()}
+	case KindPoke:
+		r = &Poke{MM: c.u32(), Addr: addr.Addr(c.u()), Old: c.blob(), New: c.blob()}
+	default:
+		return &Unknown{Code: code, Data: b}, nil
+	}
+	if c.bad {
+		return nil, corrupt("body of an event of kind %d", code)
+	}
+	return r, nil
+}

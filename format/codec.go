@@ -1,0 +1,43 @@
+package format
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// newEncoder makes a compressor for whole payloads. The checksum of the chunk
+// covers what zstd's own would.
+func newEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+}
+
+// decoder is shared by all readers: DecodeAll keeps no state between calls. It
+// allocates no more than the chunk header declares.
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(min(4, runtime.GOMAXPROCS(0))), zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxMemory(MaxPayload+1<<20), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		panic("format: zstd options: " + err.Error())
+	}
+	return d
+})
+
+// decode decompresses a stored payload into a new slice of exactly c.ulen
+// bytes; the result may be stored itself.
+func (c *chunk) decode(stored []byte) ([]byte, error) {
+	if c.flags&flagCodec == codecStored {
+		return stored, nil
+	}
+	// zstd cannot expand more than this: do not allocate for what cannot be.
+	out, err := decoder().DecodeAll(stored, make([]byte, 0, c.ulen))
+	if err != nil {
+		return nil, corrupt("compressed payload: %v", err)
+	}
+	if len(out) != int(c.ulen) {
+		return nil, corrupt("payload of %d bytes claims %d", len(out), c.ulen)
+	}
+	return out, nil
+}

@@ -1,0 +1,273 @@
+package format
+
+import (
+	"encoding/binary"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+)
+
+type kindDec struct {
+	kindKey
+	argc int
+	cols [colPerKind]cursor
+}
+
+type slotDec struct {
+	kind, shape int
+	tid         uint32
+	flags       uint8
+	regs        int
+	args        [MaxArgs]uint64
+	ret         int64
+	ip, sp      uint64
+	addrs       []uint64
+	prev        []uint64 // last registers of the thread, shared among its slots
+}
+
+// eventDec reads an EVENT chunk row by row. The Event it hands out, and what is
+// in it, are overwritten by the next row, but for the bytes of blobs.
+type eventDec struct {
+	shift  uint8
+	base   Step
+	rows   int
+	row    int // next
+	time   uint64
+	kinds  []kindDec
+	shapes [][]byte
+	slots  []slotDec
+	cols   [numCols]cursor
+	blob   []byte // of the whole group
+	used   int
+	blobs  []blobAt
+	regs   map[uint32][]uint64
+
+	ev   Event
+	call Syscall
+	bufs []Buf
+}
+
+// newEventDec begins a chunk; blob holds all blob bytes of its group.
+func newEventDec(ch *chunk, payload, blob []byte, shift uint8) (*eventDec, error) {
+	if ch.count == 0 || ch.count > MaxRows {
+		return nil, overLimit("the number of events of a chunk", uint64(ch.count), MaxRows)
+	}
+	if ch.base+uint64(ch.count) < ch.base {
+		return nil, corrupt("steps overflow")
+	}
+	d := &eventDec{shift: shift, base: Step(ch.base), rows: int(ch.count), time: ch.time(), blob: blob}
+	c := cursor{b: payload}
+	tids := make([]uint32, c.count(1))
+	for i := range tids {
+		tids[i] = c.u32()
+	}
+	n := c.count(4)
+	if n > d.rows {
+		return nil, corrupt("%d kinds for %d events", n, d.rows)
+	}
+	d.kinds = make([]kindDec, n)
+	for i := range d.kinds {
+		k := &d.kinds[i]
+		k.class, k.arch, k.nr = c.u32(), arch.ID(c.u()), c.u32()
+		if n := c.u(); n > MaxArgs {
+			c.fail()
+		} else {
+			k.argc = int(n)
+		}
+	}
+	d.shapes = make([][]byte, c.count(1))
+	for i := range d.shapes {
+		d.shapes[i] = c.take(2 * c.u())
+	}
+	if n = c.count(5); n > d.rows {
+		return nil, corrupt("%d slots for %d events", n, d.rows)
+	}
+	d.slots = make([]slotDec, n)
+	for i := range d.slots {
+		s := &d.slots[i]
+		kind, tid, flags, shape, regs := c.u(), c.u(), c.u8(), c.u(), c.u()
+		if kind >= uint64(len(d.kinds)) || tid >= uint64(len(tids)) || shape > uint64(len(d.shapes)) || regs > MaxRegs {
+			return nil, corrupt("slot %d of an EVENT chunk", i)
+		}
+		*s = slotDec{kind: int(kind), tid: tids[tid], flags: flags, shape: int(shape), regs: int(regs)}
+	}
+	if err := d.columns(&c); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// columns reads the directory of the columns and finds their bytes.
+func (d *eventDec) columns(c *cursor) error {
+	n := c.count(3)
+	if n > MaxColumns {
+		return overLimit("the number of columns", uint64(n), MaxColumns)
+	}
+	type col struct {
+		id, n uint64
+		enc   uint8
+	}
+	dir := make([]col, n)
+	for i := range dir {
+		dir[i].id, dir[i].enc, dir[i].n = c.u(), c.u8(), c.u()
+	}
+	for _, x := range dir {
+		b := cursor{b: c.take(x.n)}
+		switch {
+		case x.enc != 0: // of a later version
+		case x.id < numCols:
+			d.cols[x.id] = b
+		case x.id >= colKind0 && (x.id-colKind0)/colPerKind < uint64(len(d.kinds)):
+			d.kinds[(x.id-colKind0)/colPerKind].cols[(x.id-colKind0)%colPerKind] = b
+		}
+	}
+	if c.bad || len(c.b) != 0 {
+		return corrupt("columns of an EVENT chunk")
+	}
+	return nil
+}
+
+// next decodes the next row; there must be one.
+func (d *eventDec) next() (*Event, error) {
+	step := d.base + Step(d.row)
+	si := d.cols[colSlot].u()
+	d.time += uint64(d.cols[colTime].zz())
+	if d.cols[colSlot].bad || d.cols[colTime].bad || si >= uint64(len(d.slots)) {
+		return nil, corrupt("row %d of an EVENT chunk", d.row)
+	}
+	d.row++
+	s := &d.slots[si]
+	ev := &d.ev
+	*ev = Event{Step: step, Time: d.time << d.shift, Thread: s.tid}
+	k := &d.kinds[s.kind]
+	var call *Syscall
+	if k.class == uint32(KindSyscall) {
+		call = &d.call
+		if err := d.syscall(s, k); err != nil {
+			return nil, err
+		}
+		ev.Record = call
+	} else {
+		b, err := d.nextBlob()
+		if err != nil {
+			return nil, err
+		}
+		if ev.Record, err = body(k.class, b); err != nil {
+			return nil, err
+		}
+	}
+	if s.regs > 0 {
+		if err := d.registers(s, k, call); err != nil {
+			return nil, err
+		}
+		ev.Regs = s.prev
+	}
+	return ev, nil
+}
+
+func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
+	for i := range k.argc {
+		s.args[i] += uint64(k.cols[i].zz())
+	}
+	ret := &k.cols[colRet]
+	s.ret += ret.zz()
+	dur := &d.cols[colDur]
+	d.call = Syscall{
+		Arch: k.arch, Nr: k.nr, Args: s.args, Ret: s.ret, Enter: (d.time - uint64(dur.zz())) << d.shift,
+		Returned: s.flags&slotReturned != 0, Injected: s.flags&slotInjected != 0,
+	}
+	bad := ret.bad || dur.bad
+	for i := range k.argc {
+		bad = bad || k.cols[i].bad
+	}
+	if s.flags&slotIPSP != 0 {
+		ip, sp := &d.cols[colIP], &d.cols[colSP]
+		s.ip += uint64(ip.zz())
+		s.sp += uint64(sp.zz())
+		d.call.IP, d.call.SP = s.ip, s.sp
+		bad = bad || ip.bad || sp.bad
+	}
+	if bad {
+		return corrupt("row %d of an EVENT chunk", d.row-1)
+	}
+	if s.shape == 0 {
+		return nil
+	}
+	shape := d.shapes[s.shape-1]
+	if s.addrs == nil {
+		if len(shape)/2 > len(d.cols[colBlobRef].b) {
+			return corrupt("buffers in row %d of an EVENT chunk", d.row-1)
+		}
+		s.addrs = make([]uint64, len(shape)/2)
+	}
+	d.bufs = d.bufs[:0]
+	for i := range s.addrs {
+		b := Buf{Arg: shape[2*i], Out: shape[2*i+1]&bufOut != 0, More: shape[2*i+1]&bufMore != 0}
+		at := s.addrs[i]
+		if b.Arg < MaxArgs {
+			at = s.args[b.Arg]
+		}
+		at += uint64(d.cols[colBlobAddr].zz())
+		s.addrs[i], b.Addr = at, addr.Addr(at)
+		var err error
+		if b.Data, err = d.nextBlob(); err != nil {
+			return err
+		}
+		d.bufs = append(d.bufs, b)
+	}
+	if d.cols[colBlobAddr].bad {
+		return corrupt("row %d of an EVENT chunk", d.row-1)
+	}
+	d.call.Bufs = d.bufs
+	return nil
+}
+
+// nextBlob is the next reference of the blob column.
+func (d *eventDec) nextBlob() ([]byte, error) {
+	c := &d.cols[colBlobRef]
+	ref := c.u()
+	if c.bad || ref > uint64(len(d.blobs)) {
+		return nil, corrupt("blob reference in row %d of an EVENT chunk", d.row-1)
+	}
+	if ref > 0 {
+		at := d.blobs[uint64(len(d.blobs))-ref]
+		return d.blob[at.off : at.off+at.n : at.off+at.n], nil
+	}
+	l := &d.cols[colBlobLen]
+	n := l.u()
+	if l.bad || n > uint64(len(d.blob)-d.used) {
+		return nil, corrupt("blob in row %d of an EVENT chunk", d.row-1)
+	}
+	at := blobAt{d.used, int(n)}
+	d.used += int(n)
+	d.blobs = append(d.blobs, at)
+	return d.blob[at.off : at.off+at.n : at.off+at.n], nil
+}
+
+func (d *eventDec) registers(s *slotDec, k *kindDec, call *Syscall) error {
+	if s.prev == nil || len(d.regs[s.tid]) != s.regs {
+		if d.regs == nil {
+			d.regs = map[uint32][]uint64{}
+		}
+		if len(d.regs[s.tid]) != s.regs {
+			d.regs[s.tid] = make([]uint64, s.regs)
+		}
+	}
+	s.prev = d.regs[s.tid]
+	predict(s.prev, call, k.argc, s.flags)
+	c := &d.cols[colRegs]
+	mask := c.u()
+	for i := range s.prev {
+		if mask>>i&1 != 0 {
+			v := c.take(8)
+			if v == nil {
+				break
+			}
+			s.prev[i] = binary.LittleEndian.Uint64(v)
+		}
+	}
+	if c.bad || s.regs < 64 && mask>>s.regs != 0 {
+		return corrupt("registers in row %d of an EVENT chunk", d.row-1)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package format
+
+import "memtrace/format/addr"
+
+// The limits of the format: docs/format.md lists them, and a test compares.
+// Readers refuse what exceeds them before they allocate or loop; writers stay
+// far below.
+const (
+	MaxHeader     = 64 << 10 // file header with its extension, bytes
+	MaxExt        = 4 << 10  // extension of a chunk header, bytes
+	MaxPayload    = 16 << 20 // decoded payload of a chunk, bytes
+	MaxStored     = MaxPayload + 64<<10
+	MaxRows       = 1 << 16   // events in an EVENT chunk
+	MaxArgs       = 6         // arguments of a system call
+	MaxRegs       = 64        // registers of a thread
+	MaxBufs       = 1 << 16   // buffers of a system call
+	MaxColumns    = 8192      // columns of an EVENT chunk
+	MaxFramePages = 64        // pages in a RAW chunk
+	MaxPatch      = 2048      // bytes of a patch
+	MaxPatchDepth = 64        // patches between a page and its raw page
+	MaxChain      = 1 << 20   // decoded frame bytes that one page may need
+	MaxPageNo     = 1<<52 - 1 // highest virtual page number
+	MaxVMAs       = 1 << 20   // mappings of an address space
+	MaxThreads    = 4 << 20   // live threads
+	MaxMMs        = 4 << 20   // live address spaces
+	MaxString     = 64 << 10  // bytes of a name
+	MaxGroupBlob  = 64 << 20  // blob bytes of a group
+	MaxEventPages = 1 << 24   // pages of data that one event may bring
+)
+
+// What writers do.
+const (
+	groupSteps    = 8192      // events in a group
+	groupState    = 256 << 10 // bytes of a STATE chunk before it goes out
+	groupBlob     = 1 << 20   // blob bytes that end a group
+	frameBytes    = 256 << 10 // a RAW, PATCH or BLOB frame
+	indexChunks   = 256       // chunks between INDEX chunks
+	indexBytes    = 32 << 20  // or bytes
+	epochSteps    = 65536     // steps between keyframes
+	epochUpdates  = 65536     // or page updates
+	epochGroups   = 32        // or groups
+	framePages    = frameBytes / addr.PageSize
+	dedupeBuckets = 64 << 10
+)

@@ -1,0 +1,575 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+
+	"memtrace/format/addr"
+)
+
+// ReaderOptions are the choices of a reader.
+type ReaderOptions struct {
+	// Cache is how many bytes of decoded chunks to hold, 0 for 64 MiB.
+	Cache int64
+}
+
+// Reader reads a log in any order. It is safe for concurrent use; the states
+// and iterators it gives are not.
+type Reader struct {
+	r     io.ReaderAt
+	size  int64
+	h     *Header
+	start int64 // of the first chunk
+	x     index
+	info  Info
+	cache *lru[[]byte]
+}
+
+// NewReader opens a log of size bytes. One without an end (its recorder was
+// killed, or still runs) is read up to its last complete group.
+func NewReader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
+	rd := &Reader{r: r, size: size}
+	limit := int64(64 << 20)
+	if o != nil && o.Cache > 0 {
+		limit = o.Cache
+	}
+	rd.cache = newLRU[[]byte](limit)
+	var err error
+	if rd.h, rd.start, err = readHeader(io.NewSectionReader(r, 0, size)); err != nil {
+		return nil, err
+	}
+	rd.x.fetch = rd.fetchBlock
+	ok, err := rd.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		if err := rd.openTruncated(); err != nil {
+			return nil, err
+		}
+	}
+	rd.x.finish()
+	rd.info.Size = size
+	if !ok {
+		rd.info.Size = rd.end()
+	}
+	return rd, nil
+}
+
+// readHeader reads the file header, and how long it is.
+func readHeader(r io.Reader) (*Header, int64, error) {
+	var fixed [headerFixed]byte
+	n, err := io.ReadFull(r, fixed[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, 0, fmt.Errorf("read the log: %w", err)
+	}
+	total, err := headerLen(fixed[:n])
+	if err != nil {
+		return nil, 0, err
+	}
+	b := make([]byte, total)
+	copy(b, fixed[:])
+	if _, err := io.ReadFull(r, b[headerFixed:]); err != nil {
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return nil, 0, fmt.Errorf("%w: in its header", ErrTruncated)
+		}
+		return nil, 0, fmt.Errorf("read the log: %w", err)
+	}
+	h, err := parseHeader(b)
+	return h, int64(total), err
+}
+
+// Header is what was known when the recording began. It is not to be changed.
+func (r *Reader) Header() *Header { return r.h }
+
+// Steps is the number of events.
+func (r *Reader) Steps() Step { return r.info.Steps }
+
+// Truncated says that the log has no end.
+func (r *Reader) Truncated() bool { return r.info.Truncated }
+
+// Info is what the log says of itself as a whole.
+func (r *Reader) Info() *Info { i := r.info; return &i }
+
+// readAt reads exactly len(b) bytes.
+func (r *Reader) readAt(b []byte, off int64) error {
+	if off < 0 || off+int64(len(b)) > r.size {
+		return fmt.Errorf("%w: %d bytes at offset %d of %d", ErrTruncated, len(b), off, r.size)
+	}
+	n, err := r.r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		return fmt.Errorf("%w: the file has become shorter", ErrTruncated)
+	}
+	return fmt.Errorf("read the log: %w", err)
+}
+
+// header reads a chunk header.
+func (r *Reader) header(off int64) (chunk, error) {
+	b := make([]byte, min(chunkHeader+16, r.size-off))
+	if off < r.start || len(b) < chunkHeader {
+		return chunk{}, fmt.Errorf("%w: in a chunk header", ErrTruncated)
+	}
+	if err := r.readAt(b, off); err != nil {
+		return chunk{}, err
+	}
+	c, extLen, err := parseFixed(b, off)
+	if err != nil {
+		return c, err
+	}
+	if n := chunkHeader + extLen; n > len(b) {
+		long := make([]byte, n)
+		if err := r.readAt(long, off); err != nil {
+			return c, err
+		}
+		b = long
+	}
+	return c, c.check(b[:chunkHeader+extLen], &r.h.Salt)
+}
+
+// stored reads the payload of c as it is in the file.
+func (r *Reader) stored(c *chunk) ([]byte, error) {
+	b := make([]byte, c.clen)
+	if err := r.readAt(b, c.off+chunkHeader+int64(len(c.ext))); err != nil {
+		return nil, err
+	}
+	if crc32.Checksum(b, castagnoli) != c.pcrc {
+		return nil, corrupt("checksum of a %v chunk", c.typ)
+	}
+	return b, nil
+}
+
+// read reads the chunk of an index entry, and checks that it is what the index
+// says.
+func (r *Reader) read(e entry) (c chunk, payload []byte, err error) {
+	if e.off < r.start || e.size < chunkHeader || e.size > chunkHeader+MaxExt+MaxStored || e.off > r.size-e.size {
+		return c, nil, at(e.off, corrupt("index entry beyond the file"))
+	}
+	b := make([]byte, e.size)
+	if err := r.readAt(b, e.off); err != nil {
+		return c, nil, at(e.off, err)
+	}
+	c, extLen, err := parseFixed(b, e.off)
+	if err == nil && chunkHeader+extLen > len(b) {
+		err = corrupt("size of a chunk header")
+	}
+	if err == nil {
+		err = c.check(b[:chunkHeader+extLen], &r.h.Salt)
+	}
+	if err != nil {
+		return c, nil, at(e.off, err)
+	}
+	if c.typ != e.typ || c.base != e.base || c.count != e.count || c.size() != e.size {
+		return c, nil, at(e.off, corrupt("the index does not fit the %v chunk", c.typ))
+	}
+	stored := b[chunkHeader+extLen:]
+	if crc32.Checksum(stored, castagnoli) != c.pcrc {
+		return c, nil, at(e.off, corrupt("checksum of a %v chunk", c.typ))
+	}
+	payload, err = c.decode(stored)
+	return c, payload, at(e.off, err)
+}
+
+// cached is read through the cache.
+func (r *Reader) cached(e entry) ([]byte, error) {
+	if b, ok := r.cache.get(e.off); ok {
+		return b, nil
+	}
+	_, b, err := r.read(e)
+	if err == nil {
+		r.cache.put(e.off, b, int64(cap(b)))
+	}
+	return b, err
+}
+
+// openRoot opens a log by its end; ok is false where it has none.
+func (r *Reader) openRoot() (ok bool, err error) {
+	var tail [tailSize]byte
+	if r.size < r.start+tailSize {
+		return false, nil
+	}
+	if err := r.readAt(tail[:], r.size-tailSize); err != nil {
+		return false, err
+	}
+	off, ok := parseTail(tail[:], &r.h.Salt, r.size)
+	if !ok {
+		return false, nil
+	}
+	c, err := r.header(off)
+	if err != nil || c.typ != TypeRoot || c.end() != r.size-tailSize {
+		return false, nil
+	}
+	stored, err := r.stored(&c)
+	if err != nil {
+		return false, nil
+	}
+	payload, err := c.decode(stored)
+	if err != nil {
+		return false, nil
+	}
+	blocks, info, err := parseRoot(payload, off)
+	if err != nil {
+		return false, nil
+	}
+	r.x.blocks, r.info = blocks, *info
+	return true, nil
+}
+
+// fetchBlock reads the INDEX chunk of a block.
+func (r *Reader) fetchBlock(b *block) ([]entry, error) {
+	c, err := r.header(b.off)
+	if err == nil && c.typ != TypeIndex {
+		err = corrupt("%v chunk in place of an INDEX", c.typ)
+	}
+	if err != nil {
+		return nil, at(b.off, err)
+	}
+	stored, err := r.stored(&c)
+	if err != nil {
+		return nil, at(b.off, err)
+	}
+	payload, err := c.decode(stored)
+	if err != nil {
+		return nil, at(b.off, err)
+	}
+	entries, _, _, err := parseIndex(payload, b.off)
+	if err == nil && len(entries) != b.n {
+		err = corrupt("INDEX chunk of %d entries, not %d", len(entries), b.n)
+	}
+	return entries, at(b.off, err)
+}
+
+// openTruncated finds the committed chunks of a log without an end by walking
+// over their headers.
+func (r *Reader) openTruncated() error {
+	var entries []entry
+	committed := 0
+	info := Info{Truncated: true}
+	types := info.types
+	for off := r.start; off < r.size; {
+		c, err := r.header(off)
+		if err == nil {
+			if c.end() > r.size {
+				break
+			}
+			_, err = r.stored(&c)
+		}
+		if err != nil {
+			if errors.Is(err, ErrTruncated) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrLimit) {
+				break
+			}
+			return err
+		}
+		types[c.typ%numTypes].chunks++
+		types[c.typ%numTypes].stored += uint64(c.size())
+		types[c.typ%numTypes].decoded += uint64(c.ulen)
+		e := c.entry()
+		entries = append(entries, e)
+		off = c.end()
+		if c.commit() {
+			committed = len(entries)
+			info.types = types
+			if c.typ == TypeEvent {
+				info.Steps = Step(c.base + uint64(c.count))
+			}
+		}
+	}
+	entries = entries[:committed]
+	b := &block{n: committed, entries: entries, end: r.start}
+	if committed > 0 {
+		b.end = entries[committed-1].off + entries[committed-1].size
+	}
+	b.bases()
+	r.x.blocks = []*block{b}
+	r.info = info
+	return nil
+}
+
+// end is where the committed part of a truncated log ends.
+func (r *Reader) end() int64 {
+	if n := len(r.x.blocks); n > 0 {
+		return r.x.blocks[n-1].end
+	}
+	return r.start
+}
+
+// group decodes the group whose EVENT chunk is at p.
+func (r *Reader) group(p pos) (*group, error) {
+	e, _, err := r.x.entry(&p)
+	if err != nil {
+		return nil, err
+	}
+	// Its other chunks lie between the commit before and this one.
+	var blobs, states []entry
+	var statePos []pos
+	for q := (pos{p.block, p.i - 1}); ; q.i-- {
+		x, ok, err := r.x.entry(&q)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || x.commit {
+			break
+		}
+		switch x.typ {
+		case TypeBlob:
+			blobs = append(blobs, x)
+		case TypeState:
+			states, statePos = append(states, x), append(statePos, q)
+		}
+	}
+	ch, payload, err := r.read(e)
+	if err != nil {
+		return nil, err
+	}
+	var blob []byte
+	for i := len(blobs) - 1; i >= 0; i-- {
+		b, err := r.cached(blobs[i])
+		if err != nil {
+			return nil, err
+		}
+		if len(blobs) == 1 {
+			blob = b
+			break
+		}
+		if len(blob)+len(b) > MaxGroupBlob {
+			return nil, at(e.off, overLimit("the blobs of a group", uint64(len(blob)+len(b)), MaxGroupBlob))
+		}
+		blob = append(blob, b...)
+	}
+	g := new(group)
+	if g.ev, err = newEventDec(&ch, payload, blob, r.h.TimeShift); err != nil {
+		return nil, at(e.off, err)
+	}
+	for i := len(states) - 1; i >= 0; i-- {
+		part, err := r.state(states[i], statePos[i])
+		if err != nil {
+			return nil, err
+		}
+		g.states = append(g.states, part)
+	}
+	return g, nil
+}
+
+// state reads a STATE chunk.
+func (r *Reader) state(e entry, p pos) (part statePart, err error) {
+	part.ch = chunk{off: e.off, base: e.base}
+	if part.raw, err = r.ids(TypeRaw, p); err != nil {
+		return part, err
+	}
+	if part.patch, err = r.ids(TypePatch, p); err != nil {
+		return part, err
+	}
+	part.payload, err = r.cached(e)
+	return part, err
+}
+
+// ids is how many ids of a type the log has before p.
+func (r *Reader) ids(t Type, p pos) (uint64, error) {
+	// Within the block, else the last of the blocks before.
+	for b := p.block; b >= 0; b-- {
+		entries, err := r.x.get(r.x.blocks[b])
+		if err != nil {
+			return 0, err
+		}
+		of := r.x.blocks[b].byType[t]
+		for k := len(of) - 1; k >= 0; k-- {
+			if b == p.block && int(of[k]) >= p.i {
+				continue
+			}
+			e := entries[of[k]]
+			return e.base + uint64(e.count), nil
+		}
+	}
+	return 0, nil
+}
+
+// Events yields the events from a step on, each with its changes. An Event is
+// valid until the next one. After an error nothing follows.
+func (r *Reader) Events(from Step) iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		p, ok, err := r.x.last(TypeEvent, uint64(from))
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if !ok {
+			return
+		}
+		next := NoStep // what the chunk must begin with
+		for {
+			e, ok, err := r.x.entry(&p)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !ok {
+				return
+			}
+			if e.typ != TypeEvent {
+				p.i++
+				continue
+			}
+			if next != NoStep && e.base != uint64(next) {
+				yield(nil, at(e.off, corrupt("events %d to %d are missing", next, e.base)))
+				return
+			}
+			next = Step(e.base + uint64(e.count))
+			if next <= from {
+				p.i++
+				continue
+			}
+			g, err := r.group(p)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !g.events(e.off, from, yield) {
+				return
+			}
+			p.i++
+		}
+	}
+}
+
+// events yields the events of a group from a step on; it says whether to go on.
+func (g *group) events(off int64, from Step, yield func(*Event, error) bool) bool {
+	for g.ev.row < g.ev.rows {
+		e, err := g.next()
+		if err != nil {
+			yield(nil, at(off, err))
+			return false
+		}
+		if e.Step >= from && !yield(e, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// Initial is the state before the first event.
+func (r *Reader) Initial() *State { return NewState() }
+
+// StateAt is the state when event n has happened.
+func (r *Reader) StateAt(n Step) (*State, error) {
+	if n == NoStep {
+		return r.Initial(), nil
+	}
+	if n >= r.info.Steps {
+		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	}
+	s, p, err := r.keyframe(n)
+	if err != nil {
+		return nil, err
+	}
+	return s, r.replay(s, p, n)
+}
+
+// keyframe is the newest state at or before step n that the log has whole, and
+// where the chunks begin that lead on from it.
+func (r *Reader) keyframe(Step) (*State, pos, error) { return NewState(), pos{}, nil }
+
+// replay applies the STATE chunks from p on until step n.
+func (r *Reader) replay(s *State, p pos, n Step) error {
+	for ; ; p.i++ {
+		e, ok, err := r.x.entry(&p)
+		if err != nil {
+			return err
+		}
+		if !ok || e.typ == TypeState && e.base > uint64(n) || e.typ == TypeEvent && e.base > uint64(n) {
+			break
+		}
+		if e.typ != TypeState {
+			continue
+		}
+		part, err := r.state(e, p)
+		if err != nil {
+			return err
+		}
+		g := group{states: []statePart{part}}
+		if err := s.apply(&g, n); err != nil {
+			return at(e.off, err)
+		}
+	}
+	s.Step = n
+	return nil
+}
+
+// apply takes the state through the records of g up to step n.
+func (s *State) apply(g *group, n Step) error {
+	s.work = 0
+	for {
+		step, ok, err := g.peek()
+		if err != nil || !ok || step > n {
+			return err
+		}
+		if step < s.Step+1 {
+			return corrupt("record of step %d after step %d", step, s.Step)
+		}
+		s.Step = step - 1
+		err = g.changes(step, func(c Change, r pageRun) error {
+			if c == nil {
+				return s.run(r)
+			}
+			return s.Apply(c)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Page reads the page of data that ref refers to.
+func (r *Reader) Page(ref PageRef, dst *[addr.PageSize]byte) error {
+	if ref&1 != 0 {
+		return corrupt("page reference %#x", uint64(ref))
+	}
+	return r.rawPage(uint64(ref>>1), dst)
+}
+
+func (r *Reader) rawPage(id uint64, dst *[addr.PageSize]byte) error {
+	e, err := r.x.holding(TypeRaw, id)
+	if err != nil {
+		return err
+	}
+	b, err := r.cached(e)
+	if err != nil {
+		return err
+	}
+	if e.count > MaxFramePages || len(b) != int(e.count)*addr.PageSize {
+		return at(e.off, corrupt("RAW chunk of %d bytes for %d pages", len(b), e.count))
+	}
+	copy(dst[:], b[(id-e.base)*addr.PageSize:])
+	return nil
+}
+
+// StepAtTime is the last event that happened at or before a time (ns since the
+// start), or the first event. The log must have one.
+func (r *Reader) StepAtTime(ns uint64) (Step, error) {
+	if r.info.Steps == 0 {
+		return 0, fmt.Errorf("format: the log has no steps")
+	}
+	p, ok, err := r.x.lastTime(ns >> r.h.TimeShift)
+	if err != nil || !ok {
+		return 0, err
+	}
+	g, err := r.group(p)
+	if err != nil {
+		return 0, err
+	}
+	step := g.ev.base
+	for g.ev.row < g.ev.rows {
+		e, err := g.ev.next()
+		if err != nil {
+			return 0, err
+		}
+		if e.Time <= ns {
+			step = e.Step
+		}
+	}
+	return step, nil
+}

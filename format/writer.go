@@ -1,0 +1,367 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"memtrace/format/addr"
+)
+
+// WriterOptions are the choices of a writer; the zero value is a good one.
+type WriterOptions struct {
+	// FlushInterval is how much of a recording a crash of the recorder may
+	// lose; 0 is a second, below 0 there is no timer.
+	FlushInterval time.Duration
+	// PageCache is the most copies of pages to hold, 0 for 65536 (256 MiB).
+	// Memory is taken as pages come.
+	PageCache int
+	// NoKeyframes leaves keyframes out: such a log is slow to seek in.
+	NoKeyframes bool
+	// GroupSteps is how many events make a group, 0 for 8192.
+	GroupSteps int
+}
+
+// ErrClosed is returned by the methods of a closed Writer.
+var ErrClosed = errors.New("format: the log is closed")
+
+// Writer writes a log. Its methods are for one goroutine; compression and
+// writing happen on another, and a timer sees to it that what was written does
+// not wait too long. After an error of the file beneath, every method returns
+// that error, and nothing waits.
+type Writer struct {
+	opt WriterOptions
+	h   Header
+	out *output
+
+	mu     sync.Mutex // for the timer
+	timer  *time.Timer
+	due    bool // the timer came while changes waited for their event
+	closed bool
+	err    error // of Close
+
+	state   *State
+	info    Info
+	ev      eventEnc
+	st      stateEnc
+	stRecs  bool // the STATE payload at hand has been begun
+	pending bool // changes wait for their event
+	began   bool // changes or events since the last commit
+	nblob   uint64
+	group   uint64 // groups since the last keyframe
+	updates uint64 // page updates since
+
+	cache   *pageCache
+	raw     []byte // the RAW frame being filled
+	rawBase uint64 // its first id
+	nraw    uint64 // ids given out
+	npatch  uint64
+	pages   uint64 // of data since the last event
+}
+
+// NewWriter begins a log on w with a header. Where h.Salt is zero it is chosen
+// at random; a zero TimeShift stays 0.
+func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
+	wr := &Writer{h: *h, state: NewState()}
+	if o != nil {
+		wr.opt = *o
+	}
+	if wr.opt.PageCache == 0 {
+		wr.opt.PageCache = 64 << 10
+	}
+	if wr.opt.FlushInterval == 0 {
+		wr.opt.FlushInterval = time.Second
+	}
+	if wr.opt.GroupSteps <= 0 || wr.opt.GroupSteps > groupSteps {
+		wr.opt.GroupSteps = groupSteps
+	}
+	wr.cache = newPageCache(max(0, wr.opt.PageCache))
+	wr.ev = *newEventEnc(h.TimeShift)
+	var err error
+	if wr.out, err = newOutput(w, &wr.h); err != nil {
+		return nil, err
+	}
+	if wr.opt.FlushInterval > 0 {
+		wr.timer = time.AfterFunc(wr.opt.FlushInterval, wr.tick)
+	}
+	return wr, nil
+}
+
+// Header is the header that was written.
+func (w *Writer) Header() *Header { return &w.h }
+
+// Bytes is the size of the log so far, without what waits to be written.
+func (w *Writer) Bytes() int64 { return w.out.written.Load() }
+
+// State is the state after the last change; it belongs to the writer, and is
+// not to be changed.
+func (w *Writer) State() *State { return w.state }
+
+// tick runs on the timer's goroutine.
+func (w *Writer) tick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	if w.pending {
+		w.due = true
+	} else if w.began {
+		w.commit()
+	}
+	w.timer.Reset(w.opt.FlushInterval)
+}
+
+// ready begins a call.
+func (w *Writer) ready() error {
+	if w.closed {
+		return ErrClosed
+	}
+	return w.out.error()
+}
+
+// Change writes a change that belongs to the next Event. Nothing of it is kept.
+func (w *Writer) Change(c Change) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.change(c)
+}
+
+func (w *Writer) change(c Change) error {
+	if err := w.ready(); err != nil {
+		return err
+	}
+	if p, ok := c.(*Pages); ok {
+		return w.change1(p)
+	}
+	if v, ok := c.(*VMASet); ok && len(v.VMA.Name) > MaxString {
+		return overLimit("the name of a mapping", uint64(len(v.VMA.Name)), MaxString)
+	}
+	if err := w.state.Apply(c); err != nil {
+		return fmt.Errorf("format: change cannot be written: %w", err)
+	}
+	w.open()
+	w.st.change(w.step(), c)
+	w.spill()
+	return nil
+}
+
+// step is the step of the next event.
+func (w *Writer) step() Step { return w.state.Step + 1 }
+
+// open makes the STATE payload ready for a record.
+func (w *Writer) open() {
+	if !w.stRecs {
+		w.st.begin(w.nraw, w.npatch)
+		w.stRecs = true
+	}
+	w.pending, w.began = true, true
+}
+
+// spill sends a full STATE payload off.
+func (w *Writer) spill() {
+	if len(w.st.b)+len(w.st.runs) >= groupState {
+		w.putState()
+	}
+}
+
+func (w *Writer) putState() {
+	w.putRaw() // a STATE chunk takes only ids that the log has
+	w.st.closePages()
+	w.stRecs = false
+	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
+}
+
+// change1 writes a Pages change.
+func (w *Writer) change1(p *Pages) error {
+	if uint64(p.Addr)%addr.PageSize != 0 {
+		return fmt.Errorf("format: pages at %v, which is no page boundary", p.Addr)
+	}
+	if p.What != PageData {
+		kind := uint64(runUnreadable + 1)
+		for k, what := range runKinds {
+			if what == p.What {
+				kind = uint64(k)
+			}
+		}
+		if kind > runUnreadable {
+			return fmt.Errorf("format: pages of unknown kind %d", p.What)
+		}
+		return w.run(pageRun{mm: p.MM, kind: p.What, vpn: p.Addr.Page(), n: p.N}, kind)
+	}
+	if uint64(len(p.Data)) != p.N*addr.PageSize || p.N > 1<<40 {
+		return fmt.Errorf("format: %d bytes for %d pages", len(p.Data), p.N)
+	}
+	m, err := w.state.mm(p.MM)
+	if err != nil {
+		return fmt.Errorf("format: change cannot be written: %w", err)
+	}
+	if w.pages += p.N; w.pages > MaxEventPages {
+		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
+	}
+	w.info.Pages += p.N
+	w.updates += p.N
+	vpn := p.Addr.Page()
+	for i := range p.N {
+		if err := w.page(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run notes what a stretch of pages became.
+func (w *Writer) run(r pageRun, kind uint64) error {
+	if err := w.state.run(r); err != nil {
+		return fmt.Errorf("format: change cannot be written: %w", err)
+	}
+	if r.n == 0 {
+		return nil
+	}
+	w.spill() // before: the page of a runRaw is not in its frame yet
+	w.open()
+	w.st.pages(w.step(), r.mm, r.vpn, r.n, kind, r.ref)
+	return nil
+}
+
+// page stores a page of data in the cheapest way.
+func (w *Writer) page(m *MM, vpn uint64, p []byte) error {
+	r := pageRun{mm: m.No, kind: PageData, vpn: vpn, n: 1}
+	old, err := m.pages.get(vpn)
+	if err != nil {
+		return err
+	}
+	if PageKind(old.ent&entKind) == PageData {
+		ref := PageRef(old.ent >> entShift)
+		if _, have := w.cache.get(ref); have != nil && string(have) == string(p) {
+			w.info.Same++
+			r.ref = ref
+			return w.run(r, runRef)
+		}
+	}
+	if string(p) == string(zeroPage[:]) {
+		w.info.ZeroPages++
+		r.kind = PageZero
+		return w.run(r, runZero)
+	}
+	hash := w.cache.hash(p)
+	if ref, ok := w.cache.find(hash, p); ok {
+		w.info.Shared++
+		r.ref = ref
+		return w.run(r, runRef)
+	}
+	r.ref = PageRef(w.nraw << 1)
+	// The record first: a STATE payload says which id it begins with.
+	if err := w.run(r, runRaw); err != nil {
+		return err
+	}
+	w.nraw++
+	w.info.RawPages++
+	w.cache.add(r.ref, hash, p)
+	if w.raw == nil {
+		w.raw = w.out.buffer()
+	}
+	w.raw = append(w.raw, p...)
+	if len(w.raw) >= frameBytes {
+		w.putRaw()
+	}
+	return nil
+}
+
+func (w *Writer) putRaw() {
+	if len(w.raw) == 0 {
+		return
+	}
+	n := uint64(len(w.raw) / addr.PageSize)
+	w.out.put(chunk{typ: TypeRaw, base: w.rawBase, count: uint32(n)}, w.raw)
+	w.rawBase, w.raw = w.rawBase+n, nil
+}
+
+// Event writes an event, with e.Changes before it, and returns its step. The
+// Step of e does not matter, and e is not kept.
+func (w *Writer) Event(e *Event) (Step, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.ready(); err != nil {
+		return 0, err
+	}
+	for _, c := range e.Changes {
+		if err := w.change(c); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.ev.check(e); err != nil {
+		return 0, err
+	}
+	step := w.step()
+	if err := w.ev.add(e, step); err != nil {
+		return 0, err
+	}
+	w.state.Step = step
+	w.info.Steps, w.info.Time = step+1, e.Time>>w.h.TimeShift<<w.h.TimeShift
+	w.pages = 0
+	w.pending, w.began = false, true
+	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() {
+		w.commit()
+	}
+	return step, nil
+}
+
+// commit ends the group. No changes may wait for their event.
+func (w *Writer) commit() {
+	w.due, w.began = false, false
+	for b := w.ev.blob; len(b) > 0; {
+		n := min(len(b), frameBytes)
+		w.out.put(chunk{typ: TypeBlob, base: w.nblob, count: uint32(n)}, append(w.out.buffer(), b[:n]...))
+		w.nblob += uint64(n)
+		b = b[n:]
+	}
+	if w.stRecs {
+		w.putState()
+	}
+	w.putRaw()
+	ext := appendTLV(nil, extTime, appendU(nil, w.ev.time0))
+	c := chunk{typ: TypeEvent, flags: flagCommit, base: uint64(w.ev.base), count: uint32(w.ev.rows), ext: ext}
+	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
+	w.ev.reset()
+	w.group++
+}
+
+// Flush puts all events so far where a crash of this process does not reach
+// them: it waits until they are written. Changes without their event are not
+// among them.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.ready(); err != nil {
+		return err
+	}
+	if w.began && !w.pending {
+		w.commit()
+	}
+	return w.out.sync()
+}
+
+// Close ends the log: it writes what waits, the index, and why the recording
+// ended. Changes that wait for an event are lost. A second Close does
+// nothing and returns what the first did.
+func (w *Writer) Close(reason string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return w.err
+	}
+	w.closed = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	if w.ev.rows > 0 && w.out.error() == nil {
+		w.commit()
+	}
+	w.info.Reason = reason
+	info := w.info
+	w.err = w.out.finish(&info)
+	return w.err
+}
