@@ -1,3 +1,4 @@
+/* build: x86_64 i386 static */
 /* The heap: brk up, down, to the same place, in parts of pages, against an
  * obstacle, and taken down from both ends by munmap and mprotect. */
 #include "mark.h"

@@ -1,3 +1,4 @@
+/* build: none */
 /* Ends as it is told: end status N, end signal N, end name of a way. */
 #include <pthread.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-/* build: both */
+/* build: x86_64 i386 */
 /* One process, five programs: 64 to 32 to 64 bits (where there are two), from
  * the first thread and from another, by descriptor, and by a script. argv[1]
  * is the stage; $EXEC_OTHER is this program built for the other word size. */

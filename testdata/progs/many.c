@@ -1,4 +1,4 @@
-/* args: threads procs */
+/* args: threads | procs */
 /* Many: `threads` starts 500 threads at once, `procs` 1000 short processes, some
  * of which exec. */
 #include <pthread.h>

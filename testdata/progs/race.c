@@ -1,4 +1,4 @@
-/* args: mix brk */
+/* args: mix | brk */
 /* Threads that race for the same addresses. What one unmaps another is given at
  * once: a log in the wrong order has a mapping too many or too few at the next
  * mark, when all of them wait. `mix` makes every kind of call, `brk` moves the

@@ -108,6 +108,7 @@ static long call(int i, pid_t helper)
 
 int main(void)
 {
+	setlinebuf(stdout);
 	CHECK(pipe(fds) == 0);
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	for (int how = 0; how < 3; how++) {

@@ -1,3 +1,4 @@
+/* build: x86_64 i386 static */
 /* The main stack grows by faults alone: no call tells of it. */
 #include "mark.h"
 

@@ -1,4 +1,5 @@
 /* args: 2 */
+/* alone: it measures time */
 /* A 1 kHz timer for some seconds. An expiry that comes while the one before it
  * still waits is merged with it by the kernel, so what can be lost is what a
  * late handler loses: at least nine of ten must come. args: SECONDS */
