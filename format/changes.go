@@ -444,7 +444,7 @@ func (d *stateDec) nextRun() (r pageRun, err error) {
 	if r.vpn = d.vpn; d.left > 0 && !b.bad {
 		r.kind, r.n = PageData, 0
 		for d.left > 0 && !b.bad {
-			was := b.b // read before zz moves it: Go leaves the order open in one statement
+			was := b.b
 			ref := d.lastRef + PageRef(b.zz())
 			if r.n == 0 {
 				r.ref = ref
@@ -460,6 +460,9 @@ func (d *stateDec) nextRun() (r pageRun, err error) {
 	d.vpn += r.n
 	if b.bad {
 		return r, corrupt("page runs of a STATE chunk")
+	}
+	if r.kind == PageData && r.n > 0 && uint64(r.ref>>1)+r.n > d.ids[r.ref&1] {
+		return r, corrupt("STATE chunk refers to pages that the log does not have")
 	}
 	d.inRuns = d.runs > 0 || d.left > 0
 	return r, nil

@@ -87,7 +87,7 @@ type eventEnc struct {
 	slots  []slotEnc
 	slotOf map[slotKey]int
 	cols   [numCols][]byte
-	regs   map[uint32][]uint64 // last registers of a thread
+	regs   map[uint32]*threadRegs // last registers of a thread
 
 	seed    maphash.Seed
 	blob    []byte
@@ -112,7 +112,7 @@ const blobTable = 1 << 13
 func newEventEnc(shift uint8) *eventEnc {
 	return &eventEnc{
 		shift: shift, argc: map[kindKey]int{}, kindOf: map[kindKey]int{}, tidOf: map[uint32]int{},
-		slotOf: map[slotKey]int{}, regs: map[uint32][]uint64{}, seed: maphash.MakeSeed(), lastOne: -1,
+		slotOf: map[slotKey]int{}, regs: map[uint32]*threadRegs{}, seed: maphash.MakeSeed(), lastOne: -1,
 	}
 }
 
@@ -369,11 +369,13 @@ func (e *eventEnc) addBlob(b []byte) {
 
 // addRegs writes which registers differ from the prediction, and those.
 func (e *eventEnc) addRegs(s *slotEnc, regs []uint64, c *Syscall) {
-	old := e.regs[s.tid]
-	if len(old) != len(regs) {
-		old = make([]uint64, len(regs))
-		e.regs[s.tid] = old
+	last := e.regs[s.tid]
+	if last == nil || len(last.regs) != len(regs) {
+		last = &threadRegs{regs: make([]uint64, len(regs))}
+		e.regs[s.tid] = last
 	}
+	last.step = e.base + Step(e.rows) - 1
+	old := last.regs
 	predict(old, c, e.kinds[s.kind].argc, s.flags)
 	var mask uint64
 	for i, v := range regs {

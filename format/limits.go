@@ -26,6 +26,7 @@ const (
 	MaxString     = 64 << 10  // bytes of a name
 	MaxGroupBlob  = 64 << 20  // blob bytes of a group
 	MaxEventPages = 1 << 24   // pages of data that one event may bring
+	maxWork       = 1 << 29   // effort of applying a STATE chunk, in page entries
 )
 
 // What writers do.

@@ -50,18 +50,14 @@ type output struct {
 const jobsAhead = 16
 
 func newOutput(w io.Writer, h *Header) (*output, error) {
-	o := &output{w: w, salt: h.Salt, jobs: make(chan job, jobsAhead), free: make(chan []byte, jobsAhead+2), done: make(chan struct{})}
+	o, err := newEncoderOutput(w, h)
+	if err != nil {
+		return nil, err
+	}
 	// Only a file that begins with this log may be cut back.
 	if s, ok := w.(io.Seeker); ok {
 		pos, err := s.Seek(0, io.SeekCurrent)
 		o.resize = err == nil && pos == 0
-	}
-	var err error
-	if o.fast, err = newEncoder(zstd.SpeedFastest); err != nil {
-		return nil, fmt.Errorf("set up compression: %w", err)
-	}
-	if o.best, err = newEncoder(zstd.SpeedDefault); err != nil {
-		return nil, fmt.Errorf("set up compression: %w", err)
 	}
 	b, err := h.append(nil)
 	if err != nil {
@@ -73,6 +69,19 @@ func newOutput(w io.Writer, h *Header) (*output, error) {
 	}
 	o.commit, o.since = o.off, o.off
 	go o.run()
+	return o, nil
+}
+
+// newEncoderOutput is an output whose goroutine does not run.
+func newEncoderOutput(w io.Writer, h *Header) (*output, error) {
+	o := &output{w: w, salt: h.Salt, jobs: make(chan job, jobsAhead), free: make(chan []byte, jobsAhead+2), done: make(chan struct{})}
+	var err error
+	if o.fast, err = newEncoder(zstd.SpeedFastest); err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	if o.best, err = newEncoder(zstd.SpeedDefault); err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
 	return o, nil
 }
 

@@ -15,6 +15,41 @@ type pageMap struct {
 	dir  []dent // sorted, disjoint
 	cow  bool   // dir is shared with a clone
 	load loader
+	mem  *budget // what nodes take is added to
+}
+
+// What nodes take, in bytes.
+const (
+	leafBytes   = leafPages*24 + 64
+	regionBytes = regionLeafs*8 + 64
+)
+
+// size is what the nodes take that are not in seen yet.
+func (p *pageMap) size(seen map[*node]bool) (n int64) {
+	n = int64(len(p.dir)) * 40
+	for i := range p.dir {
+		r := p.dir[i].reg
+		if r == nil {
+			continue
+		}
+		n += regionBytes
+		for _, x := range r.nodes {
+			if x != nil && !seen[x] {
+				seen[x] = true
+				n += 80
+				if x.tab != nil {
+					n += leafBytes
+				}
+			}
+		}
+	}
+	return n
+}
+
+func (p *pageMap) took(n int64) {
+	if p.mem != nil {
+		p.mem.used += n
+	}
 }
 
 // owner is an identity: it must not be of size 0, or all would be one.
@@ -74,7 +109,7 @@ type node struct {
 func (p *pageMap) clone() pageMap {
 	p.cow = true
 	p.own = new(owner)
-	return pageMap{own: new(owner), dir: p.dir, cow: true, load: p.load}
+	return pageMap{own: new(owner), dir: p.dir, cow: true, load: p.load, mem: p.mem}
 }
 
 func (p *pageMap) search(reg uint64) int {
@@ -207,6 +242,7 @@ func (p *pageMap) region(reg uint64, make bool) *region {
 			return nil
 		}
 		p.edit()
+		p.took(regionBytes)
 		r := &region{own: p.own}
 		p.dir = slices.Insert(p.dir, i, dent{first: reg, last: reg, reg: r})
 		return r
@@ -214,6 +250,7 @@ func (p *pageMap) region(reg uint64, make bool) *region {
 	p.edit()
 	d := p.dir[i]
 	if d.reg == nil {
+		p.took(regionBytes)
 		r := &region{own: p.own}
 		for k := range r.nodes {
 			r.nodes[k] = d.uni
@@ -231,6 +268,7 @@ func (p *pageMap) region(reg uint64, make bool) *region {
 		return r
 	}
 	if d.reg.own != p.own {
+		p.took(regionBytes)
 		r := *d.reg
 		r.own = p.own
 		p.dir[i].reg = &r
@@ -270,6 +308,7 @@ func (p *pageMap) setRegions(first, last uint64, f *fill) {
 		default:
 			r := d.reg
 			if r.own != p.own {
+				p.took(regionBytes)
 				c := *r
 				c.own, r = p.own, &c
 			}
@@ -299,6 +338,7 @@ func (p *pageMap) setLeaf(np **node, i, n int, f fill) {
 		if old != nil {
 			was = old.uni
 		}
+		p.took(80)
 		*np = &node{own: p.own, uni: f.put(was, f.ent)}
 		return
 	case old == nil && f.ent == 0:
@@ -322,6 +362,7 @@ func (p *pageMap) own1(np **node) *node {
 		}
 		return old
 	}
+	p.took(leafBytes)
 	nd := &node{own: p.own, tab: new([leafPages]cell)}
 	switch {
 	case old == nil:
@@ -352,8 +393,7 @@ type run struct {
 }
 
 // runs yields what is known of pages lo to hi (exclusive), in order and without
-// what nothing is known of (but for entries of tables). Cells are copies or
-// must not be kept, as keep says.
+// what nothing is known of (but for entries of tables). Cells must not be kept.
 func (p *pageMap) runs(lo, hi uint64, yield func(run) bool) error {
 	if lo >= hi {
 		return nil

@@ -21,12 +21,23 @@ type pageCache struct {
 	slabs [][]byte
 	limit int
 	hand  int
+	forks uint32
 }
 
 type pageSlot struct {
 	ref  PageRef
 	hash uint64
 	used bool // since the clock's hand passed
+	// shared says that other pages may have this reference too, so that the
+	// copy is not overwritten when one of them changes.
+	shared bool
+	forks  uint32 // pageCache.forks when the copy was made
+
+	// The chain of patches that leads to it.
+	depth  uint8
+	cum    uint16 // bytes of patches
+	frame  int32  // the PATCH chunk of the last one
+	frames uint32 // decoded bytes of the other chunks
 }
 
 const slabPages = 256
@@ -56,28 +67,40 @@ func (c *pageCache) find(hash uint64, p []byte) (PageRef, bool) {
 	if slot < 0 || c.slots[slot].hash != hash || !bytes.Equal(c.bytes(slot), p) {
 		return 0, false
 	}
-	c.slots[slot].used = true
+	c.slots[slot].used, c.slots[slot].shared = true, true
 	return c.slots[slot].ref, true
 }
 
-// add keeps a copy of p, which the log holds as ref.
+// add keeps a copy of p, which the log holds whole as ref.
 func (c *pageCache) add(ref PageRef, hash uint64, p []byte) {
-	if c.limit == 0 {
-		return
+	if c.limit > 0 {
+		c.put(c.room(), pageSlot{ref: ref, hash: hash, frames: frameBytes}, p)
 	}
-	c.put(c.room(), ref, hash, p)
 }
 
-// put makes a slot the copy of p, whatever it held.
-func (c *pageCache) put(slot int32, ref PageRef, hash uint64, p []byte) {
-	s := &c.slots[slot]
-	if s.ref != ref {
-		delete(c.of, s.ref)
+// put makes a slot the copy of p, whatever it held. One with hash 0 is not
+// found by its contents.
+func (c *pageCache) put(slot int32, s pageSlot, p []byte) {
+	old := &c.slots[slot]
+	if old.ref != s.ref {
+		delete(c.of, old.ref)
 	}
-	*s = pageSlot{ref: ref, hash: hash}
+	s.forks, s.used = c.forks, true
+	*old = s
 	copy(c.bytes(slot), p)
-	c.of[ref] = slot
-	c.byKey[hash%dedupeBuckets] = slot + 1
+	c.of[s.ref] = slot
+	if s.hash != 0 {
+		c.byKey[s.hash%dedupeBuckets] = slot + 1
+	}
+}
+
+// next is a slot for the version of a page that follows the one in slot: the
+// same where nothing else may need that.
+func (c *pageCache) next(slot int32) int32 {
+	if s := &c.slots[slot]; !s.shared && s.forks == c.forks {
+		return slot
+	}
+	return c.room()
 }
 
 // room finds a slot for a new page.
@@ -99,4 +122,122 @@ func (c *pageCache) room() int32 {
 	}
 }
 
-func (c *pageCache) hash(p []byte) uint64 { return maphash.Bytes(c.seed, p) }
+func (c *pageCache) hash(p []byte) uint64 { return max(1, maphash.Bytes(c.seed, p)) }
+
+// storePage stores a page of data in the cheapest way.
+func (w *Writer) storePage(m *MM, vpn uint64, p []byte) error {
+	r := pageRun{mm: m.No, kind: PageData, vpn: vpn, n: 1}
+	old, err := m.pages.get(vpn)
+	if err != nil {
+		return err
+	}
+	slot, have := int32(-1), []byte(nil)
+	var was PageRef
+	if PageKind(old.ent&entKind) == PageData {
+		was = PageRef(old.ent >> entShift)
+		slot, have = w.cache.get(was)
+		if have != nil && string(have) == string(p) {
+			w.info.Same++
+			r.ref = was
+			return w.run(r, runRef)
+		}
+	}
+	if string(p) == string(zeroPage[:]) {
+		w.info.ZeroPages++
+		r.kind = PageZero
+		return w.run(r, runZero)
+	}
+	patched := false
+	if have != nil && w.mayPatch(&w.cache.slots[slot]) {
+		w.scratch, patched = appendPatch(w.scratch[:0], have, p, MaxPatch)
+		if patched && len(w.scratch) <= smallPatch {
+			return w.storePatch(r, was, slot, p)
+		}
+	}
+	hash := w.cache.hash(p)
+	if ref, ok := w.cache.find(hash, p); ok {
+		w.info.Shared++
+		r.ref = ref
+		return w.run(r, runRef)
+	}
+	if patched {
+		return w.storePatch(r, was, slot, p)
+	}
+	r.ref = PageRef(w.nraw << 1)
+	// The record first: a STATE payload says which number it begins with.
+	if err := w.run(r, runRaw); err != nil {
+		return err
+	}
+	w.nraw++
+	w.info.RawPages++
+	if have == nil {
+		w.cache.add(r.ref, hash, p)
+	} else {
+		w.cache.put(w.cache.next(slot), pageSlot{ref: r.ref, hash: hash, frames: frameBytes}, p)
+	}
+	if w.raw == nil {
+		w.raw = w.out.buffer()
+	}
+	w.raw = append(w.raw, p...)
+	if len(w.raw) >= frameBytes {
+		w.putRaw()
+	}
+	return nil
+}
+
+// What a chain of patches may come to.
+const (
+	smallPatch     = 128  // up to here nobody looks for an equal page
+	maxCum         = 4096 // bytes of patches
+	fullPatchFrame = frameBytes + 2*MaxPatch
+)
+
+// mayPatch says whether the page in s may have one more patch.
+func (w *Writer) mayPatch(s *pageSlot) bool {
+	frames := int(s.frames)
+	if s.depth > 0 && s.frame != w.patch.frame() {
+		frames += int(w.patch.sizes[s.frame])
+	}
+	return s.depth < MaxPatchDepth && s.cum <= maxCum && frames+fullPatchFrame <= MaxChain
+}
+
+// storePatch stores the page p as w.scratch against the page in slot.
+func (w *Writer) storePatch(r pageRun, from PageRef, slot int32, p []byte) error {
+	r.ref = PageRef(w.npatch<<1 | 1)
+	if err := w.run(r, runPatch); err != nil {
+		return err
+	}
+	s := w.cache.slots[slot]
+	if s.depth > 0 && s.frame != w.patch.frame() {
+		s.frames += w.patch.sizes[s.frame]
+	}
+	s.frame = w.patch.frame()
+	s.ref, s.hash, s.shared = r.ref, 0, false
+	s.depth++
+	s.cum += uint16(len(w.scratch))
+	w.patch.add(from, w.scratch)
+	w.npatch++
+	w.info.Patches++
+	w.cache.put(w.cache.next(slot), s, p)
+	if w.patch.size() >= frameBytes {
+		w.putPatch()
+	}
+	return nil
+}
+
+func (w *Writer) putRaw() {
+	if len(w.raw) == 0 {
+		return
+	}
+	n := uint64(len(w.raw) / addr.PageSize)
+	w.out.put(chunk{typ: TypeRaw, base: w.rawBase, count: uint32(n)}, w.raw)
+	w.rawBase, w.raw = w.rawBase+n, nil
+}
+
+func (w *Writer) putPatch() {
+	if w.patch.n == 0 {
+		return
+	}
+	c := chunk{typ: TypePatch, base: w.patch.base, count: uint32(w.patch.n)}
+	w.out.put(c, w.patch.appendPayload(w.out.buffer()))
+}

@@ -1,19 +1,20 @@
 package format
 
 import (
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"iter"
-
-	"memtrace/format/addr"
+	"sync"
 )
 
 // ReaderOptions are the choices of a reader.
 type ReaderOptions struct {
 	// Cache is how many bytes of decoded chunks to hold, 0 for 64 MiB.
 	Cache int64
+	// MaxState is how many bytes the page maps of a state may take before a
+	// log is refused as hostile, 0 for 1 GiB and 64 times the log's size.
+	MaxState int64
 }
 
 // Reader reads a log in any order. It is safe for concurrent use; the states
@@ -26,22 +27,21 @@ type Reader struct {
 	x     index
 	info  Info
 	cache *lru[[]byte]
+
+	mu         sync.Mutex // for making copies of what mms holds
+	mms        *lru[*MM]
+	leaves     *lru[*[leafPages]cell]
+	patches    *lru[*patchFrame]
+	stateLimit int64
 }
 
 // NewReader opens a log of size bytes. One without an end (its recorder was
 // killed, or still runs) is read up to its last complete group.
 func NewReader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
-	rd := &Reader{r: r, size: size}
-	limit := int64(64 << 20)
-	if o != nil && o.Cache > 0 {
-		limit = o.Cache
-	}
-	rd.cache = newLRU[[]byte](limit)
-	var err error
-	if rd.h, rd.start, err = readHeader(io.NewSectionReader(r, 0, size)); err != nil {
+	rd, err := openHeader(r, size, o)
+	if err != nil {
 		return nil, err
 	}
-	rd.x.fetch = rd.fetchBlock
 	ok, err := rd.openRoot()
 	if err != nil {
 		return nil, err
@@ -52,11 +52,28 @@ func NewReader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 		}
 	}
 	rd.x.finish()
-	rd.info.Size = size
-	if !ok {
-		rd.info.Size = rd.end()
-	}
 	return rd, nil
+}
+
+// openHeader reads the file header and nothing else.
+func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
+	rd := &Reader{r: r, size: size}
+	limit := int64(64 << 20)
+	if o != nil && o.Cache > 0 {
+		limit = o.Cache
+	}
+	rd.cache = newLRU[[]byte](limit)
+	rd.patches = newLRU[*patchFrame](limit / 2)
+	rd.mms = newLRU[*MM](limit / 4)
+	rd.leaves = newLRU[*[leafPages]cell](limit / 4)
+	rd.stateLimit = 1<<30 + 64*size
+	if o != nil && o.MaxState > 0 {
+		rd.stateLimit = o.MaxState
+	}
+	rd.x.fetch = rd.fetchBlock
+	var err error
+	rd.h, rd.start, err = readHeader(io.NewSectionReader(r, 0, size))
+	return rd, err
 }
 
 // readHeader reads the file header, and how long it is.
@@ -217,6 +234,7 @@ func (r *Reader) openRoot() (ok bool, err error) {
 		return false, nil
 	}
 	r.x.blocks, r.info = blocks, *info
+	r.info.Size = r.size
 	return true, nil
 }
 
@@ -242,60 +260,6 @@ func (r *Reader) fetchBlock(b *block) ([]entry, error) {
 		err = corrupt("INDEX chunk of %d entries, not %d", len(entries), b.n)
 	}
 	return entries, at(b.off, err)
-}
-
-// openTruncated finds the committed chunks of a log without an end by walking
-// over their headers.
-func (r *Reader) openTruncated() error {
-	var entries []entry
-	committed := 0
-	info := Info{Truncated: true}
-	types := info.types
-	for off := r.start; off < r.size; {
-		c, err := r.header(off)
-		if err == nil {
-			if c.end() > r.size {
-				break
-			}
-			_, err = r.stored(&c)
-		}
-		if err != nil {
-			if errors.Is(err, ErrTruncated) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrLimit) {
-				break
-			}
-			return err
-		}
-		types[c.typ%numTypes].chunks++
-		types[c.typ%numTypes].stored += uint64(c.size())
-		types[c.typ%numTypes].decoded += uint64(c.ulen)
-		e := c.entry()
-		entries = append(entries, e)
-		off = c.end()
-		if c.commit() {
-			committed = len(entries)
-			info.types = types
-			if c.typ == TypeEvent {
-				info.Steps = Step(c.base + uint64(c.count))
-			}
-		}
-	}
-	entries = entries[:committed]
-	b := &block{n: committed, entries: entries, end: r.start}
-	if committed > 0 {
-		b.end = entries[committed-1].off + entries[committed-1].size
-	}
-	b.bases()
-	r.x.blocks = []*block{b}
-	r.info = info
-	return nil
-}
-
-// end is where the committed part of a truncated log ends.
-func (r *Reader) end() int64 {
-	if n := len(r.x.blocks); n > 0 {
-		return r.x.blocks[n-1].end
-	}
-	return r.start
 }
 
 // group decodes the group whose EVENT chunk is at p.
@@ -449,102 +413,6 @@ func (g *group) events(off int64, from Step, yield func(*Event, error) bool) boo
 		}
 	}
 	return true
-}
-
-// Initial is the state before the first event.
-func (r *Reader) Initial() *State { return NewState() }
-
-// StateAt is the state when event n has happened.
-func (r *Reader) StateAt(n Step) (*State, error) {
-	if n == NoStep {
-		return r.Initial(), nil
-	}
-	if n >= r.info.Steps {
-		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
-	}
-	s, p, err := r.keyframe(n)
-	if err != nil {
-		return nil, err
-	}
-	return s, r.replay(s, p, n)
-}
-
-// keyframe is the newest state at or before step n that the log has whole, and
-// where the chunks begin that lead on from it.
-func (r *Reader) keyframe(Step) (*State, pos, error) { return NewState(), pos{}, nil }
-
-// replay applies the STATE chunks from p on until step n.
-func (r *Reader) replay(s *State, p pos, n Step) error {
-	for ; ; p.i++ {
-		e, ok, err := r.x.entry(&p)
-		if err != nil {
-			return err
-		}
-		if !ok || e.typ == TypeState && e.base > uint64(n) || e.typ == TypeEvent && e.base > uint64(n) {
-			break
-		}
-		if e.typ != TypeState {
-			continue
-		}
-		part, err := r.state(e, p)
-		if err != nil {
-			return err
-		}
-		g := group{states: []statePart{part}}
-		if err := s.apply(&g, n); err != nil {
-			return at(e.off, err)
-		}
-	}
-	s.Step = n
-	return nil
-}
-
-// apply takes the state through the records of g up to step n.
-func (s *State) apply(g *group, n Step) error {
-	s.work = 0
-	for {
-		step, ok, err := g.peek()
-		if err != nil || !ok || step > n {
-			return err
-		}
-		if step < s.Step+1 {
-			return corrupt("record of step %d after step %d", step, s.Step)
-		}
-		s.Step = step - 1
-		err = g.changes(step, func(c Change, r pageRun) error {
-			if c == nil {
-				return s.run(r)
-			}
-			return s.Apply(c)
-		})
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// Page reads the page of data that ref refers to.
-func (r *Reader) Page(ref PageRef, dst *[addr.PageSize]byte) error {
-	if ref&1 != 0 {
-		return corrupt("page reference %#x", uint64(ref))
-	}
-	return r.rawPage(uint64(ref>>1), dst)
-}
-
-func (r *Reader) rawPage(id uint64, dst *[addr.PageSize]byte) error {
-	e, err := r.x.holding(TypeRaw, id)
-	if err != nil {
-		return err
-	}
-	b, err := r.cached(e)
-	if err != nil {
-		return err
-	}
-	if e.count > MaxFramePages || len(b) != int(e.count)*addr.PageSize {
-		return at(e.off, corrupt("RAW chunk of %d bytes for %d pages", len(b), e.count))
-	}
-	copy(dst[:], b[(id-e.base)*addr.PageSize:])
-	return nil
 }
 
 // StepAtTime is the last event that happened at or before a time (ns since the

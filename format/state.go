@@ -20,6 +20,13 @@ type State struct {
 	MMs     map[uint32]*MM
 
 	work uint64 // effort of the changes since it was last set to 0
+	mem  budget
+}
+
+// budget bounds the memory of page maps.
+type budget struct {
+	used  int64 // an upper bound: what is let go is found by counting again
+	limit int64 // 0 for none
 }
 
 // MM is an address space.
@@ -42,8 +49,10 @@ func (s *State) Clone() *State {
 	for no, t := range s.Threads {
 		c.Threads[no] = t
 	}
+	c.mem = s.mem
 	for no, m := range s.MMs {
 		c.MMs[no] = &MM{No: m.No, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), key: m.key}
+		c.MMs[no].pages.mem = &c.mem
 	}
 	return c
 }
@@ -138,7 +147,10 @@ func (s *State) Apply(c Change) error {
 		}
 		work, err := m.pages.move(from, to, n)
 		s.work += work
-		return err
+		if err != nil {
+			return err
+		}
+		return s.room()
 	case *Pages:
 		return s.pages(c)
 	default:
@@ -168,14 +180,14 @@ func (s *State) newMM(c *MMNew) error {
 	case len(s.MMs) >= MaxMMs:
 		return overLimit("the number of address spaces", uint64(len(s.MMs))+1, MaxMMs)
 	case c.From == 0:
-		s.MMs[c.MM] = &MM{No: c.MM, VMAs: new(vma.Set)}
+		s.MMs[c.MM] = &MM{No: c.MM, VMAs: new(vma.Set), pages: pageMap{own: new(owner), mem: &s.mem}}
 		return nil
 	}
 	m, err := s.mm(c.From)
 	if err != nil {
 		return err
 	}
-	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone()}
+	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), key: m.key}
 	return nil
 }
 
@@ -231,6 +243,22 @@ func (s *State) run(r pageRun) error {
 	}
 	s.work += 8
 	m.pages.set(r.vpn, r.vpn+r.n, f)
+	return s.room()
+}
+
+// room checks the memory that the page maps take.
+func (s *State) room() error {
+	if s.mem.limit == 0 || s.mem.used <= s.mem.limit {
+		return nil
+	}
+	s.mem.used = 0
+	seen := map[*node]bool{}
+	for _, m := range s.MMs {
+		s.mem.used += m.pages.size(seen)
+	}
+	if s.mem.used > s.mem.limit-s.mem.limit/4 {
+		return overLimit("the memory of the page maps", uint64(s.mem.used), uint64(s.mem.limit))
+	}
 	return nil
 }
 

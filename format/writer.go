@@ -22,6 +22,8 @@ type WriterOptions struct {
 	NoKeyframes bool
 	// GroupSteps is how many events make a group, 0 for 8192.
 	GroupSteps int
+
+	epoch Step // events between keyframes, 0 for 65536
 }
 
 // ErrClosed is returned by the methods of a closed Writer.
@@ -52,12 +54,17 @@ type Writer struct {
 	nblob   uint64
 	group   uint64 // groups since the last keyframe
 	updates uint64 // page updates since
+	keyAt   Step   // steps at the last keyframe
+	key     keyframeEnc
+	regs    map[uint32]*threadRegs
 
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
 	rawBase uint64 // its first id
 	nraw    uint64 // ids given out
 	npatch  uint64
+	patch   patchEnc
+	scratch []byte
 	pages   uint64 // of data since the last event
 }
 
@@ -77,8 +84,13 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 	if wr.opt.GroupSteps <= 0 || wr.opt.GroupSteps > groupSteps {
 		wr.opt.GroupSteps = groupSteps
 	}
+	if wr.opt.epoch == 0 {
+		wr.opt.epoch = epochSteps
+	}
 	wr.cache = newPageCache(max(0, wr.opt.PageCache))
 	wr.ev = *newEventEnc(h.TimeShift)
+	wr.regs = map[uint32]*threadRegs{}
+	wr.key.put = func(c chunk, payload []byte) { wr.out.put(c, append(wr.out.buffer(), payload...)) }
 	var err error
 	if wr.out, err = newOutput(w, &wr.h); err != nil {
 		return nil, err
@@ -142,6 +154,9 @@ func (w *Writer) change(c Change) error {
 	if err := w.state.Apply(c); err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
+	if n, ok := c.(*MMNew); ok && n.From != 0 {
+		w.cache.forks++
+	}
 	w.open()
 	w.st.change(w.step(), c)
 	w.spill()
@@ -168,7 +183,9 @@ func (w *Writer) spill() {
 }
 
 func (w *Writer) putState() {
-	w.putRaw() // a STATE chunk takes only ids that the log has
+	// A STATE chunk takes only pages that the log has.
+	w.putRaw()
+	w.putPatch()
 	w.st.closePages()
 	w.stRecs = false
 	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
@@ -205,7 +222,7 @@ func (w *Writer) change1(p *Pages) error {
 	w.updates += p.N
 	vpn := p.Addr.Page()
 	for i := range p.N {
-		if err := w.page(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
+		if err := w.storePage(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
 			return err
 		}
 	}
@@ -224,59 +241,6 @@ func (w *Writer) run(r pageRun, kind uint64) error {
 	w.open()
 	w.st.pages(w.step(), r.mm, r.vpn, r.n, kind, r.ref)
 	return nil
-}
-
-// page stores a page of data in the cheapest way.
-func (w *Writer) page(m *MM, vpn uint64, p []byte) error {
-	r := pageRun{mm: m.No, kind: PageData, vpn: vpn, n: 1}
-	old, err := m.pages.get(vpn)
-	if err != nil {
-		return err
-	}
-	if PageKind(old.ent&entKind) == PageData {
-		ref := PageRef(old.ent >> entShift)
-		if _, have := w.cache.get(ref); have != nil && string(have) == string(p) {
-			w.info.Same++
-			r.ref = ref
-			return w.run(r, runRef)
-		}
-	}
-	if string(p) == string(zeroPage[:]) {
-		w.info.ZeroPages++
-		r.kind = PageZero
-		return w.run(r, runZero)
-	}
-	hash := w.cache.hash(p)
-	if ref, ok := w.cache.find(hash, p); ok {
-		w.info.Shared++
-		r.ref = ref
-		return w.run(r, runRef)
-	}
-	r.ref = PageRef(w.nraw << 1)
-	// The record first: a STATE payload says which id it begins with.
-	if err := w.run(r, runRaw); err != nil {
-		return err
-	}
-	w.nraw++
-	w.info.RawPages++
-	w.cache.add(r.ref, hash, p)
-	if w.raw == nil {
-		w.raw = w.out.buffer()
-	}
-	w.raw = append(w.raw, p...)
-	if len(w.raw) >= frameBytes {
-		w.putRaw()
-	}
-	return nil
-}
-
-func (w *Writer) putRaw() {
-	if len(w.raw) == 0 {
-		return
-	}
-	n := uint64(len(w.raw) / addr.PageSize)
-	w.out.put(chunk{typ: TypeRaw, base: w.rawBase, count: uint32(n)}, w.raw)
-	w.rawBase, w.raw = w.rawBase+n, nil
 }
 
 // Event writes an event, with e.Changes before it, and returns its step. The
@@ -322,11 +286,32 @@ func (w *Writer) commit() {
 		w.putState()
 	}
 	w.putRaw()
+	w.putPatch()
 	ext := appendTLV(nil, extTime, appendU(nil, w.ev.time0))
 	c := chunk{typ: TypeEvent, flags: flagCommit, base: uint64(w.ev.base), count: uint32(w.ev.rows), ext: ext}
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
+	if !w.opt.NoKeyframes {
+		for no, r := range w.ev.regs {
+			w.regs[no] = r
+		}
+	}
 	w.ev.reset()
 	w.group++
+	if n := w.state.Step + 1; !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || n-w.keyAt >= w.opt.epoch) {
+		w.keyframe()
+		w.group, w.updates, w.keyAt = 0, 0, n
+	}
+}
+
+// keyframe writes the state whole. The group before it is complete.
+func (w *Writer) keyframe() {
+	for no := range w.regs {
+		if w.state.Threads[no] == nil {
+			delete(w.regs, no)
+		}
+	}
+	w.key.write(w.state, w.regs)
+	w.info.Keyframes++
 }
 
 // Flush puts all events so far where a crash of this process does not reach

@@ -94,6 +94,9 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	if r.recorded(c) {
 		r.captureExit(t)
 		r.emitAt(t, c, now)
+		if r.opts.Check && t.effect.maps() {
+			r.check(t.mm, t.no)
+		}
 	}
 	r.callDone(t)
 	r.policy(t)

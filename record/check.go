@@ -9,9 +9,11 @@ import (
 	"memtrace/format"
 )
 
-// touched are the address spaces whose mappings the collected changes change.
-func (r *Recorder) touched() []*space {
-	if !r.opts.Check {
+// touched are the address spaces whose mappings the collected changes change, by
+// anything but a call: after a call that may change them leaveCall checks,
+// whether it did or not.
+func (r *Recorder) touched(rec format.Record) []*space {
+	if _, call := rec.(*format.Syscall); call || !r.opts.Check {
 		return nil
 	}
 	var found []*space
@@ -40,7 +42,7 @@ func mappingsOf(c format.Change) uint32 {
 // check compares the table of an address space with what the kernel prints, with
 // its threads held, and writes down what it found.
 func (r *Recorder) check(mm *space, thread uint32) {
-	if mm.fs == nil || mm.busy != nil && mm.busy.no != thread {
+	if mm.fs == nil || mm.busy != nil && mm.busy.no != thread || mm.loose > 0 {
 		return
 	}
 	r.hold(mm)

@@ -48,6 +48,9 @@ func (e effect) exclusive() bool {
 	return true
 }
 
+// maps says whether a call with this effect may change a line of /proc/PID/maps.
+func (e effect) maps() bool { return e != effNone && e != effFork && e != effAffinity }
+
 var effectNames = map[string]effect{
 	"brk": effBrk, "mmap": effMap, "mmap2": effMap, "old_mmap": effOldMap, "munmap": effUnmap, "mremap": effRemap,
 	"mprotect": effRange, "pkey_mprotect": effRange, "remap_file_pages": effRange, "mlock": effRange, "mlock2": effRange,
@@ -104,26 +107,35 @@ func (r *Recorder) acquire(t *thread) bool {
 		t.queued = true
 		return false
 	}
-	mm.busy = t
-	r.watch(mm, t)
+	r.takeTurn(mm, t)
 	return true
 }
 
-// watch takes the turn away from t if it keeps it for too long.
-func (r *Recorder) watch(mm *space, t *thread) {
+func (r *Recorder) takeTurn(mm *space, t *thread) {
+	mm.busy = t
+	mm.turn++
+	r.watch(mm)
+}
+
+// watch takes the turn away from a thread that keeps it for too long. Its call
+// is loose from then on: what it does to the mappings may show at any moment.
+func (r *Recorder) watch(mm *space) {
 	if mm.watching {
 		return
 	}
 	mm.watching = true
+	turn := mm.turn
 	time.AfterFunc(patience, func() {
 		r.Ask(func() {
 			mm.watching = false
 			switch {
 			case mm.busy == nil:
-			case mm.busy == t && len(mm.queue) > 0:
+			case mm.turn == turn && len(mm.queue) > 0:
+				mm.busy.loose = true
+				mm.loose++
 				r.passTurn(mm)
-			case mm.busy != nil:
-				r.watch(mm, mm.busy)
+			default:
+				r.watch(mm)
 			}
 		})
 	})
@@ -131,6 +143,10 @@ func (r *Recorder) watch(mm *space, t *thread) {
 
 // callDone gives the turn to the next thread that waits for it.
 func (r *Recorder) callDone(t *thread) {
+	if t.loose {
+		t.loose = false
+		t.mm.loose--
+	}
 	if t.mm != nil && t.mm.busy == t {
 		r.passTurn(t.mm)
 	}
@@ -144,8 +160,7 @@ func (r *Recorder) passTurn(mm *space) {
 	next := mm.queue[0]
 	mm.queue = mm.queue[1:]
 	next.queued = false
-	mm.busy = next
-	r.watch(mm, next)
+	r.takeTurn(mm, next)
 	next.call.Enter = r.now() // the kernel sees it only now
 	r.resume(next, 0)
 }
@@ -213,6 +228,9 @@ func (r *Recorder) applyEffect(t *thread) {
 	a := &c.Args
 	ok := c.Ret < -4095 || c.Ret >= 0
 	ret := addr.Addr(c.Ret)
+	if mm.loose > 0 {
+		defer r.refresh(mm) // others may have done something since
+	}
 	if c.Arch == arch.I386 {
 		ret = addr.Addr(uint32(c.Ret))
 	}

@@ -232,7 +232,7 @@ func (r *Recorder) write(e *format.Event) {
 		r.failed(err)
 	}
 	e.Step = step
-	touched := r.touched()
+	touched := r.touched(e.Record)
 	clear(r.changes)
 	r.changes = r.changes[:0]
 	if r.result.Err != nil {
@@ -334,6 +334,9 @@ func (r *Recorder) trap(t *thread) {
 	if t.listening && t.proc.stopped {
 		t.proc.stopped = false
 		r.emit(t, &format.Stop{What: format.Continued})
+		if r.opts.Stopped != nil && t.proc.pid == r.main {
+			r.opts.Stopped(0)
+		}
 	}
 	r.undoInterrupt(t)
 	r.resume(t, 0)
@@ -363,9 +366,7 @@ func (r *Recorder) exiting(t *thread) {
 
 // release1 lets the others of the address space go on that waited for t.
 func (r *Recorder) release1(t *thread) {
-	if t.mm.busy == t {
-		r.callDone(t)
-	}
+	r.callDone(t)
 }
 
 // abandonCall writes the call that the thread will never return from.
@@ -376,6 +377,9 @@ func (r *Recorder) abandonCall(t *thread) {
 	t.inCall = false
 	t.call.Returned = false
 	r.refreshGrowth(t.mm)
+	if t.effect.maps() && len(t.mm.users) > 1 {
+		r.refresh(t.mm) // it may have done its work before it was killed
+	}
 	if r.recorded(&t.call) {
 		t.call.Bufs = t.read.Bufs
 		r.emit(t, &t.call)

@@ -48,7 +48,7 @@ type Options struct {
 	// because the log goes to the latter.
 	StdoutToStderr bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
-	// has stopped it and by which signal.
+	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
 	Stopped func(sig int)
 	// Observe, if not nil, is called with each event as it is written. It must

@@ -29,6 +29,7 @@ type thread struct {
 	block     [2]uint64 // address and length of an old_mmap in progress
 
 	running   bool   // not in a stop that we know of
+	loose     bool   // its call has lost its turn, see watch
 	queued    bool   // held at a call's entry until another of its address space is done
 	listening bool   // in a group-stop
 	skipExit  bool   // the next exit stop belongs to a call that is not the program's
@@ -75,6 +76,8 @@ type space struct {
 	// kernel's.
 	busy  *thread
 	queue []*thread
+	turn  uint64 // how often busy has been set
+	loose int    // calls under way that have lost their turn
 	// watching: a timer looks after busy.
 	watching bool
 	// text is /proc/PID/maps at the last refresh; changed says that the table

@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -131,13 +132,10 @@ func runRecord(f *recordFlags, args []string) error {
 	defer stop()
 	var pid atomic.Int64
 	o.Started = func(p int) { pid.Store(int64(p)) }
-	o.Stopped = func(sig int) {
-		// So that the shell that started us sees its job stop. What continues us
-		// continues the program too.
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	}
+	var job jobControl
+	o.Stopped = job.program
 	r := record.New(w, *o)
-	go serveSignals(stop, len(f.attach) > 0, &pid)
+	go serveSignals(stop, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
 	if len(f.attach) > 0 {
 		res, err = r.Attach(ctx, f.attach...)
@@ -271,14 +269,15 @@ func parseSize(s string) (int64, error) {
 // reaches the program by itself, as under strace, and memtrace goes on until the
 // program has ended; with -p it ends the recording. A SIGTERM or SIGHUP is
 // passed on to the program; a second one ends the recording.
-func serveSignals(stop func(), attached bool, pid *atomic.Int64) {
+func serveSignals(stop func(), attached bool, pid *atomic.Int64, job *jobControl) {
 	c := make(chan os.Signal, 8)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	asked := 0
 	for s := range c {
 		switch s {
 		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
-			continue // the program decides: see Stopped
+			job.self()
+			continue
 		case syscall.SIGINT, syscall.SIGQUIT:
 			if !attached {
 				continue
@@ -289,6 +288,38 @@ func serveSignals(stop func(), attached bool, pid *atomic.Int64) {
 			continue
 		}
 		_ = syscall.Kill(int(pid.Load()), s.(syscall.Signal))
+	}
+}
+
+// jobControl stops memtrace when a stop from the terminal has been sent to it and
+// has stopped the program too, so that the shell sees its job stop. A program
+// that handles the signal decides for itself. What continues memtrace continues
+// the program.
+type jobControl struct {
+	mu            sync.Mutex
+	told, stopped bool
+}
+
+// program is told what stopped the program, 0 that it goes on.
+func (j *jobControl) program(sig int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stopped = sig != 0
+	j.stop()
+}
+
+// self is called when memtrace was sent a stop.
+func (j *jobControl) self() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.told = true
+	j.stop()
+}
+
+func (j *jobControl) stop() {
+	if j.told && j.stopped {
+		j.told = false
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	}
 }
 

@@ -47,6 +47,9 @@ type Call struct {
 	// MaxString is how many bytes of a buffer are shown (strace's -s), 0 means 32.
 	// Paths are shown whole.
 	MaxString int
+	// SP is the stack pointer at the call's beginning, 0 if not known: a Collector
+	// finds the signal mask of rt_sigreturn by it.
+	SP uint64
 }
 
 // AtFDCWD stands for the working directory where a descriptor is expected.

@@ -127,7 +127,7 @@ func (k *Collector) Exit(c *Call) {
 
 func (k *Collector) run(c *Call, at When) {
 	s := lookup(c.Arch, c.Nr)
-	if s == nil || len(s.caps) == 0 && s.mux == nil {
+	if s == nil || len(s.caps) == 0 && s.mux == nil && s.special == nil {
 		return
 	}
 	caps, args := s.caps, c.Args
@@ -153,6 +153,14 @@ func (k *Collector) run(c *Call, at When) {
 			if at == Exit && s.name == "ipc" && c.Failed() == 0 && p.sig.name == "shmat" {
 				k.bytes(c.Args[3]&0xffffffff, 4, 3, true, LevelPath)
 			}
+		}
+	}
+	if at == Enter && c.SP != 0 && s.name == "rt_sigreturn" {
+		switch c.Arch { // the frame's ucontext.uc_sigmask
+		case arch.X86_64:
+			k.bytes(c.SP+296, 8, 0, false, LevelStruct)
+		case arch.AArch64:
+			k.bytes(c.SP+128+40, 8, 0, false, LevelStruct)
 		}
 	}
 	for i := range caps {
@@ -190,10 +198,7 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 	case LenRet:
 		k.bytes(a, mulLen(uint64(max(c.Ret, 0)), cp.Unit), cp.Arg, out, cp.Level)
 	case LenPtr:
-		var size [4]byte
-		if n != 0 && k.Read(size[:], addr.Addr(n)) == 4 {
-			k.bytes(a, int(min(binary.LittleEndian.Uint32(size[:]), 1<<16)), cp.Arg, out, cp.Level)
-		}
+		k.lenPtr(a, n, cp)
 	case LenBits:
 		long := uint64(c.Arch.PointerSize()) * 8
 		k.bytes(a, int((min(n, 1<<20)+long-1)/long*long/8), cp.Arg, out, cp.Level)
@@ -231,6 +236,22 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 			k.bytes(a, in, cp.Arg, out, cp.Level)
 		}
 	}
+}
+
+// lenPtr reads what a call wrote into a buffer whose size it takes and gives by
+// a pointer: the size it gives may be larger than the buffer was.
+func (k *Collector) lenPtr(a, n uint64, cp *Capture) {
+	var now [4]byte
+	if n == 0 || k.Read(now[:], addr.Addr(n)) != 4 {
+		return
+	}
+	size := min(binary.LittleEndian.Uint32(now[:]), 1<<16)
+	for i := range k.bufs {
+		if b := &k.bufs[i]; b.Arg == cp.N && !b.Out && len(b.Data) == 4 {
+			size = min(size, binary.LittleEndian.Uint32(b.Data))
+		}
+	}
+	k.bytes(a, int(size), cp.Arg, true, cp.Level)
 }
 
 func mulLen(n uint64, unit uint16) int {
@@ -393,9 +414,13 @@ func (k *Collector) msghdr(c *Call, a uint64, arg uint8, out bool, total uint64)
 	if m.control != 0 && m.controllen > 0 {
 		k.bytes(m.control, int(min(m.controllen, 4096)), arg, out, LevelStruct)
 	}
-	if m.iov != 0 {
-		k.iovec(c, m.iov, m.iovlen, arg, out, total)
+	if m.iov == 0 {
+		return
 	}
+	if out { // its array was not read on the way in
+		k.bytes(m.iov, int(min(m.iovlen, maxVector))*2*c.Arch.PointerSize(), arg, false, LevelStruct)
+	}
+	k.iovec(c, m.iov, m.iovlen, arg, out, total)
 }
 
 // IoctlSizes says how many bytes an ioctl request reads and writes at its third

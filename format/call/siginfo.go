@@ -222,7 +222,9 @@ func appendSigInfo(b []byte, v view, id arch.ID) []byte {
 			p.s(signalName(s.Status))
 		}
 		p.field("si_utime", s.UTime)
+		p.ticks(s.UTime)
 		p.field("si_stime", s.STime)
+		p.ticks(s.STime)
 	case infoPoll:
 		p.field("si_band", s.Band)
 		p.field("si_fd", int64(s.FD))
@@ -247,6 +249,16 @@ func (p *printer) value(v uint64) {
 	p.field("si_int", int64(int32(v)))
 	p.s(", si_ptr=")
 	p.ptr(v)
+}
+
+// ticks says what a number of clock ticks (100 a second everywhere) is in
+// seconds.
+func (p *printer) ticks(n int64) {
+	if n > 0 {
+		p.s(" /* ")
+		p.b = strconv.AppendFloat(p.b, float64(n)/100, 'f', 2, 64)
+		p.s(" s */")
+	}
 }
 
 func (p *printer) field(name string, v int64) {

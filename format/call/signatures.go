@@ -46,7 +46,7 @@ cachestat fd p p x
 shmget key lu shmflg
 shmat d p |shmat =hex
 shmdt p
-shmctl d ctl p
+shmctl d ctl shmds +>shmid@2 ?1,0xfffffeff,2
 ipc ^ipccall x x x x x %ipc
 
 # files
@@ -293,7 +293,7 @@ rt_sigtimedwait wset:3 >siginfo <timespec lu !sigtimedwait
 rt_sigtimedwait_time64 wset:3 >siginfo <timespec64 lu !sigtimedwait
 rt_sigqueueinfo d sig <siginfo
 rt_tgsigqueueinfo d d sig <siginfo
-rt_sigreturn
+rt_sigreturn !sigreturn
 sigaltstack <stack >stack
 signalfd fd wset:2 lu =fd
 signalfd4 fd wset:2 lu |sfd =fd
@@ -392,5 +392,5 @@ mq_timedreceive fd rbuf lu >int <timespec
 mq_timedreceive_time64 fd rbuf lu >int <timespec64
 mq_notify fd <sigevent
 mq_getsetattr fd p p
-getrandom rbuf lu |grnd
+getrandom xbuf lu |grnd
 `

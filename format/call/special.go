@@ -13,6 +13,7 @@ func init() {
 		"openat2": (*printer).openat2, "poll": (*printer).poll, "ppoll": (*printer).ppoll,
 		"select": (*printer).selectCall, "pselect": (*printer).pselect,
 		"sigtimedwait": (*printer).sigtimedwait,
+		"sigreturn":    (*printer).sigreturn,
 		"restart":      func(p *printer) { p.s("<... resuming interrupted call ...>") },
 	}
 }
@@ -541,6 +542,14 @@ func anyBit(set []byte, n int) bool {
 		}
 	}
 	return false
+}
+
+func (p *printer) sigreturn() {
+	if b := p.buf(0, false); b != nil && len(b.Data) >= 8 {
+		p.s("{mask=")
+		p.sigset(view{b.Data, 8}.u64(0), 64)
+		p.s("}")
+	}
 }
 
 func (p *printer) sigtimedwait() {

@@ -483,11 +483,9 @@ func printSigevent(p *printer, v view) {
 }
 
 func printShmid(p *printer, v view) {
+	size, pids, times := 48, 80, [3]int{56, 64, 72}
 	if p.id == arch.I386 {
-		p.s("{shm_segsz=")
-		p.u(uint64(v.u32(36)))
-		p.s(", ...}")
-		return
+		size, pids, times = 36, 64, [3]int{40, 48, 56}
 	}
 	p.s("{shm_perm={uid=")
 	p.u(uint64(v.u32(4)))
@@ -502,19 +500,19 @@ func printShmid(p *printer, v view) {
 	p.s(", cgid=")
 	p.u(uint64(v.u32(16)))
 	p.s("}, shm_segsz=")
-	p.u(v.u64(48))
+	p.u(v.word(size))
 	p.s(", shm_cpid=")
-	p.u(uint64(v.u32(80)))
+	p.u(uint64(v.u32(pids)))
 	p.s(", shm_lpid=")
-	p.u(uint64(v.u32(84)))
+	p.u(uint64(v.u32(pids + 4)))
 	p.s(", shm_nattch=")
-	p.u(v.u64(88))
+	p.u(v.word(pids + 8))
 	p.s(", shm_atime=")
-	p.u(v.u64(56))
+	p.u(v.word(times[0]))
 	p.s(", shm_dtime=")
-	p.u(v.u64(64))
+	p.u(v.word(times[1]))
 	p.s(", shm_ctime=")
-	p.u(v.u64(72))
+	p.u(v.word(times[2]))
 	p.s("}")
 }
 

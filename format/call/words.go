@@ -103,6 +103,14 @@ func init() {
 			}
 			p.b = FlagTable(p.sig.name).AppendValue(p.b, v)
 		}},
+		"shmds": {print: func(p *printer, w *word) {
+			w2 := word{reg: w.reg, out: true}
+			if b := p.buf(w.reg, true); b == nil || p.args[1]&^0x100 != 2 {
+				p.ptr(p.args[w.reg])
+				return
+			}
+			p.structArg(&w2, structs["shmid"])
+		}},
 		"sockopt": {print: (*printer).sockopt},
 
 		"path": data(CString, Enter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
@@ -113,6 +121,7 @@ func init() {
 		"wbuf": data(LenArg, Enter, LevelData, func(p *printer, w *word) { p.bytesArg(w, false) }),
 		"rbuf": data(LenRet, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"obuf": data(LenArg, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
+		"xbuf": data(LenRet, Exit, LevelData, (*printer).hexBytes),
 		// cbuf: a path that the call writes (readlink, getcwd): Ret bytes.
 		"cbuf":   data(LenRet, Exit, LevelData, (*printer).cbuf),
 		"dents":  data(LenRet, Exit, LevelData, (*printer).dents),
@@ -419,6 +428,32 @@ func (p *printer) bytesArg(w *word, out bool) {
 	p.quoted(b.Data, b.More)
 }
 
+// hexBytes is for what is never text.
+func (p *printer) hexBytes(w *word) {
+	b := p.buf(w.reg, true)
+	if b == nil {
+		p.ptr(p.args[w.reg])
+		return
+	}
+	data, more := b.Data, b.More
+	limit := p.c.MaxString
+	if limit <= 0 {
+		limit = 32
+	}
+	if len(data) > limit {
+		data, more = data[:limit], true
+	}
+	const digits = "0123456789abcdef"
+	p.s(`"`)
+	for _, c := range data {
+		p.b = append(p.b, '\\', 'x', digits[c>>4], digits[c&0xf])
+	}
+	p.s(`"`)
+	if more {
+		p.s("...")
+	}
+}
+
 func (p *printer) cbuf(w *word) {
 	b := p.buf(w.reg, true)
 	if b == nil {
@@ -571,10 +606,14 @@ type view struct {
 }
 
 func (v view) u16(off int) uint16 {
-	if off < 0 || off+2 > len(v.b) {
+	if off < 0 || off >= len(v.b) {
 		return 0
 	}
-	return uint16(v.b[off]) | uint16(v.b[off+1])<<8
+	n := uint16(v.b[off])
+	if off+1 < len(v.b) {
+		n |= uint16(v.b[off+1]) << 8
+	}
+	return n
 }
 
 func (v view) u32(off int) uint32 { return uint32(v.u16(off)) | uint32(v.u16(off+2))<<16 }

@@ -32,8 +32,8 @@ type VMA struct {
 // ones of shared memory).
 func (v VMA) File() bool { return v.Inode != 0 || v.Dev != Dev{} }
 
-// slice returns the part of v inside r, with the offset moved along.
-func (v VMA) slice(r addr.Range) VMA {
+// Slice returns the part of v inside r, with the offset moved along.
+func (v VMA) Slice(r addr.Range) VMA {
 	c := v.Intersect(r)
 	if v.File() {
 		v.Offset += uint64(c.Start - v.Start)

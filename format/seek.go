@@ -1,0 +1,228 @@
+package format
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Initial is the state before the first event.
+func (r *Reader) Initial() *State {
+	s := NewState()
+	s.mem.limit = r.stateLimit
+	return s
+}
+
+// StateAt is the state when event n has happened.
+func (r *Reader) StateAt(n Step) (*State, error) {
+	if n == NoStep {
+		return r.Initial(), nil
+	}
+	if n >= r.info.Steps {
+		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	}
+	s, p, err := r.keyframe(n)
+	if err != nil {
+		return nil, err
+	}
+	return s, r.replay(s, p, n)
+}
+
+// keyframe is the newest state at or before step n that the log has whole, and
+// where the chunks begin that lead on from it.
+func (r *Reader) keyframe(n Step) (*State, pos, error) {
+	s := r.Initial()
+	p, ok, err := r.x.last(TypeKey, uint64(n)+1)
+	if err != nil || !ok {
+		return s, pos{}, err
+	}
+	e, _, err := r.x.entry(&p)
+	if err != nil {
+		return nil, p, err
+	}
+	k, err := r.key(e)
+	if err != nil {
+		return nil, p, at(e.off, err)
+	}
+	for i := range k.threads {
+		s.Threads[k.threads[i].No] = &k.threads[i]
+	}
+	for _, km := range k.mms {
+		m, err := r.mm(km)
+		if err != nil {
+			return nil, p, at(e.off, err)
+		}
+		m.pages.mem = &s.mem
+		s.MMs[m.No] = m
+	}
+	s.Step = Step(e.base) - 1
+	p.i++
+	return s, p, nil
+}
+
+func (r *Reader) key(e entry) (*keyframe, error) {
+	b, err := r.cached(e)
+	if err != nil {
+		return nil, err
+	}
+	return parseKey(b, Step(e.base))
+}
+
+// mm is a copy of an address space of a keyframe.
+func (r *Reader) mm(km keyMM) (*MM, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.mms.get(int64(km.id))
+	if !ok {
+		e, err := r.x.holding(TypeKeyMM, km.id)
+		if err != nil {
+			return nil, err
+		}
+		b, err := r.cached(e)
+		if err != nil {
+			return nil, err
+		}
+		if b, err = item(b, e.count, km.id-e.base); err != nil {
+			return nil, at(e.off, err)
+		}
+		budget := budget{limit: r.stateLimit}
+		if m, err = parseMM(b, km.no, r.leaf, &budget); err != nil {
+			return nil, at(e.off, err)
+		}
+		r.mms.put(int64(km.id), m, budget.used+int64(m.VMAs.Len())*128+1024)
+	}
+	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone()}, nil
+}
+
+// leaf is a leaf of the page maps of keyframes; it is not to be changed.
+func (r *Reader) leaf(id uint64) (*[leafPages]cell, error) {
+	if t, ok := r.leaves.get(int64(id)); ok {
+		return t, nil
+	}
+	e, err := r.x.holding(TypeLeaf, id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.cached(e)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = item(b, e.count, id-e.base); err != nil {
+		return nil, at(e.off, err)
+	}
+	t, err := parseLeaf(b)
+	if err != nil {
+		return nil, at(e.off, err)
+	}
+	r.leaves.put(int64(id), t, leafBytes)
+	return t, nil
+}
+
+// replay applies the STATE chunks from p on until step n.
+func (r *Reader) replay(s *State, p pos, n Step) error {
+	for ; ; p.i++ {
+		e, ok, err := r.x.entry(&p)
+		if err != nil {
+			return err
+		}
+		if !ok || (e.typ == TypeState || e.typ == TypeEvent) && e.base > uint64(n) {
+			break
+		}
+		if e.typ != TypeState {
+			continue
+		}
+		part, err := r.state(e, p)
+		if err != nil {
+			return err
+		}
+		g := group{states: []statePart{part}}
+		if err := s.apply(&g, n); err != nil {
+			return at(e.off, err)
+		}
+	}
+	s.Step = n
+	return nil
+}
+
+// apply takes the state through the records of g up to step n.
+func (s *State) apply(g *group, n Step) error {
+	s.work = 0
+	for {
+		step, ok, err := g.peek()
+		if err != nil || !ok || step > n {
+			return err
+		}
+		if step < s.Step+1 {
+			return corrupt("record of step %d after step %d", step, s.Step)
+		}
+		s.Step = step - 1
+		err = g.changes(step, func(c Change, r pageRun) error {
+			if s.work > maxWork {
+				return overLimit("the effort of a STATE chunk", s.work, maxWork)
+			}
+			if c == nil {
+				return s.run(r)
+			}
+			return s.Apply(c)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Regs is the registers of a thread as the log had them last at step n, and the
+// step that they are of; nil where they were never read.
+func (r *Reader) Regs(n Step, thread uint32) ([]uint64, Step, error) {
+	if n >= r.info.Steps {
+		return nil, 0, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	}
+	p, ok, err := r.x.last(TypeEvent, uint64(n))
+	if err != nil || !ok {
+		return nil, 0, err
+	}
+	for ; ; p.i-- {
+		e, ok, err := r.x.entry(&p)
+		if err != nil || !ok {
+			return nil, 0, err
+		}
+		switch e.typ {
+		case TypeEvent:
+			regs, step, err := r.groupRegs(p, n, thread)
+			if err != nil || regs != nil {
+				return regs, step, at(e.off, err)
+			}
+		case TypeKey:
+			k, err := r.key(e)
+			if err != nil {
+				return nil, 0, at(e.off, err)
+			}
+			for i := range k.threads {
+				if k.threads[i].No == thread {
+					return k.regs[i].regs, k.regs[i].step, nil
+				}
+			}
+			return nil, 0, nil
+		}
+	}
+}
+
+// groupRegs looks for registers in one group.
+func (r *Reader) groupRegs(p pos, n Step, thread uint32) (regs []uint64, step Step, err error) {
+	g, err := r.group(p)
+	if err != nil {
+		return nil, 0, err
+	}
+	for g.ev.row < g.ev.rows {
+		e, err := g.ev.next()
+		if err != nil {
+			return nil, 0, err
+		}
+		if e.Step > n {
+			break
+		}
+		if e.Thread == thread && e.Regs != nil {
+			regs, step = append(regs[:0], e.Regs...), e.Step
+		}
+	}
+	return slices.Clip(regs), step, nil
+}
