@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/replay/replaytest"
 )
 
@@ -217,5 +220,44 @@ func TestManPages(t *testing.T) {
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
 	if err != nil || len(pages) < 8 {
 		t.Errorf("%q, %v", pages, err)
+	}
+}
+
+// A log cut or damaged anywhere gives an answer or an error, never a crash, and
+// recover makes a log of it that verifies.
+func TestDamage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	b := replaytest.New(t)
+	b.Event(1, &format.Exec{Path: "/p", Argv: []string{"p"}}, &format.MMNew{MM: 1}, replaytest.Thread(1, 7, 7, 1, 1, 0),
+		replaytest.Map(1, replaytest.Heap, 400, 3, "[heap]"))
+	for i := range 400 {
+		a := replaytest.Heap + addr.Addr(i)<<addr.PageShift
+		b.Call(1, "mprotect", 0, []uint64{uint64(a), 4096, 1}, replaytest.Map(1, a, 1, 1, "[heap]"), replaytest.Page(1, a, byte(i)))
+	}
+	log := b.Bytes()
+	rng := rand.New(rand.NewPCG(3, 4))
+	lines := []string{"replay damaged", "report damaged", "report damaged maps growth", "info damaged", "verify damaged",
+		"replay damaged --at 50% --maps", "replay damaged --at 99% --mem heap:65536 --raw", "replay damaged --json"}
+	for i := range 40 {
+		bad := bytes.Clone(log[:1+rng.IntN(len(log)-1)])
+		if i%2 == 1 {
+			bad = bytes.Clone(log)
+			bad[rng.IntN(len(bad))] ^= 1 << rng.IntN(8)
+		}
+		if err := os.WriteFile("damaged", bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if status, _, errs := memtrace(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
+				t.Errorf("%s: status %d, %q", line, status, errs)
+			}
+		}
+		_ = os.Remove("saved")
+		if status, _, _ := memtrace(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
+			continue // the header itself
+		}
+		if status, _, errs := memtrace(t, "", "verify", "saved"); status != 0 {
+			t.Errorf("recovered log %d: %s", i, errs)
+		}
 	}
 }
