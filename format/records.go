@@ -3,6 +3,7 @@ package format
 import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/call"
 	"memtrace/format/vma"
 )
 
@@ -66,19 +67,7 @@ type Syscall struct {
 
 // Buf is a piece of the program's memory, or of what /proc says, that a call
 // read or wrote.
-type Buf struct {
-	Arg  uint8 // index of the argument it belongs to, or one of the Buf* constants
-	Out  bool  // written by the call (read at its end); else read at its beginning
-	More bool  // there was more than was kept
-	Addr addr.Addr
-	Data []byte
-}
-
-// Pseudo arguments of a Buf.
-const (
-	BufRetName = 0x10 // what /proc/PID/fd/RET links to: the name of the new descriptor
-	BufArgv    = 0x20 // element of an argument vector, in order
-)
+type Buf = call.Buf
 
 // Signal is a signal at its delivery to a thread.
 type Signal struct {

@@ -13,6 +13,7 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/call"
 	"memtrace/format/vma"
 )
 
@@ -54,7 +55,7 @@ func everything() []Event {
 	regs2[10], regs2[16] = 3, 0x7fff0000
 	call := &Syscall{
 		Arch: arch.X86_64, Nr: 257, Args: [6]uint64{0xffffff9c, 0x7fff1234, 0, 0x80000}, Ret: 3, Enter: 7 * u, Returned: true, IP: 0x7fff0000, SP: 0x7ffe0000,
-		Bufs: []Buf{{Arg: 1, Addr: 0x7fff1234, Data: []byte("/etc/passwd")}, {Arg: BufRetName, Out: true, Addr: 3, Data: []byte("/etc/passwd")}},
+		Bufs: []Buf{{Arg: 1, Addr: 0x7fff1234, Data: []byte("/etc/passwd")}, {Arg: call.BufRetName, Out: true, Addr: 3, Data: []byte("/etc/passwd")}},
 	}
 	fail := &Syscall{Arch: arch.I386, Nr: 5, Args: [6]uint64{1, 2, 3, 4, 5, 6}, Ret: -2, Enter: 9 * u, Returned: true, Injected: true,
 		Bufs: []Buf{{Arg: 0, More: true, Addr: 99, Data: []byte{}}}}

@@ -128,11 +128,11 @@ func (s *Set) replace(r addr.Range, vs []VMA) {
 	var buf [3]VMA
 	mid := buf[:0]
 	if hi > lo && s.v[lo].Start < r.Start {
-		mid = append(mid, s.v[lo].slice(addr.Range{Start: s.v[lo].Start, End: r.Start}))
+		mid = append(mid, s.v[lo].Slice(addr.Range{Start: s.v[lo].Start, End: r.Start}))
 	}
 	mid = append(mid, vs...)
 	if hi > lo && s.v[hi-1].End > r.End {
-		mid = append(mid, s.v[hi-1].slice(addr.Range{Start: r.End, End: s.v[hi-1].End}))
+		mid = append(mid, s.v[hi-1].Slice(addr.Range{Start: r.End, End: s.v[hi-1].End}))
 	}
 	if s.cow {
 		s.v, s.cow = slices.Clone(s.v), false
@@ -216,7 +216,7 @@ func (s *Set) Update(window addr.Range, now []VMA) []Edit {
 			if ok && have == n {
 				continue
 			}
-			if pass == 0 && ok && have.slice(n.Range) == n {
+			if pass == 0 && ok && have.Slice(n.Range) == n {
 				continue
 			}
 			w.Insert(n)

@@ -32,8 +32,8 @@ type VMA struct {
 // ones of shared memory).
 func (v VMA) File() bool { return v.Inode != 0 || v.Dev != Dev{} }
 
-// slice returns the part of v inside r, with the offset moved along.
-func (v VMA) slice(r addr.Range) VMA {
+// Slice returns the part of v inside r, with the offset moved along.
+func (v VMA) Slice(r addr.Range) VMA {
 	c := v.Intersect(r)
 	if v.File() {
 		v.Offset += uint64(c.Start - v.Start)
@@ -42,8 +42,8 @@ func (v VMA) slice(r addr.Range) VMA {
 	return v
 }
 
-// nameColumn is where the kernel starts the name of a 64-bit build:
-// 25 + sizeof(void *) * 6 - 1 (fs/proc/task_mmu.c).
+// nameColumn is how far the kernel of a 64-bit build pads a line before the
+// blank and the name: 25 + sizeof(void *) * 6 - 1 (fs/proc/task_mmu.c).
 const nameColumn = 25 + 8*6 - 1
 
 // AppendMaps appends v as a line of /proc/PID/maps, newline included, byte for
@@ -68,6 +68,7 @@ func (v VMA) AppendMaps(b []byte) []byte {
 		for len(b)-start < nameColumn {
 			b = append(b, ' ')
 		}
+		b = append(b, ' ')
 		b = append(b, strings.ReplaceAll(v.Name, "\n", `\012`)...)
 	}
 	return append(b, '\n')

@@ -1,0 +1,197 @@
+package analyze_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"memtrace/analyze"
+	"memtrace/format"
+	"memtrace/replay"
+	. "memtrace/replay/replaytest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares with testdata/name, or rewrites it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs: go test -update after a look; got\n%s", file, got)
+	}
+}
+
+func TestReports(t *testing.T) {
+	tr := replay.New(Open(t, Log(t)))
+	for i := range analyze.Reports {
+		r := &analyze.Reports[i]
+		res, err := r.Make(context.Background(), tr, analyze.Options{To: 18})
+		if err != nil {
+			t.Errorf("%s: %v", r.Name, err)
+			continue
+		}
+		for _, f := range analyze.Formats {
+			var b bytes.Buffer
+			if err := res.Write(&b, f); err != nil {
+				t.Errorf("%s as %s: %v", r.Name, f, err)
+			}
+			golden(t, r.Name+"."+string(f), b.String())
+			switch f {
+			case analyze.JSON:
+				var v map[string]any
+				if err := json.Unmarshal(b.Bytes(), &v); err != nil || v["report"] != r.Name {
+					t.Errorf("%s: %v, report %v", r.Name, err, v["report"])
+				}
+			case analyze.CSV:
+				if rows, err := csv.NewReader(&b).ReadAll(); err != nil || len(rows) < 2 {
+					t.Errorf("%s: %d rows of CSV, %v", r.Name, len(rows), err)
+				}
+			}
+		}
+	}
+}
+
+// The summary must fit a terminal of 80x24, whatever the program did.
+func TestSummaryFits(t *testing.T) {
+	b := New(t)
+	long := strings.Repeat("a long name ", 20)
+	b.Event(1, &format.Exec{Path: "/" + long, Argv: []string{long}}, &format.MMNew{MM: 1}, Thread(1, 1, 1, 1, 1, 0),
+		Map(1, Text, 1, 5, "/bin/x"), Map(1, Heap, 1, 3, "[heap]"), Map(1, Stack, 1, 3, "[stack]"), Map(1, Anon, 1, 3, ""),
+		Map(1, Moved, 1, 1, "[vvar]"), Map(1, Moved+4096, 1, 5, "[vdso]"), Map(1, Moved+8192, 1, 8, "/memfd:"+long),
+		Map(1, Moved+3*4096, 1, 8, "/SYSV00000000"), Map(1, Moved+4*4096, 1, 8, "/dev/shm/x"), Map(1, Moved+5*4096, 1, 8, "/data"))
+	for i := range 30 {
+		b.Call(1, "openat", -int64(i+1), nil)
+		b.Event(1, &format.Signal{Signo: int32(i + 1), Info: []byte{byte(i), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}})
+	}
+	b.Event(0, &format.Snapshot{MM: 1, Pages: 1 << 40, PauseNS: 1 << 40})
+	b.Event(0, &format.Lost{What: "much"})
+	b.Event(0, &format.Check{MM: 1})
+	log := b.Bytes()
+	tr := replay.New(Open(t, log[:len(log)-10]))
+	res, err := analyze.Summary(context.Background(), tr, analyze.Options{To: tr.Steps() - 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := res.Write(&out, analyze.Table); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+	if len(lines) > 24 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for _, l := range lines {
+		if len(l) > 80 {
+			t.Errorf("%d columns: %s", len(l), l)
+		}
+	}
+	if !tr.Truncated() || !strings.Contains(out.String(), "memtrace recover") {
+		t.Errorf("truncated log is not told of:\n%s", out.String())
+	}
+}
+
+func TestRanges(t *testing.T) {
+	tr := replay.New(Open(t, Log(t)))
+	get := func(name string, o analyze.Options) string {
+		t.Helper()
+		r, err := analyze.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := r.Make(context.Background(), tr, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var b bytes.Buffer
+		if err := res.Write(&b, analyze.CSV); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	at := format.Step(5)
+	for _, c := range []struct {
+		name string
+		o    analyze.Options
+		want []string
+		not  string
+	}{
+		{"growth", analyze.Options{From: 1, To: 2}, []string{"heap,8192,0,8192,0,0,8192,16384,16384,1,20480", "anonymous private,65536,0"}, "memfd"},
+		{"growth", analyze.Options{To: 18, PID: 101}, []string{"main stack,16384,4096,12288,16384,28672,0,0,", "heap,0,0,0,16384,16384,0,0,16384,7,"}, "data"},
+		{"growth", analyze.Options{From: 9, To: 9, PID: 101}, []string{"main stack,0,4096,-4096,0,0,16384,12288,16384"}, "heap"},
+		{"syscalls", analyze.Options{To: 18, PID: 101}, []string{"munmap,x86_64,1,0"}, "mmap,"},
+		{"maps", analyze.Options{To: 18, At: &at}, []string{"16384,0,0x7ffff7c00000,0x7ffff7c04000,r--p"}, "memfd"},
+		{"maps", analyze.Options{To: 8, PID: 101}, []string{"/bin/child"}, "[heap]"},
+		{"processes", analyze.Options{To: 18, Sort: "-pid", Top: 1}, []string{"100,,0,18"}, "101,"},
+		{"syscalls", analyze.Options{To: 18, Sort: "name", Top: 1}, []string{"brk"}, "mmap"},
+		{"shm", analyze.Options{To: 18, PID: 101}, []string{"memfd,120,8192,101,inherited,7,81920,8"}, ",100,"},
+	} {
+		got := get(c.name, c.o)
+		for _, w := range c.want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s %+v: no %q in\n%s", c.name, c.o, w, got)
+			}
+		}
+		if strings.Contains(got, c.not) {
+			t.Errorf("%s %+v: %q in\n%s", c.name, c.o, c.not, got)
+		}
+	}
+	if _, err := analyze.Reports[1].Make(context.Background(), tr, analyze.Options{To: 18, Sort: "nope"}); err == nil {
+		t.Error("sorted by a column that is not there")
+	}
+	empty := replay.New(Open(t, New(t).Bytes()))
+	for i := range analyze.Reports {
+		if _, err := analyze.Reports[i].Make(context.Background(), empty, analyze.Options{}); err == nil {
+			t.Errorf("%s of an empty log: no error", analyze.Reports[i].Name)
+		}
+	}
+}
+
+func TestHuman(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1 MiB", 1 << 30: "1 GiB", ^uint64(0): "16 EiB",
+	} {
+		if got := analyze.Size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+	for n, want := range map[uint64]string{
+		0: "0 ns", 999: "999 ns", 1234: "1.23 us", 12345: "12.3 us", 123456: "123 us", 1234567: "1.23 ms", 61e9: "61.0 s", 200e9: "3m20s",
+	} {
+		if got := analyze.Span(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+	if got := analyze.Human("a\x1b[2J\n", analyze.Text); got != `a\033[2J\n` {
+		t.Errorf("escape: %q", got)
+	}
+}
+
+func TestFind(t *testing.T) {
+	for name, want := range map[string]string{"maps": "maps", "grow": "growth", "su": "summary"} {
+		if r, err := analyze.Find(name); err != nil || r.Name != want {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+	for _, name := range []string{"", "s", "nope"} {
+		if r, err := analyze.Find(name); err == nil {
+			t.Errorf("%q: %s", name, r.Name)
+		}
+	}
+}

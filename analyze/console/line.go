@@ -1,0 +1,81 @@
+package console
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/peterh/liner"
+)
+
+// terminal is input with line editing.
+type terminal struct {
+	l       *liner.State
+	history string // file; "" for none
+}
+
+// open chooses the kind of input: line editing needs the process's own
+// terminal.
+func (s *Session) open(in io.Reader) (src input, interactive bool) {
+	if f, ok := in.(*os.File); !ok || f != os.Stdin || !isTerminal(os.Stdin) || !isTerminal(os.Stdout) {
+		return pipe{bufio.NewReader(in)}, false
+	}
+	l := liner.NewLiner()
+	l.SetCtrlCAborts(true)
+	l.SetTabCompletionStyle(liner.TabPrints)
+	l.SetCompleter(func(line string) []string {
+		c := s.complete(line)
+		if len(c) == 1 { // what is certain needs no second Tab
+			c[0] += " "
+		}
+		return c
+	})
+	t := &terminal{l: l, history: historyFile()}
+	if f, err := os.Open(t.history); err == nil {
+		_, _ = l.ReadHistory(f) // a damaged history is no reason not to start
+		_ = f.Close()
+	}
+	return t, true
+}
+
+func isTerminal(f *os.File) bool {
+	fi, err := f.Stat()
+	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+func (t *terminal) line(prompt string) (string, error) {
+	s, err := t.l.Prompt(prompt)
+	if errors.Is(err, liner.ErrPromptAborted) {
+		return "", errAborted
+	}
+	if err == nil && s != "" {
+		t.l.AppendHistory(s)
+	}
+	return s, err
+}
+
+func (t *terminal) close() {
+	if t.history != "" && os.MkdirAll(filepath.Dir(t.history), 0o700) == nil {
+		if f, err := os.OpenFile(t.history, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err == nil {
+			_, _ = t.l.WriteHistory(f)
+			_ = f.Close()
+		}
+	}
+	_ = t.l.Close()
+}
+
+// historyFile lies in the state directory of the XDG base directory
+// specification.
+func historyFile() string {
+	dir := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(dir) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(dir, "memtrace", "history")
+}

@@ -1,0 +1,244 @@
+package analyze
+
+import (
+	"context"
+	"fmt"
+
+	"memtrace/format"
+	"memtrace/format/vma"
+	"memtrace/replay"
+)
+
+// account is what happened to the bytes of one kind. What a program does itself
+// is kept apart from what befalls it, or nothing would ever have grown: at
+// start + mapped + inherited - unmapped - released stands now.
+type account struct {
+	start, now          int64
+	mapped, unmapped    int64 // by calls, faults and execs of the program
+	inherited, released int64 // copied by a fork; gone with an exit or an exec
+	peak                int64
+	peakStep            format.Step
+	peakTime            uint64
+}
+
+// cause is why bytes came or went.
+type cause uint8
+
+const (
+	byCall cause = iota
+	byFork
+	byEnd
+)
+
+func (a *account) add(n int64, why cause) {
+	a.now += n
+	switch {
+	case why == byFork:
+		a.inherited += n
+	case why == byEnd:
+		a.released -= n
+	case n > 0:
+		a.mapped += n
+	default:
+		a.unmapped -= n
+	}
+}
+
+func (a *account) top(ev *format.Event) {
+	if a.now > a.peak {
+		a.peak, a.peakStep, a.peakTime = a.now, ev.Step, ev.Time
+	}
+}
+
+// ledger keeps accounts of mapped bytes along a walk, over all address spaces
+// or those of one process.
+type ledger struct {
+	pid   uint32
+	kinds [vma.NumKinds]account
+	total account
+	sizes map[uint32]*[vma.NumKinds]int64 // by address space
+	owner map[uint32]uint32               // pid of the process that had it first
+}
+
+// newLedger opens the books with what is mapped in s.
+func newLedger(s *format.State, pid uint32) *ledger {
+	l := &ledger{pid: pid, sizes: map[uint32]*[vma.NumKinds]int64{}, owner: map[uint32]uint32{}}
+	l.own(s)
+	for no, mm := range s.MMs {
+		sum := &[vma.NumKinds]int64{}
+		for v := range mm.VMAs.All() {
+			sum[v.Kind] += int64(v.Len())
+		}
+		l.sizes[no] = sum
+		if !l.counts(no) {
+			continue
+		}
+		for k, n := range sum {
+			l.kinds[k].start += n
+			l.total.start += n
+		}
+	}
+	for k := range l.kinds {
+		a := &l.kinds[k]
+		a.now, a.peak = a.start, a.start
+	}
+	l.total.now, l.total.peak = l.total.start, l.total.start
+	return l
+}
+
+// own learns to whom new address spaces belong: the process that was in it
+// first, which is the lowest number (a vfork child borrows).
+func (l *ledger) own(s *format.State) {
+	first := map[uint32]uint32{}
+	for _, t := range s.Threads {
+		if no, ok := first[t.MM]; !ok || t.No < no {
+			first[t.MM] = t.No
+			if _, known := l.owner[t.MM]; !known || ok {
+				l.owner[t.MM] = t.TGID
+			}
+		}
+	}
+}
+
+func (l *ledger) counts(mm uint32) bool { return l.pid == 0 || l.owner[mm] == l.pid }
+
+func (l *ledger) sum(mm uint32) *[vma.NumKinds]int64 {
+	s := l.sizes[mm]
+	if s == nil {
+		s = &[vma.NumKinds]int64{}
+		l.sizes[mm] = s
+	}
+	return s
+}
+
+// see books one event.
+func (l *ledger) see(m *replay.Moment) {
+	if len(m.Event.Changes) == 0 {
+		return
+	}
+	// Whose it is must be known before it is booked.
+	for _, c := range m.Event.Changes {
+		if c, ok := c.(*format.ThreadSet); ok {
+			if _, known := l.owner[c.Thread.MM]; !known {
+				l.owner[c.Thread.MM] = c.Thread.TGID
+			}
+		}
+	}
+	for _, c := range m.Event.Changes {
+		if c, ok := c.(*format.MMNew); ok && c.From != 0 {
+			for k, n := range l.sum(c.From) {
+				l.book(c.MM, vma.Kind(k), n, byFork)
+			}
+		}
+	}
+	for _, c := range m.Changes {
+		if !c.Old.Empty() && c.Old.Kind != c.VMA.Kind {
+			l.move(c.MM, c.Old.Kind, c.VMA.Kind, int64(c.Old.Len()))
+		}
+		l.book(c.MM, c.VMA.Kind, c.Growth(), byCall)
+	}
+	for _, c := range m.Event.Changes {
+		if c, ok := c.(*format.MMDrop); ok {
+			for k, n := range l.sum(c.MM) {
+				l.book(c.MM, vma.Kind(k), -n, byEnd)
+			}
+			delete(l.sizes, c.MM)
+		}
+	}
+	for k := range l.kinds {
+		l.kinds[k].top(m.Event)
+	}
+	l.total.top(m.Event)
+}
+
+func (l *ledger) book(mm uint32, k vma.Kind, n int64, why cause) {
+	if n == 0 || k >= vma.NumKinds {
+		return
+	}
+	l.sum(mm)[k] += n
+	if l.counts(mm) {
+		l.kinds[k].add(n, why)
+		l.total.add(n, why)
+	}
+}
+
+// move books bytes that turned out to be of another kind, as a thread's stack
+// does once there is the thread: they were of that kind from the beginning.
+func (l *ledger) move(mm uint32, from, to vma.Kind, n int64) {
+	if from >= vma.NumKinds || to >= vma.NumKinds {
+		return
+	}
+	s := l.sum(mm)
+	s[from] -= n
+	s[to] += n
+	if !l.counts(mm) {
+		return
+	}
+	a, b := &l.kinds[from], &l.kinds[to]
+	a.now -= n
+	b.now += n
+	b.mapped += n
+	if a.mapped >= n {
+		a.mapped -= n
+	} else {
+		a.unmapped += n
+	}
+}
+
+// Growth tells how much of each kind of memory was mapped and unmapped.
+func Growth(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
+	l, err := growth(ctx, t, o)
+	if err != nil {
+		return nil, err
+	}
+	return l.result(), nil
+}
+
+func growth(ctx context.Context, t *replay.Trace, o Options) (*ledger, error) {
+	s, err := t.Before(o.From)
+	if err != nil {
+		return nil, err
+	}
+	l := newLedger(s, o.PID)
+	for m, err := range walk(ctx, t, o) {
+		if err != nil {
+			return nil, err
+		}
+		l.see(m)
+	}
+	return l, nil
+}
+
+func (l *ledger) result() *Result {
+	r := &Result{Report: "growth", Title: "Mapped memory by kind", Columns: []Column{
+		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "mapped", Title: "MAPPED", Unit: Bytes}, {Key: "unmapped", Title: "UNMAPPED", Unit: Bytes}, {Key: "net", Title: "NET", Unit: Bytes},
+		{Key: "inherited", Title: "BY FORK", Unit: Bytes, Fine: true},
+		{Key: "released", Title: "BY EXIT", Unit: Bytes, Fine: true},
+		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration},
+	}}
+	for k := range l.kinds {
+		a := &l.kinds[k]
+		if *a != (account{}) {
+			r.Rows = append(r.Rows, a.row(vma.Kind(k).String()))
+		}
+	}
+	if err := r.Sort("peak"); err != nil {
+		panic(err) // the column is right above
+	}
+	r.Total = l.total.row("total")
+	if l.total.inherited != 0 || l.total.released != 0 {
+		r.Notes = []string{"NET leaves out what a fork copied and what went with an exit or exec"}
+	}
+	if l.pid != 0 && len(r.Rows) == 0 {
+		r.Notes = []string{fmt.Sprintf("process %d changed nothing here", l.pid)}
+	}
+	return r
+}
+
+func (a *account) row(name string) []any {
+	return []any{
+		name, a.mapped, a.unmapped, a.mapped - a.unmapped, a.inherited, a.released, a.start, a.now,
+		a.peak, uint64(a.peakStep), a.peakTime,
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay/replaytest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	time.Local = time.UTC // golden files have times of day
+	os.Exit(m.Run())
+}
+
+// memtrace runs a command line in this process.
+func memtrace(t *testing.T, in string, args ...string) (status int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	status = run(context.Background(), args, strings.NewReader(in), &o, &e)
+	return status, o.String(), e.String()
+}
+
+// sample writes the synthetic log into an empty folder and goes there.
+func sample(t *testing.T) []byte {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	log := replaytest.Log(t)
+	if err := os.WriteFile(defaultLog, log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// golden compares with a file of testdata, which lies at an absolute path
+// because tests change the working directory.
+func golden(t *testing.T, dir, name, got string) {
+	t.Helper()
+	file := filepath.Join(dir, name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs: go test -update after a look; got\n%s", file, got)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	dir, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample(t)
+	for name, line := range map[string]string{
+		"replay":           "replay",
+		"replay-json":      "replay --json",
+		"replay-memory":    "replay -e memory --no-steps",
+		"replay-pid":       "replay --pid 101 -t -T",
+		"replay-absolute":  "replay --from 4 --to 6 --time=absolute",
+		"replay-at":        "replay --at 5",
+		"replay-maps":      "replay --at 13 --maps",
+		"replay-maps-json": "replay --at 13 --maps --json",
+		"replay-maps-101":  "replay --at 9 --pid 101 --maps",
+		"replay-mem":       "replay --at 14 --mem heap:40",
+		"replay-regs":      "replay --at 10 --pid 101 --regs",
+		"replay-regs-json": "replay --at 10 --pid 101 --regs --json",
+		"replay-diff":      "replay --diff 3..14",
+		"replay-diff-json": "replay --diff 3..14 --json",
+		"report":           "report",
+		"report-list":      "report list",
+		"report-two":       "report memtrace.data syscalls growth --top 2",
+		"report-json":      "report syscalls growth --format json",
+		"info":             "info",
+		"man":              "man replay",
+	} {
+		status, out, errs := memtrace(t, "", strings.Fields(line)...)
+		if status != 0 {
+			t.Errorf("%s: status %d: %s", line, status, errs)
+		}
+		golden(t, dir, name, out)
+		if strings.Contains(line, "json") {
+			for l := range strings.Lines(out) {
+				if !json.Valid([]byte(l)) {
+					t.Errorf("%s: not JSON: %s", line, l)
+				}
+			}
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	log := sample(t)
+	write := func(name string, b []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newer := bytes.Clone(log)
+	newer[8] = 9
+	write("text", []byte("#!/bin/sh\necho this is no log, however long it may be, and it is long\n"))
+	write("empty", nil)
+	write("newer", newer)
+	write("cut", log[:len(log)-40])
+	for _, c := range []struct {
+		line   string
+		status int
+		err    string // part of the one line on stderr
+	}{
+		{"replay nosuch", 1, "open nosuch: no such file or directory"},
+		{"replay .", 1, "is a directory"},
+		{"replay text", 1, "read text: not a memtrace log; name a log"},
+		{"replay empty", 1, "not a memtrace log"},
+		{"replay newer", 1, "read it with the memtrace that wrote it"},
+		{"info cut", 0, "truncated at step 18; memtrace recover cut -o OUT"},
+		{"report cut", 0, "truncated at step 18"},
+		{"bogus", 2, `unknown command "bogus"`},
+		{"replay --bogus", 2, "unknown flag: --bogus (memtrace replay --help)"},
+		{"replay a b", 2, "accepts at most 1 arg"},
+		{"replay --at nope", 1, `"nope" is no step`},
+		{"replay --at 99 --maps", 1, "step 99 lies after the last"},
+		{"replay --at 3 --from 1", 2, "--at is one step"},
+		{"replay --raw", 2, "--raw goes with --mem"},
+		{"replay --from 9 --to 3", 2, "run backwards"},
+		{"replay --diff 3", 2, "want two steps as N..M"},
+		{"replay --step --json", 2, "--step goes with no other"},
+		{"replay --diff 1..2 --maps", 2, "--diff names its own"},
+		{"replay -e nosuchcall", 2, "nosuchcall"},
+		{"replay --time=never", 2, "want relative, absolute or delta"},
+		{"replay --at 3 --mem heap", 2, "no range"},
+		{"replay --at 2 --mem heap:8", 4, "0x555555558000 at step 2: not in the log"},
+		{"replay --at 14 --mem heap:8192 --raw", 4, "0x555555559000 at step 14: not in the log"},
+		{"replay --at 3 --mem 0x1000:1", 4, "0x1000 at step 3: not mapped"},
+		{"replay --at 13 --mem heap:8", 0, "0x555555558000-0x555555558008: as of step 3"},
+		{"replay --at last --maps", 1, "has ended at step 18 (exited with 3)"},
+		{"replay --at 3 --pid 5 --maps", 1, "memtrace report processes"},
+		{"report nosuchtable", 1, "open nosuchtable"},
+		{"report memtrace.data nosuchtable", 2, "no report"},
+		{"report --format yaml", 2, `no format "yaml"`},
+		{"report syscalls --sort x", 1, "has no column"},
+		{"recover cut", 2, "required flag(s)"},
+		{"recover cut -o cut", 1, "exists already"},
+		{"recover cut -o whole", 0, "recovered 19 events, up to step 18 of cut"},
+		{"recover text -o x", 1, "not a memtrace log"},
+		{"info whole", 0, ""},
+		{"verify", 0, ""},
+		{"verify whole", 0, ""},
+		{"verify cut", 3, "verify cut"},
+		{"version extra", 2, "unknown command"},
+		{"man nosuch", 2, "no command"},
+		{"version", 0, ""}, {"help replay", 0, ""}, {"completion bash", 0, ""},
+	} {
+		status, out, errs := memtrace(t, "", strings.Fields(c.line)...)
+		if status != c.status || !strings.Contains(errs, c.err) {
+			t.Errorf("%s: status %d, want %d; stderr %q, want %q", c.line, status, c.status, errs, c.err)
+		}
+		if n := strings.Count(errs, "\n"); status != 3 && n > 1 || errs != "" && !strings.HasPrefix(errs, "memtrace: ") {
+			t.Errorf("%s: not one line: %q", c.line, errs)
+		}
+		if c.status == 0 && !strings.HasPrefix(c.line, "recover") && out == "" {
+			t.Errorf("%s: no output", c.line)
+		}
+	}
+	if _, out, _ := memtrace(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
+		t.Errorf("what is known before the unknown: %d bytes", len(out))
+	}
+	if _, err := os.Stat("x"); err == nil {
+		t.Error("a failed recover left a file")
+	}
+}
+
+// A log named like a table, and a table named like a log.
+func TestReportArguments(t *testing.T) {
+	log := sample(t)
+	if err := os.WriteFile("growth", log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
+		"report ./growth": "program ", "report sys": "System calls\n",
+	} {
+		if status, out, errs := memtrace(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
+			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
+		}
+	}
+}
+
+func TestConsole(t *testing.T) {
+	sample(t)
+	status, out, errs := memtrace(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
+	if status != 0 || !strings.Contains(out, "[heap]") || !strings.Contains(errs, `no word "bogus"`) {
+		t.Errorf("%d %q\n%s", status, errs, out)
+	}
+}
+
+func TestManPages(t *testing.T) {
+	dir := t.TempDir()
+	if status, _, errs := memtrace(t, "", "man", "-o", dir); status != 0 {
+		t.Fatal(errs)
+	}
+	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
+	if err != nil || len(pages) < 8 {
+		t.Errorf("%q, %v", pages, err)
+	}
+}
+
+// A log cut or damaged anywhere gives an answer or an error, never a crash, and
+// recover makes a log of it that verifies.
+func TestDamage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	b := replaytest.New(t)
+	b.Event(1, &format.Exec{Path: "/p", Argv: []string{"p"}}, &format.MMNew{MM: 1}, replaytest.Thread(1, 7, 7, 1, 1, 0),
+		replaytest.Map(1, replaytest.Heap, 400, 3, "[heap]"))
+	for i := range 400 {
+		a := replaytest.Heap + addr.Addr(i)<<addr.PageShift
+		b.Call(1, "mprotect", 0, []uint64{uint64(a), 4096, 1}, replaytest.Map(1, a, 1, 1, "[heap]"), replaytest.Page(1, a, byte(i)))
+	}
+	log := b.Bytes()
+	rng := rand.New(rand.NewPCG(3, 4))
+	lines := []string{"replay damaged", "report damaged", "report damaged maps growth", "info damaged", "verify damaged",
+		"replay damaged --at 50% --maps", "replay damaged --at 99% --mem heap:65536 --raw", "replay damaged --json"}
+	for i := range 40 {
+		bad := bytes.Clone(log[:1+rng.IntN(len(log)-1)])
+		if i%2 == 1 {
+			bad = bytes.Clone(log)
+			bad[rng.IntN(len(bad))] ^= 1 << rng.IntN(8)
+		}
+		if err := os.WriteFile("damaged", bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if status, _, errs := memtrace(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
+				t.Errorf("%s: status %d, %q", line, status, errs)
+			}
+		}
+		_ = os.Remove("saved")
+		if status, _, _ := memtrace(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
+			continue // the header itself
+		}
+		if status, _, errs := memtrace(t, "", "verify", "saved"); status != 0 {
+			t.Errorf("recovered log %d: %s", i, errs)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"memtrace/analyze"
+)
+
+// reportOptions are the flags of report.
+type reportOptions struct {
+	format, from, to, at, sort string
+	pid                        uint32
+	top                        int
+}
+
+func newReportCmd() *cobra.Command {
+	var o reportOptions
+	cmd := &cobra.Command{
+		Use:   "report [FILE] [TABLE...]",
+		Short: "Tables of what happened: summary, syscalls, growth, maps, ...",
+		Long: `Without a TABLE, report writes the summary. memtrace report list names all
+tables. A first argument that is the name of a table is a table; write ./NAME for
+a log of that name.
+
+Numbers are rounded in tables and Markdown, and exact in JSON and CSV.` + "\n\n" + reportList(),
+		Example: `  memtrace report
+  memtrace report syscalls --sort errors --top 5
+  memtrace report growth --format json
+  memtrace report maps --at 50%`,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			names := []string{"list\tname all tables"}
+			for _, r := range analyze.Reports {
+				names = append(names, r.Name+"\t"+r.Short)
+			}
+			return names, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd, args, &o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.format, "format", "table", "table, json, csv or markdown")
+	f.StringVar(&o.from, "from", "", "first `STEP` to count")
+	f.StringVar(&o.to, "to", "", "last `STEP` to count")
+	f.StringVar(&o.at, "at", "", "`STEP` for tables about one moment (default: the peak)")
+	f.Uint32Var(&o.pid, "pid", 0, "only this process")
+	f.IntVar(&o.top, "top", 0, "at most this many rows; -1: all")
+	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN the other way round")
+	return cmd
+}
+
+func reportList() string {
+	var b strings.Builder
+	for _, r := range analyze.Reports {
+		fmt.Fprintf(&b, "  %-10s %s\n", r.Name, r.Short)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
+	name := defaultLog
+	isTable := func(s string) bool { _, err := analyze.Find(s); return err == nil || s == "list" }
+	exact := func(s string) bool { r, err := analyze.Find(s); return err == nil && r.Name == s || s == "list" }
+	if len(args) > 0 && (!isTable(args[0]) || !exact(args[0]) && exists(args[0])) {
+		name, args = args[0], args[1:]
+	}
+	form, err := analyze.ParseFormat(o.format)
+	if err != nil {
+		return usageError{err}
+	}
+	if len(args) == 0 {
+		args = []string{"summary"}
+	}
+	var reports []*analyze.Report
+	for _, a := range args {
+		if a == "list" {
+			return analyze.List().Write(cmd.OutOrStdout(), form)
+		}
+		r, err := analyze.Find(a)
+		if err != nil {
+			return usageError{err}
+		}
+		reports = append(reports, r)
+	}
+	t, err := openTrace(cmd, name)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort}
+	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
+		return fmt.Errorf("report %s: %w", name, err)
+	}
+	if o.at != "" {
+		at, err := t.StepOf(o.at)
+		if err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
+		ao.At = &at
+	}
+	for i, r := range reports {
+		res, err := r.Make(cmd.Context(), t, ao)
+		if err != nil {
+			return fmt.Errorf("report %s %s: %w", r.Name, name, err)
+		}
+		if i > 0 && form != analyze.JSON {
+			fmt.Fprintln(cmd.OutOrStdout())
+		}
+		if err := res.Write(cmd.OutOrStdout(), form); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

@@ -1,0 +1,481 @@
+package call
+
+import (
+	"encoding/binary"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+)
+
+// When says at which stop of a call something is read.
+type When uint8
+
+// The stops.
+const (
+	Enter When = iota
+	Exit       // only if the call came back and did not fail, unless Interrupted
+)
+
+// Level says who wants a Capture.
+type Level uint8
+
+// The levels: each includes those before it.
+const (
+	LevelPath   Level = iota // strings that say what a call is about; always
+	LevelStruct              // small structs; on by default
+	LevelData                // the data that calls read and write
+)
+
+// What says how much is read.
+type What uint8
+
+// The forms of a Capture. Lengths are always cut to what the reader allows.
+const (
+	CString   What = iota // up to a NUL, which is not kept, at most MaxPath bytes
+	Bytes                 // Len bytes
+	LenArg                // Args[N] * Unit bytes, at most Len if that is not 0
+	LenRet                // Ret * Unit bytes
+	LenPtr                // the 32-bit number at Args[N] of bytes, as the call left it
+	LenBits               // a set of Args[N] bits, in whole longs
+	LenPages              // one byte for each page of Args[N] bytes (mincore)
+	StringVec             // a vector of pointers to strings that ends with NULL; one Buf a string, Arg is BufArgv
+	VecCount              // how many pointers such a vector has: 4 bytes, little-endian
+	Iovec                 // Args[N] struct iovec; with data also what they point at
+	Msghdr                // struct msghdr, its name, iovec and control data
+	Mmsghdr               // Args[N] struct mmsghdr (of the first Ret at Exit)
+	IoctlSize             // as Args[1] of ioctl says
+	Sigset6               // pselect6's pair of a pointer to a set and its size, and the set
+	ArgBlock              // Len bytes that hold the arguments; Arg of the Buf is BufArgs
+)
+
+// MaxPath is where a CString ends.
+const MaxPath = 4096
+
+// Capture is one piece of memory that a call reads or writes.
+type Capture struct {
+	Arg   uint8 // the argument that points at it
+	At    When
+	What  What
+	Level Level
+	N     uint8  // the argument that LenArg and the like speak of
+	Len   uint16 // bytes
+	Unit  uint16 // bytes of an element
+	// Interrupted: written when the call was interrupted, not when it succeeded.
+	Interrupted bool
+	// Only if Args[If.Arg] & If.Mask == If.Is.
+	If Cond
+}
+
+// Cond is a condition on an argument; the zero Cond holds always.
+type Cond struct {
+	Arg      uint8
+	Mask, Is uint64
+}
+
+// Holds says whether the condition is true.
+func (c *Cond) Holds(args *[6]uint64) bool { return args[c.Arg&7%6]&c.Mask == c.Is }
+
+// Captures lists what there is to read around a call. It is a table lookup and
+// allocates nothing; the caller must not change the slice. For i386's socketcall
+// and ipc it lists the argument block only: a Collector follows it.
+func Captures(id arch.ID, nr uint32) []Capture {
+	if s := lookup(id, nr); s != nil {
+		return s.caps
+	}
+	return nil
+}
+
+// Collector reads what Captures lists. Its memory is used again for the next
+// call: Bufs are valid until the next Enter.
+type Collector struct {
+	// Read copies memory of the program from a on and returns how many bytes it
+	// could.
+	Read func(p []byte, a addr.Addr) int
+	// Level is the highest level that is read.
+	Level Level
+	// MaxData is the most bytes kept of one piece of a length that the program
+	// chose, 0 means 64 KiB.
+	MaxData int
+
+	bufs  []Buf
+	arena []byte
+}
+
+// Limits of one call: what a program claims is not believed.
+const (
+	maxVector  = 1024 // elements of an argument vector or iovec
+	maxArena   = 8 << 20
+	defMaxData = 64 << 10
+	readChunk  = 256
+)
+
+// Enter reads what is to be read before the call and puts it into c.Bufs.
+func (k *Collector) Enter(c *Call) {
+	k.bufs, k.arena = k.bufs[:0], k.arena[:0]
+	k.run(c, Enter)
+	c.Bufs = k.bufs
+}
+
+// Exit reads what is to be read after the call and adds it to c.Bufs, which
+// must be those that Enter gave.
+func (k *Collector) Exit(c *Call) {
+	if !c.Returned {
+		return
+	}
+	k.run(c, Exit)
+	c.Bufs = k.bufs
+}
+
+func (k *Collector) run(c *Call, at When) {
+	s := lookup(c.Arch, c.Nr)
+	if s == nil || len(s.caps) == 0 && s.mux == nil && s.special == nil {
+		return
+	}
+	caps, args := s.caps, c.Args
+	if c.Arch == arch.I386 {
+		for i := range args {
+			args[i] = uint64(uint32(args[i]))
+		}
+		if s.mux != nil {
+			if at == Enter {
+				for i := range caps {
+					if caps[i].What == ArgBlock && caps[i].If.Holds(&args) {
+						k.bytes(args[caps[i].Arg], int(caps[i].Len), BufArgs, false, LevelPath)
+					}
+				}
+			}
+			c.Bufs = k.bufs
+			var p printer
+			p.init(c, nil)
+			if p.sig == s || p.sig == nil {
+				return
+			}
+			caps, args = p.sig.caps, p.args
+			if at == Exit && s.name == "ipc" && c.Failed() == 0 && p.sig.name == "shmat" {
+				k.bytes(c.Args[3]&0xffffffff, 4, 3, true, LevelPath)
+			}
+		}
+	}
+	if at == Enter && c.SP != 0 && k.Level >= LevelStruct {
+		k.sigframe(c, s.name)
+	}
+	for i := range caps {
+		cp := &caps[i]
+		if cp.At != at || cp.Level > k.Level || !cp.If.Holds(&args) {
+			continue
+		}
+		if at == Exit {
+			e := c.Failed()
+			if cp.Interrupted != (e == 4 || e == 516) || !cp.Interrupted && e != 0 {
+				continue
+			}
+		}
+		k.one(c, cp, &args)
+	}
+}
+
+func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
+	a, out := args[cp.Arg], cp.At == Exit
+	if a == 0 && cp.What != IoctlSize {
+		return
+	}
+	n := args[cp.N]
+	switch cp.What {
+	case CString:
+		k.cstring(a, cp.Arg, out)
+	case Bytes:
+		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct) // whole whatever MaxData says
+	case LenArg:
+		size := mulLen(n, cp.Unit)
+		if cp.Len != 0 {
+			size = min(size, int(cp.Len))
+		}
+		k.bytes(a, size, cp.Arg, out, cp.Level)
+	case LenRet:
+		k.bytes(a, mulLen(uint64(max(c.Ret, 0)), cp.Unit)+int(cp.Len), cp.Arg, out, cp.Level)
+	case LenPtr:
+		k.lenPtr(a, n, cp)
+	case LenBits:
+		long := uint64(c.Arch.PointerSize()) * 8
+		k.bytes(a, int((min(n, 1<<20)+long-1)/long*long/8), cp.Arg, out, cp.Level)
+	case LenPages:
+		k.bytes(a, int(min((n+addr.PageSize-1)/addr.PageSize, 1<<24)), cp.Arg, out, cp.Level)
+	case StringVec:
+		k.vector(c, a, true, BufArgv)
+	case VecCount:
+		k.vector(c, a, false, cp.Arg)
+	case Iovec:
+		k.iovec(c, a, n, cp.Arg, out, uint64(max(c.Ret, 0)))
+	case Msghdr:
+		k.msghdr(c, a, cp.Arg, out, uint64(max(c.Ret, 0)))
+	case Mmsghdr:
+		if out {
+			n = min(n, uint64(max(c.Ret, 0)))
+		}
+		k.mmsghdr(c, a, n, cp, out)
+	case Sigset6:
+		before := len(k.bufs)
+		k.bytes(a, int(cp.Len), cp.Arg, false, cp.Level)
+		if len(k.bufs) > before {
+			v := view{k.bufs[before].Data, c.Arch.PointerSize()}
+			if set := v.word(0); set != 0 {
+				k.bytes(set, 8, cp.Arg, false, cp.Level)
+			}
+		}
+	case IoctlSize:
+		in, outSize := IoctlSizes(uint32(args[1]))
+		if out {
+			in = outSize
+		}
+		if a != 0 {
+			k.bytes(a, in, cp.Arg, out, cp.Level)
+		}
+	}
+}
+
+// lenPtr reads what a call wrote into a buffer whose size it takes and gives by
+// a pointer: the size it gives may be larger than the buffer was.
+func (k *Collector) lenPtr(a, n uint64, cp *Capture) {
+	var now [4]byte
+	if n == 0 || k.Read(now[:], addr.Addr(n)) != 4 {
+		return
+	}
+	size := min(binary.LittleEndian.Uint32(now[:]), 1<<16)
+	for i := range k.bufs {
+		if b := &k.bufs[i]; b.Arg == cp.N && !b.Out && len(b.Data) == 4 {
+			size = min(size, binary.LittleEndian.Uint32(b.Data))
+		}
+	}
+	k.bytes(a, int(size), cp.Arg, true, cp.Level)
+}
+
+func mulLen(n uint64, unit uint16) int {
+	return int(min(n, maxArena) * uint64(max(unit, 1)))
+}
+
+// bytes keeps n bytes of the program from a on, or as many as can be read.
+func (k *Collector) bytes(a uint64, n int, arg uint8, out bool, level Level) {
+	limit := k.MaxData
+	if limit <= 0 {
+		limit = defMaxData
+	}
+	want := n
+	if level != LevelData {
+		limit = defMaxData
+	}
+	n = min(n, limit)
+	n = min(n, maxArena-len(k.arena))
+	if n <= 0 {
+		return
+	}
+	p := k.grow(n)
+	got := max(0, min(k.Read(p, addr.Addr(a)), n))
+	k.arena = k.arena[:len(k.arena)-n+got]
+	if got == 0 {
+		return
+	}
+	k.bufs = append(k.bufs, Buf{Arg: arg, Out: out, More: got < want, Addr: addr.Addr(a), Data: p[:got:got]})
+}
+
+// grow makes the arena n bytes longer and returns them.
+func (k *Collector) grow(n int) []byte {
+	at := len(k.arena)
+	if cap(k.arena)-at < n {
+		bigger := make([]byte, at, max(2*cap(k.arena), at+n, 4096))
+		copy(bigger, k.arena)
+		k.arena = bigger
+	}
+	k.arena = k.arena[:at+n]
+	return k.arena[at : at+n : at+n]
+}
+
+// cstring reads up to a NUL in steps that do not cross a page: the page after
+// the string may not be there.
+func (k *Collector) cstring(a uint64, arg uint8, out bool) {
+	start := len(k.arena)
+	at, more := a, true
+	for len(k.arena)-start < MaxPath {
+		n := min(readChunk, addr.PageSize-int(at&(addr.PageSize-1)), MaxPath-(len(k.arena)-start))
+		if len(k.arena)+n > maxArena {
+			break
+		}
+		p := k.grow(n)
+		got := max(0, min(k.Read(p, addr.Addr(at)), n))
+		end := got
+		for i, c := range p[:got] {
+			if c == 0 {
+				end, more = i, false
+				break
+			}
+		}
+		k.arena = k.arena[:len(k.arena)-n+end]
+		if !more || got < n {
+			break
+		}
+		at += uint64(n)
+	}
+	if more && len(k.arena) == start {
+		return
+	}
+	data := k.arena[start:len(k.arena):len(k.arena)]
+	k.bufs = append(k.bufs, Buf{Arg: arg, Out: out, More: more, Addr: addr.Addr(a), Data: data})
+}
+
+func (k *Collector) vector(c *Call, a uint64, strings bool, arg uint8) {
+	size := uint64(c.Arch.PointerSize())
+	var block [32 * 8]byte
+	count := uint32(0)
+	first := a
+	for count < 64*maxVector {
+		n := min(uint64(len(block)), addr.PageSize-a&(addr.PageSize-1)) / size * size
+		if n == 0 {
+			n = size
+		}
+		got := uint64(max(0, k.Read(block[:n], addr.Addr(a)))) / size * size
+		v := view{block[:min(got, n)], int(size)}
+		for off := 0; off < len(v.b); off += int(size) {
+			p := v.word(off)
+			if p == 0 || strings && count >= maxVector {
+				if !strings {
+					k.count(first, arg, count)
+				}
+				return
+			}
+			if strings {
+				k.cstring(p, arg, false)
+			}
+			count++
+		}
+		if got < n {
+			return
+		}
+		a += n
+	}
+}
+
+func (k *Collector) count(a uint64, arg uint8, n uint32) {
+	if len(k.arena)+4 > maxArena {
+		return
+	}
+	p := k.grow(4)
+	binary.LittleEndian.PutUint32(p, n)
+	k.bufs = append(k.bufs, Buf{Arg: arg, Addr: addr.Addr(a), Data: p})
+}
+
+// iovec keeps the array (at Enter) and what its elements point at, total bytes
+// of it at Exit.
+func (k *Collector) iovec(c *Call, a, n uint64, arg uint8, out bool, total uint64) {
+	size := 2 * c.Arch.PointerSize()
+	var array []byte
+	if out {
+		for i := range k.bufs {
+			if k.bufs[i].Arg == arg && !k.bufs[i].Out && uint64(k.bufs[i].Addr) == a {
+				array = k.bufs[i].Data
+			}
+		}
+	} else {
+		before := len(k.bufs)
+		k.bytes(a, int(min(n, maxVector))*size, arg, false, LevelStruct)
+		if len(k.bufs) == before {
+			return
+		}
+		array = k.bufs[before].Data
+		total = 1 << 62
+	}
+	if k.Level < LevelData {
+		return
+	}
+	v := view{array, c.Arch.PointerSize()}
+	for off := 0; off+size <= len(array) && total > 0; off += size {
+		base, length := v.word(off), v.word(off+size/2)
+		length = min(length, total)
+		total -= length
+		if base != 0 && length > 0 {
+			k.bytes(base, int(min(length, maxArena)), arg, out, LevelData)
+		}
+	}
+}
+
+func (k *Collector) msghdr(c *Call, a uint64, arg uint8, out bool, total uint64) {
+	size := msghdrSize(c.Arch)
+	before := len(k.bufs)
+	k.bytes(a, size, arg, out, LevelStruct)
+	if len(k.bufs) == before || len(k.bufs[before].Data) < size {
+		return
+	}
+	m := parseMsghdr(view{k.bufs[before].Data, c.Arch.PointerSize()})
+	if m.name != 0 && m.namelen > 0 {
+		k.bytes(m.name, int(min(m.namelen, 128)), arg, out, LevelStruct)
+	}
+	if m.control != 0 && m.controllen > 0 {
+		k.bytes(m.control, int(min(m.controllen, 4096)), arg, out, LevelStruct)
+	}
+	if m.iov == 0 {
+		return
+	}
+	if out { // its array was not read on the way in
+		k.bytes(m.iov, int(min(m.iovlen, maxVector))*2*c.Arch.PointerSize(), arg, false, LevelStruct)
+	}
+	k.iovec(c, m.iov, m.iovlen, arg, out, total)
+}
+
+// mmsghdr keeps an array of n messages; those that were received with their
+// contents.
+func (k *Collector) mmsghdr(c *Call, a, n uint64, cp *Capture, out bool) {
+	size := msghdrSize(c.Arch) + c.Arch.PointerSize()
+	before := len(k.bufs)
+	k.bytes(a, int(min(n, maxVector))*size, cp.Arg, out, LevelStruct)
+	if len(k.bufs) == before || !out {
+		return
+	}
+	v := view{k.bufs[before].Data, c.Arch.PointerSize()}
+	for off := 0; off+size <= len(v.b); off += size {
+		k.msghdr(c, a+uint64(off), cp.Arg, out, uint64(v.u32(off+msghdrSize(c.Arch))))
+	}
+}
+
+// sigframe keeps the signal mask that a sigreturn takes from its frame on the
+// stack.
+func (k *Collector) sigframe(c *Call, name string) {
+	switch {
+	case name == "rt_sigreturn" && c.Arch == arch.X86_64:
+		k.bytes(c.SP+296, 8, 0, false, LevelStruct) // ucontext.uc_sigmask
+	case name == "rt_sigreturn" && c.Arch == arch.AArch64:
+		k.bytes(c.SP+128+40, 8, 0, false, LevelStruct)
+	case name == "rt_sigreturn":
+		k.bytes(c.SP+248, 8, 0, false, LevelStruct)
+	case name == "sigreturn": // sigcontext.oldmask, and extramask after the old FPU state
+		k.bytes(c.SP+80, 4, 0, false, LevelStruct)
+		k.bytes(c.SP+712, 4, 1, false, LevelStruct)
+	}
+}
+
+// IoctlSizes says how many bytes an ioctl request reads and writes at its third
+// argument, as far as its number tells or the request is a known old one.
+func IoctlSizes(req uint32) (in, out int) {
+	if s, ok := oldIoctls[req]; ok {
+		return int(s.in), int(s.out)
+	}
+	size := int(req >> 16 & 0x3fff)
+	if req>>30&1 != 0 {
+		in = size
+	}
+	if req>>31&1 != 0 {
+		out = size
+	}
+	return in, out
+}
+
+var oldIoctls = map[uint32]struct{ in, out uint8 }{
+	0x5401: {0, 36},                                   // TCGETS
+	0x5402: {36, 0}, 0x5403: {36, 0}, 0x5404: {36, 0}, // TCSETS, TCSETSW, TCSETSF
+	0x5405: {0, 18},                // TCGETA
+	0x540f: {0, 4}, 0x5410: {4, 0}, // TIOCGPGRP, TIOCSPGRP
+	0x5411: {0, 4},                 // TIOCOUTQ
+	0x5413: {0, 8}, 0x5414: {8, 0}, // TIOCGWINSZ, TIOCSWINSZ
+	0x541b: {0, 4}, // FIONREAD
+	0x5421: {4, 0}, // FIONBIO
+	0x5424: {0, 4}, // TIOCGETD
+	0x5429: {0, 4}, // TIOCGSID
+	0x5452: {4, 0}, // FIOASYNC
+}

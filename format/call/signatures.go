@@ -1,0 +1,405 @@
+package call
+
+// signatures says how calls are shown and, by that, what is read for them: a
+// line a call (names that share one are joined by commas), a word an argument.
+// Words are in words.go; |TABLE are flags and ^TABLE a value of flagtab.go,
+// <STRUCT is read and >STRUCT written by the call (structs.go). WORD:N: register
+// N has its length. +WORD@N reads behind register N without showing it.
+// ?ARG,MASK,IS: the captures of the word before it only if ARG&MASK==IS. =KIND is
+// the result, !NAME a function of special.go, %NAME one of sig.go. NAME@ARCH is for
+// that architecture only, NAME@sub for what i386's multiplexers carry. Calls that
+// are not here are shown in hex.
+const signatures = `
+# memory
+mmap p lu |prot mflags fd x =hex
+mmap@i386 block %mmap =hex
+mmap@sub p lu |prot mflags fd x =hex
+mmap2 p lu |prot mflags fd pgoff =hex
+munmap p lu
+brk p =hex
+mprotect p lu |prot
+pkey_mprotect p lu |prot d
+pkey_alloc x |pkey
+pkey_free d
+mremap p lu lu |mremap fixedaddr =hex
+remap_file_pages p lu |prot lu mflags
+msync p lu |msync
+mlock,munlock p lu
+mlock2 p lu |mlock
+mlockall |mlockall
+madvise p lu ^madvise
+process_madvise fd wiov:2 lu ^madvise x
+mincore p lu pages:1
+mseal p lu x
+map_shadow_stack p lu |shadow =hex
+mbind p lu mpol p lu |mbind
+set_mempolicy mpol p lu
+get_mempolicy >int outbits:2 lu p |mpolget
+migrate_pages d lu p p
+move_pages d lu p p outints:1 |mbind
+memfd_create str mfd =fd
+memfd_secret x =fd
+userfaultfd |uffd =fd
+process_vm_readv d iovs lu iovs lu lu +riov:2@1
+process_vm_writev d iovs lu iovs lu lu
+process_mrelease fd x
+cachestat fd p outb:40 x
+shmget key lu shmflg
+shmat d p |shmat =hex
+shmdt p
+shmctl d ctl shmds +>shmid@2 ?1,0xfffffeff,2
+ipc ipccall x x x x x %ipc
+
+# files
+open path oflags omode =fd
+openat fd path oflags omode =fd
+openat2 fd path openhow:3 lu !openat2 =fd
+creat path perm =fd
+close fd
+close_range u u |closerange
+read fd rbuf lu
+write fd wbuf:2 lu
+pread64 fd rbuf lu off64
+pwrite64 fd wbuf:2 lu off64
+readv fd riov:2 lu
+writev fd wiov:2 lu
+preadv fd riov:2 lu lohi
+pwritev fd wiov:2 lu lohi
+preadv2 fd riov:2 lu lohi |rwf
+pwritev2 fd wiov:2 lu lohi |rwf
+lseek fd ld ^seek
+_llseek fd hilo >loff ^seek
+stat,lstat path >stat
+fstat fd >stat
+stat64,lstat64 path >stat64
+fstat64 fd >stat64
+newfstatat fd path >stat |at
+fstatat64 fd path >stat64 |at
+oldstat,oldlstat path outb:32
+oldfstat fd outb:32
+statx fd path atstatx |statx >statx
+statfs path >statfs
+fstatfs fd >statfs
+statfs64 path lu >statfs64
+fstatfs64 fd lu >statfs64
+ustat x outb:32
+ustat@i386 x outb:20
+access path |access
+faccessat fd path |access
+faccessat2 fd path |access |ataccess
+getcwd cbuf lu
+chdir,rmdir,unlink,chroot,swapoff,uselib path
+acct path
+fchdir,fsync,fdatasync,syncfs fd
+rename,link path path
+symlink str path
+renameat fd path fd path
+renameat2 fd path fd path |rename
+linkat fd path fd path |at
+symlinkat str fd path
+unlinkat fd path |at
+mkdir path perm
+mkdirat fd path perm
+mknod path mode mkdev
+mknodat fd path mode mkdev
+readlink path cbuf lu
+readlinkat fd path cbuf lu
+chmod path perm
+fchmod fd perm
+fchmodat fd path perm
+fchmodat2 fd path perm |at
+chown,lchown,chown32,lchown32 path uid uid
+fchown,fchown32 fd uid uid
+fchownat fd path uid uid |at
+umask perm =oct
+utime path p
+utimes path <utimes
+futimesat fd path <utimes
+utimensat fd path <utimens |at
+utimensat_time64 fd path <utimens64 |at
+truncate path lu
+ftruncate fd lu
+truncate64 path ulong64
+ftruncate64 fd ulong64
+fallocate fd |falloc off64 off64
+fadvise64 fd off64 lu ^fadvise
+fadvise64_64 fd off64 off64 ^fadvise
+readahead fd off64 lu
+sync_file_range fd off64 off64 |syncrange
+flock fd |flock
+fcntl fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xfffffffe,36 +>flock64@2 ?1,0xffffffff,36
+fcntl64 fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xffffffff,13 +<flock64@2 ?1,0xffffffff,14 +>flock64@2 ?1,0xffffffff,12
+dup fd =fd
+dup2 fd d =fd
+dup3 fd d oflags3 =fd
+pipe fds
+pipe2 fds oflags3
+ioctl fd ioctl ioarg
+getdents,getdents64 fd dents lu
+readdir fd outb:267 u
+sendfile fd fd off lu
+sendfile64 fd fd loff lu
+splice fd loff fd loff lu |splice
+tee fd fd lu |splice
+vmsplice fd wiov:2 lu |splice
+copy_file_range fd loff fd loff lu u
+mount path path str |mount p
+umount2 path |umount
+umount path
+pivot_root path path
+move_mount fd path fd path x
+open_tree fd path x =fd
+open_tree_attr fd path x p lu =fd
+mount_setattr fd path |at p lu
+fsopen str x =fd
+fsmount fd x x =fd
+fspick fd path x =fd
+fsconfig fd d str p d
+swapon path |swap
+setxattr,lsetxattr path str wbuf:3 lu |xattr
+fsetxattr fd str wbuf:3 lu |xattr
+getxattr,lgetxattr path str rbuf lu
+fgetxattr fd str rbuf lu
+listxattr,llistxattr path rbuf lu
+flistxattr fd rbuf lu
+removexattr,lremovexattr path str
+fremovexattr fd str
+setxattrat fd path |at str p lu
+getxattrat fd path |at str p lu
+listxattrat fd path |at outret lu
+removexattrat fd path |at str
+file_getattr fd path outarg:3 lu |at
+file_setattr fd path p lu |at
+name_to_handle_at fd path p >int |at
+open_by_handle_at fd p oflags =fd
+inotify_init =fd
+inotify_init1 |inotify_init =fd
+inotify_add_watch fd path |inotify
+inotify_rm_watch fd d
+fanotify_init fanclass oflags =fd
+fanotify_mark fd |fanmark fanmask fd path
+quotactl x path u p
+quotactl_fd fd x u p
+lookup_dcookie x64 rbuf lu
+init_module p lu str
+finit_module fd str x
+delete_module str |module
+kexec_file_load fd fd lu str x
+sysfs d x x
+sync,vhangup
+
+# processes
+execve path argv envc
+execveat fd path argv envc |at
+exit,exit_group d
+fork,vfork
+clone x p >int ?0,0x100000,0x100000 p p !clone
+clone3 clonearg:1 lu !clone3
+wait4 d waits |wait >rusage
+waitpid d waits |wait
+waitid ^waitid d >siginfo |wait >rusage
+getpid,getppid,gettid,getpgrp,getuid,geteuid,getgid,getegid,getuid32,geteuid32,getgid32,getegid32,sched_yield,setsid,pause,munlockall
+getpgid,getsid d
+setpgid d d
+setuid,setgid,setfsuid,setfsgid,setuid32,setgid32,setfsuid32,setfsgid32 uid
+setreuid,setregid,setreuid32,setregid32 uid uid
+setresuid,setresgid,setresuid32,setresgid32 uid uid uid
+getresuid,getresgid >uid >uid >uid
+getresuid@i386,getresgid@i386 outb:2 outb:2 outb:2
+getresuid32,getresgid32 >uid >uid >uid
+getgroups,getgroups32 d gids
+getgroups@i386 d outret2
+setgroups,setgroups32 d p
+capget p outb:24
+capset p p
+prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 ?0,0xffffffff,0x53564d41 +>int@1 ?0,0xffffffff,2 +>int@1 ?0,0xffffffff,37
+arch_prctl x x !arch_prctl +>long@1 ?0,0xffffffff,0x1003 +>long@1 ?0,0xffffffff,0x1004
+unshare |unshareflags
+setns fd |unshareflags
+personality x32 =hex !personality
+getpriority ^prio d
+setpriority ^prio d d
+getrlimit,ugetrlimit ^rlimit >rlimit
+setrlimit ^rlimit <rlimit
+prlimit64 d ^rlimit <rlimit64 >rlimit64
+getrusage ^rusage >rusage
+ptrace ^ptrace d p p !ptrace
+seccomp ^seccomp |seccompflags p
+sched_setaffinity d lu cpus:1
+sched_getaffinity d lu rcpus
+sched_setscheduler d ^sched <sched
+sched_getscheduler d
+sched_setparam d <sched
+sched_getparam d >sched
+sched_get_priority_max,sched_get_priority_min ^sched
+sched_rr_get_interval d >timespec
+sched_rr_get_interval_time64 d >timespec64
+sched_setattr d p x
+sched_getattr d outarg:2 u x
+set_tid_address p
+set_robust_list p lu
+get_robust_list d >ptr >long
+set_thread_area,get_thread_area outb:16
+modify_ldt d outret lu
+rseq p x32 |rseq x32
+membarrier ^membarrier membflag memcpu
+getcpu >uid >uid p
+kcmp d d u lu lu
+pidfd_open d |pidfd =fd
+pidfd_getfd fd d x =fd
+pidfd_send_signal fd sig <siginfo x
+restart_syscall !restart
+io_setup u >ptr
+io_destroy p
+io_submit p ld p
+io_cancel p p p
+io_pgetevents p ld ld events32 <timespec p
+io_getevents p ld ld events32 <timespec
+io_uring_setup u outb:120 =fd
+io_uring_enter fd u u |uringenter p lu
+io_uring_register fd u p u
+bpf ^bpf p u
+perf_event_open p d d fd |perfflag =fd
+syslog d outret d
+uname >utsname
+olduname outb:325
+oldolduname outb:45
+sysinfo >sysinfo
+times >tms
+nice d
+reboot x x x p
+sethostname,setdomainname wbuf:1 lu
+add_key str str wbuf:3 lu d
+request_key str str str d
+keyctl ^keyctl x x x x
+landlock_create_ruleset p lu x =fd
+landlock_add_rule fd d p x
+landlock_restrict_self fd x
+statmount p outarg:2 lu x
+listmount p outret8 lu x
+lsm_get_self_attr x p p x
+lsm_set_self_attr x p u x
+lsm_list_modules p p x
+ioprio_get d d
+ioprio_set d d x
+
+# signals
+kill d sig
+tkill d sig
+tgkill d d sig
+rt_sigaction sig <sigaction >sigaction lu
+sigaction sig <oldsigaction >oldsigaction
+signal sig handler
+rt_sigprocmask ^sighow wset:3 rset:3 lu
+sigprocmask ^sighow <oldsigset >oldsigset
+rt_sigpending rset:1 lu
+sigpending >oldsigset
+rt_sigsuspend wset:1 lu
+rt_sigtimedwait wset:3 >siginfo <timespec lu !sigtimedwait
+rt_sigtimedwait_time64 wset:3 >siginfo <timespec64 lu !sigtimedwait
+rt_sigqueueinfo d sig <siginfo
+rt_tgsigqueueinfo d d sig <siginfo
+rt_sigreturn,sigreturn !sigreturn
+sigaltstack <stack >stack
+signalfd fd wset:2 lu =fd
+signalfd4 fd wset:2 lu |sfd =fd
+alarm u
+getitimer ^itimer >itimerval
+setitimer ^itimer <itimerval >itimerval
+
+# time
+nanosleep <timespec rem
+clock_nanosleep clock |timer <timespec rem
+clock_nanosleep_time64 clock |timer <timespec64 rem64
+clock_gettime,clock_getres clock >timespec
+clock_gettime64,clock_getres_time64 clock >timespec64
+clock_settime clock <timespec
+clock_settime64 clock <timespec64
+clock_adjtime,clock_adjtime64 clock outb:208
+clock_adjtime@i386 clock outb:128
+adjtimex outb:208
+adjtimex@i386 outb:128
+gettimeofday >timeval >tz
+settimeofday <timeval <tz
+time >long
+stime <long
+timer_create clock <sigevent >int
+timer_settime d |timer <itimerspec >itimerspec
+timer_settime64 d |timer <itimerspec64 >itimerspec64
+timer_gettime d >itimerspec
+timer_gettime64 d >itimerspec64
+timer_getoverrun,timer_delete d
+timerfd_create clock |tfd =fd
+timerfd_settime fd |tfdset <itimerspec >itimerspec
+timerfd_settime64 fd |tfdset <itimerspec64 >itimerspec64
+timerfd_gettime fd >itimerspec
+timerfd_gettime64 fd >itimerspec64
+futex p x u <timespec ?1,0x7d,0 +<timespec@3 ?1,0x7f,6 +<timespec@3 ?1,0x7f,9 +<timespec@3 ?1,0x7f,11 +<timespec@3 ?1,0x7f,13 p x !futex
+futex_time64 p x u <timespec64 ?1,0x7f,0 +<timespec64@3 ?1,0x7f,6 +<timespec64@3 ?1,0x7f,9 +<timespec64@3 ?1,0x7f,11 +<timespec64@3 ?1,0x7f,13 p x !futex
+futex_waitv p u x <timespec64 clock
+futex_wake p lu d |futex2
+futex_wait p lu lu |futex2 <timespec64 clock
+futex_requeue p x d d
+
+# descriptors that wait
+poll pollfd:1 u d !poll
+ppoll pollfd:1 u <timespec wset:4 lu !ppoll +>timespec@2
+ppoll_time64 pollfd:1 u <timespec64 wset:4 lu !ppoll +>timespec64@2
+select d fdset fdset fdset <timeval !select +>timeval@4
+_newselect d fdset fdset fdset <timeval !select +>timeval@4
+select@i386 block %select
+select@sub d fdset fdset fdset <timeval !select +>timeval@4
+pselect6 d fdset fdset fdset <timespec pselmask !pselect +>timespec@4
+pselect6_time64 d fdset fdset fdset <timespec64 pselmask !pselect +>timespec64@4
+epoll_create d =fd
+epoll_create1 |epflags =fd
+epoll_ctl fd ^epollop fd <epoll
+epoll_wait fd events d d
+epoll_pwait fd events d d wset:5 lu
+epoll_pwait2 fd events d <timespec64 wset:5 lu
+eventfd u =fd
+eventfd2 u |efd =fd
+
+# sockets
+socket ^af sockty proto =fd
+socketpair ^af sockty proto fds
+bind,connect fd waddr:2 d
+listen fd d
+accept fd raddr:2 len =fd
+accept4 fd raddr:2 len |sockflags =fd
+getsockname,getpeername fd raddr:2 len
+sendto fd wbuf:2 lu |msgflags waddr:5 u
+send fd wbuf:2 lu |msgflags
+recvfrom fd rbuf lu |msgflags raddr:5 len
+recv fd rbuf lu |msgflags
+sendmsg fd wmsg |msgflags
+recvmsg fd rmsg |msgflags
+sendmmsg fd wmmsg:2 u |msgflags
+recvmmsg fd rmmsg:2 u |msgflags <timespec
+recvmmsg_time64 fd rmmsg:2 u |msgflags <timespec64
+shutdown fd ^shut
+setsockopt fd ^sol sockopt optval:4 d
+getsockopt fd ^sol sockopt optbuf:4 len
+socketcall sockcall block %socketcall
+
+# System V and POSIX queues
+semget key d ipcflg
+semop d p lu
+semtimedop d p u <timespec
+semtimedop_time64 d p u <timespec64
+semctl d d ctl x
+msgget key ipcflg
+msgsnd d p lu |ipcmsg
+msgrcv d msgout lu ld |ipcmsg
+msgctl d ctl p
+mq_open str oflags omode p =fd
+mq_unlink str
+mq_timedsend fd wbuf:2 lu u <timespec
+mq_timedsend_time64 fd wbuf:2 lu u <timespec64
+mq_timedreceive fd rbuf lu >int <timespec
+mq_timedreceive_time64 fd rbuf lu >int <timespec64
+mq_notify fd <sigevent
+mq_getsetattr fd p outb:64
+mq_getsetattr@i386 fd p outb:32
+getrandom xbuf lu |grnd
+`

@@ -1,0 +1,154 @@
+//go:build linux
+
+package record
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format"
+	"memtrace/record/procfs"
+	"memtrace/record/ptrace"
+)
+
+func (r *Recorder) attach(pids []int) error {
+	for _, pid := range pids {
+		if err := r.attachOne(pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachOne seizes all threads of a process, also those that appear meanwhile,
+// and writes the full state.
+func (r *Recorder) attachOne(pid int) error {
+	p := &process{pid: pid, threads: map[int]*thread{}}
+	for again := true; again; {
+		again = false
+		tids, err := procfs.Threads(pid)
+		if err != nil {
+			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("attach %d: no such process", pid)
+			}
+			return fmt.Errorf("attach %d: %w", pid, err)
+		}
+		for _, tid := range tids {
+			if r.threads[tid] != nil {
+				continue
+			}
+			switch err := ptrace.Seize(tid, r.traceOptions()); {
+			case err == nil:
+				r.addThread(tid, p).running = true
+				again = true
+			case errors.Is(err, ptrace.ErrGone):
+			case len(p.threads) == 0 || !r.seized(tid):
+				return tracingError(fmt.Errorf("attach %d: %w", pid, err))
+			}
+		}
+	}
+	if len(p.threads) == 0 {
+		return fmt.Errorf("attach %d: no such process", pid)
+	}
+	for _, t := range p.threads {
+		if ptrace.Interrupt(t.tid) == nil {
+			t.asked = true
+		}
+	}
+	return r.firstState(p)
+}
+
+// firstState waits until all threads of p stand still and writes the state that
+// the log begins with.
+func (r *Recorder) firstState(p *process) error {
+	leader := p.threads[p.pid]
+	if leader == nil {
+		return fmt.Errorf("attach %d: its main thread has ended", p.pid)
+	}
+	mm, err := r.newSpace(p.pid)
+	if err != nil {
+		return fmt.Errorf("attach %d: %w", p.pid, err)
+	}
+	for _, t := range p.threads {
+		r.join(t, mm)
+	}
+	r.hold(mm)
+	r.refresh(mm)
+	p.arch = r.imageArch(leader)
+	r.changes = r.changes[:0]
+	r.change(&format.MMNew{MM: mm.no})
+	for v := range mm.vmas.All() {
+		r.change(&format.VMASet{MM: mm.no, VMA: v})
+	}
+	for _, t := range p.threads {
+		r.change(r.threadSet(t))
+	}
+	r.emit(leader, &format.Attach{PID: uint32(p.pid)})
+	r.snapshot(mm, leader, "attach")
+	return nil
+}
+
+// seized says whether a thread is traced by this process already.
+func (r *Recorder) seized(tid int) bool {
+	status, err := procfs.Status(tid)
+	if err != nil {
+		return true // gone
+	}
+	s, _ := procfs.Field(status, "TracerPid")
+	return s == fmt.Sprint(unix.Getpid())
+}
+
+// release ends the recording: what belongs to the program is put back as it
+// was. The kernel lets the tracees go when this thread ends.
+func (r *Recorder) release() {
+	r.unpinAll()
+	r.pin.guard.stop()
+	for mm := range r.mms {
+		if mm.fs != nil {
+			mm.fs.Close()
+		}
+	}
+	for _, t := range r.threads {
+		r.emitDetach(t)
+	}
+}
+
+func (r *Recorder) emitDetach(t *thread) {
+	if r.result.Err == nil {
+		_, _ = r.w.Event(&format.Event{Time: r.now(), Thread: t.no, Record: &format.Detach{Reason: r.result.Reason}})
+	}
+}
+
+// undoInterrupt hides from the program that a system call of its thread was
+// interrupted by us and not by a signal: the kernel restarts most calls by
+// itself, but some return EINTR.
+func (r *Recorder) undoInterrupt(t *thread) bool {
+	var regs ptrace.Regs
+	if ptrace.GetRegs(t.tid, &regs) != nil {
+		return false
+	}
+	const eintr = -int32(unix.EINTR)
+	if int32(regs[ptrace.RegOrigRAX]) < 0 || int32(regs[ptrace.RegRAX]) != eintr {
+		return false
+	}
+	status, err := procfs.Status(t.tid)
+	if err != nil || (hexField(status, "SigPnd")|hexField(status, "ShdPnd"))&^hexField(status, "SigBlk") != 0 {
+		return false
+	}
+	regs[ptrace.RegRAX] = regs[ptrace.RegOrigRAX]
+	regs[ptrace.RegOrigRAX] = ^uint64(0)
+	regs[ptrace.RegRIP] -= 2 // syscall and int 0x80 are two bytes long
+	return ptrace.SetRegs(t.tid, &regs) == nil
+}
+
+// guessClone tells a new thread from a process where the call was not seen.
+func (r *Recorder) guessClone(tid int, t *thread) cloneArgs {
+	if status, err := procfs.Status(tid); err == nil {
+		if s, _ := procfs.Field(status, "Tgid"); s == fmt.Sprint(t.proc.pid) {
+			return cloneArgs{flags: unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_FS | unix.CLONE_FILES}
+		}
+	}
+	return cloneArgs{}
+}

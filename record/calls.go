@@ -1,0 +1,177 @@
+//go:build linux
+
+package record
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/format/call"
+	"memtrace/record/procfs"
+	"memtrace/record/ptrace"
+)
+
+// syscallStop serves the entry or the exit of a system call.
+func (r *Recorder) syscallStop(t *thread) {
+	var info ptrace.SyscallInfo
+	if r.gone(t, ptrace.GetSyscallInfo(t.tid, &info)) {
+		return
+	}
+	switch info.Op {
+	case ptrace.OpEntry, ptrace.OpSeccomp:
+		r.enter(t, &info)
+	case ptrace.OpExit:
+		r.leaveCall(t, &info)
+	default:
+		r.resume(t, 0)
+	}
+}
+
+// recorded says whether a call is one to be written down.
+func (r *Recorder) recorded(c *format.Syscall) bool { return r.set.Has(c.Arch, c.Nr) }
+
+// enter notes a call at its beginning and lets it go, at once or when it is its
+// turn.
+func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
+	t.inCall, t.skipExit = true, false
+	id := abi(info.AuditArch)
+	c := &t.call
+	*c = format.Syscall{Arch: id, Nr: uint32(info.Nr()), Enter: r.now()}
+	r.paced(t, c.Enter)
+	row, _ := id.Syscall(c.Nr)
+	if row.Name == "" {
+		row.NArg = 6
+	}
+	copy(c.Args[:row.NArg], info.U[1:7])
+	t.effect = effectOf(id, c.Nr)
+	if r.recorded(c) {
+		r.captureEntry(t)
+		if r.pin.count > 0 && row.Flags&arch.File != 0 {
+			r.hidePin(t)
+		}
+	}
+	if t.effect != effNone {
+		r.prepare(t)
+		if t.effect.exclusive() && !r.acquire(t) {
+			return // another call of this address space is under way
+		}
+	}
+	r.resume(t, 0)
+}
+
+// leaveCall writes a call at its end, with what the kernel says it changed.
+func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
+	if t.skipExit {
+		t.skipExit = false
+		r.resume(t, 0)
+		return
+	}
+	now := r.now()
+	if !t.inCall && !r.adopt(t, info) { // attached while it was in the call
+		r.resume(t, 0)
+		return
+	}
+	t.inCall = false
+	if t.sticky {
+		t.sticky = false
+		if info.Ret() == -int64(unix.EINTR) && r.undoInterrupt(t) {
+			r.callDone(t)
+			r.resume(t, 0) // it makes the call again
+			return
+		}
+	}
+	c := &t.call
+	c.Ret, c.Returned = info.Ret(), true
+	c.IP, c.SP = info.IP, info.SP
+	if t.effect != effNone {
+		r.applyEffect(t)
+	}
+	r.refreshGrowth(t.mm)
+	if r.recorded(c) {
+		r.captureExit(t)
+		r.emitAt(t, c, now)
+		if r.opts.Check && t.effect.maps() {
+			r.check(t.mm, t.no)
+		}
+	}
+	r.callDone(t)
+	r.policy(t)
+	r.resume(t, 0)
+}
+
+// adopt makes up the entry of a call that began before the thread was traced,
+// from its registers: the arguments are still there.
+func (r *Recorder) adopt(t *thread, info *ptrace.SyscallInfo) bool {
+	var regs ptrace.Regs
+	if r.gone(t, ptrace.GetRegs(t.tid, &regs)) {
+		return false
+	}
+	nr := int64(regs[ptrace.RegOrigRAX])
+	if nr < 0 {
+		return false
+	}
+	id := abi(info.AuditArch)
+	row, ok := id.Syscall(uint32(nr))
+	if !ok {
+		row.NArg = 6
+	}
+	t.call = format.Syscall{Arch: id, Nr: uint32(nr)}
+	args := regs.Args(id == arch.I386)
+	copy(t.call.Args[:row.NArg], args[:])
+	t.effect = effectOf(id, t.call.Nr)
+	t.read = call.Call{Arch: id, Nr: t.call.Nr, Args: t.call.Args}
+	return true
+}
+
+// captureEntry reads what the call's arguments point to before it.
+func (r *Recorder) captureEntry(t *thread) {
+	t.read = call.Call{Arch: t.call.Arch, Nr: t.call.Nr, Args: t.call.Args}
+	t.collector.Enter(&t.read)
+}
+
+// captureExit reads what the call has written, and asks for the names of the
+// descriptors that it made.
+func (r *Recorder) captureExit(t *thread) {
+	c := &t.call
+	t.read.Ret, t.read.Returned = c.Ret, true
+	t.collector.Exit(&t.read)
+	c.Bufs = t.read.Bufs
+	if c.Ret < 0 {
+		return
+	}
+	if row, ok := c.Arch.Syscall(c.Nr); ok && row.Flags&arch.NamesFD != 0 {
+		r.nameFDs(t, row.Name)
+	}
+}
+
+// nameFDs asks the kernel what the new descriptors refer to. Copies (dup) and
+// closed ones follow from the call itself.
+func (r *Recorder) nameFDs(t *thread, name string) {
+	c := &t.call
+	switch name {
+	case "close", "close_range", "dup", "dup2", "dup3", "fcntl", "fcntl64", "execve", "execveat":
+		return
+	case "pipe", "pipe2", "socketpair":
+		for _, b := range c.Bufs {
+			if b.Out && len(b.Data) == 8 {
+				r.nameFD(t, int(binary.LittleEndian.Uint32(b.Data)))
+				r.nameFD(t, int(binary.LittleEndian.Uint32(b.Data[4:])))
+			}
+		}
+		return
+	}
+	r.nameFD(t, int(c.Ret))
+}
+
+func (r *Recorder) nameFD(t *thread, fd int) {
+	n, err := procfs.FDName(t.tid, fd, r.fdName[:])
+	if err != nil {
+		return
+	}
+	data := append([]byte(nil), r.fdName[:n]...)
+	t.call.Bufs = append(t.call.Bufs, call.Buf{Arg: call.BufRetName, Out: true, Addr: addr.Addr(fd), Data: data})
+}

@@ -1,0 +1,410 @@
+//go:build linux
+
+package record
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+)
+
+// effect is where a call may change the mappings: what to ask the kernel about
+// when it is done. The answer is never worked out from the arguments.
+type effect uint8
+
+const (
+	effNone effect = iota
+	effBrk
+	effMap       // result, length in argument 1
+	effOldMap    // i386: the six arguments are in memory
+	effUnmap     // arguments 0 and 1; what was there is gone
+	effRemap     // old and new place
+	effRange     // arguments 0 and 1
+	effAdvise    // the same, with advice that may drop contents
+	effShmat     // the mapping at the result
+	effIPC       // i386: shmat and shmdt among others
+	effPrctl     // a name, or anything
+	effAll       // anything in this address space
+	effShadow    // a new mapping at the result
+	effIoctl     // userfaultfd registers ranges by ioctl
+	effPaths     // names of files mapped anywhere
+	effEverybody // anything in any address space
+	effFork      // a new thread or process
+	effAffinity  // asks for or sets where threads may run
+)
+
+// exclusive calls of one address space are let go one at a time.
+func (e effect) exclusive() bool {
+	switch e {
+	case effNone, effPaths, effEverybody, effIoctl, effAffinity:
+		return false
+	}
+	return true
+}
+
+// maps says whether a call with this effect may change a line of /proc/PID/maps.
+func (e effect) maps() bool { return e != effNone && e != effFork && e != effAffinity }
+
+var effectNames = map[string]effect{
+	"brk": effBrk, "mmap": effMap, "mmap2": effMap, "old_mmap": effOldMap, "munmap": effUnmap, "mremap": effRemap,
+	"mprotect": effRange, "pkey_mprotect": effRange, "remap_file_pages": effRange, "mlock": effRange, "mlock2": effRange,
+	"munlock": effRange, "mbind": effRange, "set_mempolicy_home_node": effRange, "mseal": effRange, "madvise": effAdvise,
+	"shmat": effShmat, "ipc": effIPC, "prctl": effPrctl, "map_shadow_stack": effShadow, "ioctl": effIoctl,
+	"clone": effFork, "clone3": effFork, "fork": effFork, "vfork": effFork,
+	"shmdt": effAll, "mlockall": effAll, "munlockall": effAll, "io_setup": effAll, "io_destroy": effAll, "arch_prctl": effAll,
+	"uselib": effAll, "process_madvise": effEverybody, "sched_getaffinity": effAffinity, "sched_setaffinity": effAffinity,
+}
+
+// effects is the table by number. The flags of format/arch have the last word on
+// which calls may do what; execve is served at its event.
+var effects = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]effect {
+	t := new([arch.I386 + 1][arch.MaxSyscall]effect)
+	for _, id := range []arch.ID{arch.X86_64, arch.I386} {
+		for nr, c := range id.Syscalls() {
+			e, named := effectNames[c.Name]
+			switch {
+			case c.Name == "execve", c.Name == "execveat":
+			case id == arch.I386 && c.Name == "mmap":
+				e = effOldMap
+			case c.Flags&arch.Renames != 0:
+				e = effPaths
+			case !named && c.Flags&arch.ChangesMM != 0:
+				e = effAll
+			}
+			t[id][nr] = e
+		}
+	}
+	return t
+})
+
+func effectOf(id arch.ID, nr uint32) effect {
+	if id > arch.I386 || nr >= arch.MaxSyscall {
+		return effNone
+	}
+	return effects()[id][nr]
+}
+
+// patience is how long a call that changes an address space may keep the others
+// of that address space waiting: some block for ever (a page of a FUSE file, a
+// userfaultfd).
+const patience = 50 * time.Millisecond
+
+// acquire lets a call that changes mappings go on if no other one of its address
+// space is under way; else the thread stays where it is until it is its turn.
+func (r *Recorder) acquire(t *thread) bool {
+	mm := t.mm
+	if len(mm.users) == 1 {
+		return true
+	}
+	if mm.busy != nil {
+		mm.queue = append(mm.queue, t)
+		t.queued = true
+		return false
+	}
+	r.takeTurn(mm, t)
+	return true
+}
+
+func (r *Recorder) takeTurn(mm *space, t *thread) {
+	mm.busy = t
+	mm.turn++
+	r.watch(mm)
+}
+
+// watch takes the turn away from a thread that keeps it for too long. Its call
+// is loose from then on: what it does to the mappings may show at any moment.
+func (r *Recorder) watch(mm *space) {
+	if mm.watching {
+		return
+	}
+	mm.watching = true
+	turn := mm.turn
+	time.AfterFunc(patience, func() {
+		r.Ask(func() {
+			mm.watching = false
+			switch {
+			case mm.busy == nil:
+			case mm.turn == turn && len(mm.queue) > 0:
+				mm.busy.loose = true
+				mm.loose++
+				r.passTurn(mm)
+			default:
+				r.watch(mm)
+			}
+		})
+	})
+}
+
+// callDone gives the turn to the next thread that waits for it.
+func (r *Recorder) callDone(t *thread) {
+	if t.loose {
+		t.loose = false
+		t.mm.loose--
+	}
+	if t.mm != nil && t.mm.busy == t {
+		r.passTurn(t.mm)
+	}
+}
+
+func (r *Recorder) passTurn(mm *space) {
+	mm.busy = nil
+	if len(mm.queue) == 0 {
+		return
+	}
+	next := mm.queue[0]
+	mm.queue = mm.queue[1:]
+	next.queued = false
+	r.takeTurn(mm, next)
+	next.call.Enter = r.now() // the kernel sees it only now
+	r.resume(next, 0)
+}
+
+// unqueue forgets that t waits.
+func (r *Recorder) unqueue(t *thread) {
+	if !t.queued {
+		return
+	}
+	t.queued = false
+	for i, q := range t.mm.queue {
+		if q == t {
+			t.mm.queue = append(t.mm.queue[:i], t.mm.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// prepare reads, before a call begins, what its effect will depend on.
+func (r *Recorder) prepare(t *thread) {
+	c := &t.call
+	switch t.effect {
+	case effOldMap:
+		var b [24]byte
+		if r.vm.Read(t.tid, b[:], addr.Addr(c.Args[0])) == len(b) {
+			t.block = [2]uint64{uint64(binary.LittleEndian.Uint32(b[0:])), uint64(binary.LittleEndian.Uint32(b[4:]))}
+		}
+	case effFork:
+		t.clone = r.readClone(t)
+		r.unpin(t)
+	case effAffinity:
+		r.unpinAll()
+	}
+}
+
+// readClone says what a call that makes a thread or process asked for.
+func (r *Recorder) readClone(t *thread) cloneArgs {
+	c := &t.call
+	row, _ := c.Arch.Syscall(c.Nr)
+	switch row.Name {
+	case "vfork":
+		return cloneArgs{flags: unix.CLONE_VFORK | unix.CLONE_VM | uint64(unix.SIGCHLD)}
+	case "clone":
+		return cloneArgs{flags: c.Args[0], stack: c.Args[1]}
+	case "clone3":
+		// struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal,
+		// stack, stack_size
+		var b [56]byte
+		r.vm.Read(t.tid, b[:], addr.Addr(c.Args[0]))
+		w := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
+		a := cloneArgs{flags: w(0) | w(4)&0xff}
+		if w(5) != 0 {
+			a.stack = w(5) + w(6)
+		}
+		return a
+	}
+	return cloneArgs{flags: uint64(unix.SIGCHLD)}
+}
+
+// applyEffect asks the kernel what became of the mappings that the call may have
+// changed, and writes what differs. It asks also after a failed call: some fail
+// half way.
+func (r *Recorder) applyEffect(t *thread) {
+	c, mm := &t.call, t.mm
+	a := &c.Args
+	ok := c.Ret < -4095 || c.Ret >= 0
+	ret := addr.Addr(c.Ret)
+	if mm.loose > 0 {
+		defer r.refresh(mm) // others may have done something since
+	}
+	if c.Arch == arch.I386 {
+		ret = addr.Addr(uint32(c.Ret))
+	}
+	switch t.effect {
+	case effBrk:
+		r.applyBrk(mm, ret)
+	case effMap, effOldMap:
+		length, where := a[1], addr.Addr(a[0])
+		if t.effect == effOldMap {
+			length, where = t.block[1], addr.Addr(t.block[0])
+		}
+		if ok {
+			where = ret
+		}
+		r.replaced(mm, span(where, length), ok)
+	case effShadow:
+		if ok {
+			r.replaced(mm, span(ret, a[1]), true)
+		}
+	case effUnmap:
+		r.ask(mm, span(addr.Addr(a[0]), a[1]))
+	case effRemap:
+		r.applyRemap(t, ret, ok)
+	case effRange:
+		r.ask(mm, span(addr.Addr(a[0]), a[1]))
+	case effAdvise:
+		r.applyAdvice(mm, span(addr.Addr(a[0]), a[1]), int(a[2]), ok)
+	case effShmat:
+		if ok {
+			r.attached(mm, ret)
+		}
+	case effIPC:
+		r.applyIPC(t, ok)
+	case effPrctl:
+		r.applyPrctl(t)
+	case effAll:
+		if t.call.Nr != arch64Prctl || a[0] > 0x1004 || c.Arch != arch.X86_64 { // ARCH_SET_GS .. ARCH_GET_GS change registers only
+			r.refresh(mm)
+		}
+	case effIoctl:
+		if a[1]>>8&0xff == 0xaa { // UFFDIO_*
+			r.refresh(mm)
+		}
+	case effPaths:
+		if ok {
+			r.pathsChanged(t)
+		}
+	case effEverybody:
+		for m := range r.mms {
+			r.refresh(m)
+		}
+	}
+}
+
+const arch64Prctl = 158 // arch_prctl of x86_64
+
+// span is the pages of n bytes at a.
+func span(a addr.Addr, n uint64) addr.Range {
+	r, ok := addr.Span(a, n)
+	if !ok {
+		r.End = ^addr.Addr(0)
+	}
+	return r.PageAlign()
+}
+
+func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
+	old := mm.brk
+	mm.brk = brk
+	if old == 0 {
+		r.refresh(mm)
+		return
+	}
+	if old == brk {
+		return
+	}
+	lo, hi := min(old, brk), max(old, brk)
+	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
+}
+
+// replaced asks about a place where a call put something new: what the log knew
+// of the contents there is void.
+func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
+	if ok {
+		for range mm.vmas.Overlapping(at) {
+			r.change(&format.VMADel{MM: mm.no, Range: at})
+			mm.vmas.Remove(at)
+			break
+		}
+	}
+	r.ask(mm, at)
+}
+
+func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
+	a, mm := &t.call.Args, t.mm
+	from, old, now := addr.Addr(a[0]), a[1], a[2]
+	if !ok {
+		r.ask(mm, span(from, max(old, now)))
+		return
+	}
+	if ret != from {
+		to := span(ret, now)
+		for range mm.vmas.Overlapping(to) {
+			r.change(&format.VMADel{MM: mm.no, Range: to})
+			mm.vmas.Remove(to)
+			break
+		}
+		if old != 0 { // 0 makes a second mapping of the same pages
+			n := span(0, min(old, now)).Len()
+			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
+		}
+		r.ask(mm, to)
+	}
+	r.ask(mm, span(from, max(old, now)))
+}
+
+// Advice that drops contents (include/uapi/asm-generic/mman-common.h).
+const (
+	madvDontneed       = 4
+	madvFree           = 8
+	madvRemove         = 9
+	madvWipeOnFork     = 18
+	madvKeepOnFork     = 19
+	madvDontneedLocked = 24
+	madvGuardInstall   = 102
+)
+
+func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
+	switch advice {
+	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
+		if !at.Empty() {
+			r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+		}
+	case madvWipeOnFork:
+		if ok {
+			mm.wipe = append(mm.wipe, at)
+		}
+	}
+	r.ask(mm, at)
+}
+
+// attached asks about a System V segment, whose size only the kernel knows.
+func (r *Recorder) attached(mm *space, at addr.Addr) {
+	if v, ok, err := r.mappingAt(mm, at); err == nil && ok && v.Start == at {
+		r.replaced(mm, v.Range, true)
+		return
+	}
+	r.refresh(mm)
+}
+
+// Calls that i386 multiplexes through ipc(2) (include/uapi/linux/ipc.h).
+const (
+	ipcShmat = 21
+	ipcShmdt = 22
+)
+
+func (r *Recorder) applyIPC(t *thread, ok bool) {
+	a := &t.call.Args
+	switch a[0] & 0xffff {
+	case ipcShmat:
+		var b [4]byte
+		if ok && r.vm.Read(t.tid, b[:], addr.Addr(a[3])) == 4 {
+			r.attached(t.mm, addr.Addr(binary.LittleEndian.Uint32(b[:])))
+		}
+	case ipcShmdt:
+		r.refresh(t.mm)
+	}
+}
+
+func (r *Recorder) applyPrctl(t *thread) {
+	a := &t.call.Args
+	switch a[0] {
+	case unix.PR_SET_VMA:
+		r.ask(t.mm, span(addr.Addr(a[2]), a[3]))
+	case unix.PR_SET_MM, 67 /* PR_SET_MEMORY_MERGE */, 71 /* PR_RISCV.. */ :
+		r.refresh(t.mm)
+	}
+}

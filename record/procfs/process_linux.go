@@ -1,0 +1,247 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format/addr"
+	"memtrace/format/vma"
+)
+
+// ErrGone says that the process has ended, or that its address space has been
+// replaced since the Process was opened.
+var ErrGone = errors.New("address space is gone")
+
+// Process reads one address space. The kernel binds it to the address space
+// that the process had when each file was opened: after an exec a new one is
+// needed, and an old one finds nothing more.
+type Process struct {
+	pid     int
+	maps    int // descriptor of /proc/PID/maps
+	mem     int // of /proc/PID/mem, -1 before its first use
+	pagemap int // of /proc/PID/pagemap, -1 before its first use
+	query   queryBuf
+	regions *[512]pageRegion
+	text    []byte
+}
+
+// Open opens the address space of a process or thread.
+func Open(pid int) (*Process, error) {
+	p := &Process{pid: pid, mem: -1, pagemap: -1}
+	fd, err := p.open("maps", unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	p.maps = fd
+	return p, nil
+}
+
+func (p *Process) open(name string, flags int) (int, error) {
+	path := "/proc/" + strconv.Itoa(p.pid) + "/" + name
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	switch {
+	case err == nil:
+		return fd, nil
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
+		return -1, ErrGone
+	}
+	return -1, fmt.Errorf("open %s: %w", path, err)
+}
+
+// Close closes the descriptors.
+func (p *Process) Close() {
+	for _, fd := range []int{p.maps, p.mem, p.pagemap} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	p.maps, p.mem, p.pagemap = -1, -1, -1
+}
+
+// MapsText reads all of /proc/PID/maps. The kernel hands it out a page at a
+// time: it is of one moment only while nobody changes it. The slice is valid
+// until the next call.
+func (p *Process) MapsText() ([]byte, error) {
+	p.text = p.text[:0]
+	for off := int64(0); ; {
+		if cap(p.text)-len(p.text) < 16<<10 {
+			p.text = append(make([]byte, 0, 2*cap(p.text)+32<<10), p.text...)
+		}
+		n, err := unix.Pread(p.maps, p.text[len(p.text):cap(p.text)], off)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			if err == unix.ESRCH {
+				return nil, ErrGone
+			}
+			return nil, fmt.Errorf("read /proc/%d/maps: %w", p.pid, err)
+		}
+		if n == 0 {
+			return p.text, nil
+		}
+		p.text = p.text[:len(p.text)+n]
+		off += int64(n)
+	}
+}
+
+// Maps reads and parses all of /proc/PID/maps.
+func (p *Process) Maps() ([]vma.VMA, error) {
+	text, err := p.MapsText()
+	if err != nil {
+		return nil, err
+	}
+	return ParseMaps(nil, text)
+}
+
+// Mapping returns the mapping that holds a, or the next one above it; ok is
+// false where there is none. The vsyscall page of x86_64 is none of the
+// process's own mappings and is not found. It needs Linux 6.11 (PROCMAP_QUERY):
+// errors.ErrUnsupported says that the kernel has it not.
+func (p *Process) Mapping(a addr.Addr) (v vma.VMA, ok bool, err error) {
+	err = p.query.run(p.maps, a)
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return v, false, nil
+	case unix.ESRCH:
+		return v, false, ErrGone
+	case unix.ENOTTY, unix.EINVAL:
+		return v, false, errors.ErrUnsupported
+	default:
+		return v, false, fmt.Errorf("PROCMAP_QUERY of /proc/%d/maps: %w", p.pid, err)
+	}
+	return p.query.vma(), true, nil
+}
+
+// ReadMem reads the process's memory at a, whatever its protection. It returns
+// how many bytes were there before the first that could not be read.
+func (p *Process) ReadMem(b []byte, a addr.Addr) (int, error) {
+	if err := p.openMem(); err != nil {
+		return 0, err
+	}
+	done := 0
+	for done < len(b) {
+		n, err := unix.Pread(p.mem, b[done:], int64(uint64(a)+uint64(done)))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, fmt.Errorf("read memory of %d at %v: %w", p.pid, a+addr.Addr(done), err)
+		}
+		if n == 0 {
+			return done, ErrGone
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// WriteMem writes the process's memory, read-only private mappings included.
+func (p *Process) WriteMem(b []byte, a addr.Addr) (int, error) {
+	if err := p.openMem(); err != nil {
+		return 0, err
+	}
+	n, err := unix.Pwrite(p.mem, b, int64(a))
+	if err != nil {
+		return max(n, 0), fmt.Errorf("write memory of %d at %v: %w", p.pid, a, err)
+	}
+	return n, nil
+}
+
+func (p *Process) openMem() (err error) {
+	if p.mem < 0 {
+		p.mem, err = p.open("mem", unix.O_RDWR)
+	}
+	return err
+}
+
+// ReadText reads a small file of /proc or /sys whole.
+func ReadText(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// Status reads /proc/PID/status.
+func Status(pid int) ([]byte, error) { return ReadText("/proc/" + strconv.Itoa(pid) + "/status") }
+
+// FDName puts what descriptor fd of a process refers to, as the link in
+// /proc/PID/fd says, into buf and returns its length.
+func FDName(pid, fd int, buf []byte) (int, error) {
+	var path [48]byte
+	p := append(path[:0], "/proc/"...)
+	p = strconv.AppendInt(p, int64(pid), 10)
+	p = append(p, "/fd/"...)
+	p = strconv.AppendInt(p, int64(fd), 10)
+	return unix.Readlink(string(p), buf)
+}
+
+// FDs yields the numbers of the open descriptors of a process.
+func FDs(pid int) ([]int, error) {
+	return numbers("/proc/" + strconv.Itoa(pid) + "/fd")
+}
+
+// Threads lists the threads of a process.
+func Threads(pid int) ([]int, error) {
+	return numbers("/proc/" + strconv.Itoa(pid) + "/task")
+}
+
+func numbers(dir string) ([]int, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	ns := make([]int, 0, len(names))
+	for _, s := range names {
+		if n, err := strconv.Atoi(s); err == nil {
+			ns = append(ns, n)
+		}
+	}
+	return ns, err
+}
+
+// Exe is the path of the program a process runs.
+func Exe(pid int) string {
+	s, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	return s
+}
+
+// Cmdline is a process's argument vector as it is in its memory now.
+func Cmdline(pid int) []string {
+	b, err := ReadText("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00")
+}
+
+// Kernel is uname's release and version.
+func Kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
+}
+
+// Monotonic is CLOCK_MONOTONIC in ns.
+func Monotonic() uint64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0
+	}
+	return uint64(t.Nano())
+}

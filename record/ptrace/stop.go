@@ -1,0 +1,105 @@
+//go:build linux
+
+package ptrace
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// StopKind tells the ways apart in which Wait finds a thread.
+type StopKind uint8
+
+// The kinds of stop (ptrace(2), "Stopped states").
+const (
+	Syscall    StopKind = iota // system call entry or exit
+	Seccomp                    // a filter said SECCOMP_RET_TRACE
+	Signal                     // signal-delivery-stop: Sig is about to be delivered
+	Group                      // group-stop by Sig
+	Trap                       // PTRACE_INTERRUPT, a new tracee's first stop, or the end of a group-stop
+	EventFork                  // EventMsg: the child's tid
+	EventVfork                 // EventMsg: the child's tid
+	EventClone                 // EventMsg: the child's tid
+	EventVforkDone
+	EventExec // EventMsg: the caller's former tid
+	EventExit // EventMsg: the wait status to come
+	Exited    // Status is the exit code; no longer a tracee
+	Killed    // Sig ended it; no longer a tracee
+)
+
+// Stop is one report of Wait.
+type Stop struct {
+	TID  int
+	Kind StopKind
+	Sig  int
+	// Status is the raw wait status of Exited and Killed.
+	Status uint32
+}
+
+// Wait blocks until a tracee of this thread stops or ends. With poll it returns
+// at once, with TID 0 where there is nothing.
+func Wait(poll bool) (Stop, error) {
+	flags := unix.WALL | unix.WNOTHREAD
+	if poll {
+		flags |= unix.WNOHANG
+	}
+	var ws unix.WaitStatus
+	tid, err := unix.Wait4(-1, &ws, flags, nil)
+	switch err {
+	case nil:
+	case unix.EINTR:
+		return Stop{}, ErrInterrupted
+	case unix.ECHILD:
+		return Stop{}, ErrNone
+	default:
+		return Stop{}, fmt.Errorf("wait4: %w", err)
+	}
+	if tid == 0 {
+		return Stop{}, nil
+	}
+	return decode(tid, ws), nil
+}
+
+func decode(tid int, ws unix.WaitStatus) Stop {
+	s := Stop{TID: tid, Status: uint32(ws)}
+	switch {
+	case ws.Exited():
+		s.Kind = Exited
+		return s
+	case ws.Signaled():
+		s.Kind, s.Sig = Killed, int(ws.Signal())
+		return s
+	}
+	sig := int(ws>>8) & 0xff
+	switch event := int(ws) >> 16; event {
+	case 0:
+		if sig == int(unix.SIGTRAP)|0x80 {
+			s.Kind = Syscall
+		} else {
+			s.Kind, s.Sig = Signal, sig
+		}
+	case unix.PTRACE_EVENT_FORK:
+		s.Kind = EventFork
+	case unix.PTRACE_EVENT_VFORK:
+		s.Kind = EventVfork
+	case unix.PTRACE_EVENT_CLONE:
+		s.Kind = EventClone
+	case unix.PTRACE_EVENT_VFORK_DONE:
+		s.Kind = EventVforkDone
+	case unix.PTRACE_EVENT_EXEC:
+		s.Kind = EventExec
+	case unix.PTRACE_EVENT_EXIT:
+		s.Kind = EventExit
+	case unix.PTRACE_EVENT_SECCOMP:
+		s.Kind = Seccomp
+	default: // PTRACE_EVENT_STOP
+		switch unix.Signal(sig) {
+		case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+			s.Kind, s.Sig = Group, sig
+		default:
+			s.Kind = Trap
+		}
+	}
+	return s
+}

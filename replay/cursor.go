@@ -1,0 +1,192 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"iter"
+
+	"memtrace/format"
+)
+
+// window is how many steps a Cursor fetches at once when it goes back, and how
+// many it keeps behind it: going back costs one seek per window.
+const window = 256
+
+// moment is a Moment that stays.
+type moment struct {
+	Moment
+	line string // rendered while the descriptor tables were at hand
+}
+
+// Cursor is a place in the log that moves in both directions.
+type Cursor struct {
+	t   *Trace
+	buf []moment // consecutive steps
+	at  int      // index into buf; -1: before the first step
+	// next and stop pull the events after buf's last one; nil until needed.
+	next func() (*format.Event, error, bool)
+	stop func()
+	// Printer, when set before the first move, renders the line of each step.
+	Printer *Printer
+}
+
+// Cursor makes a cursor before the first step: Next goes to step 0.
+func (t *Trace) Cursor() *Cursor { return &Cursor{t: t, at: -1} }
+
+// Close ends the cursor's reading.
+func (c *Cursor) Close() {
+	if c.stop != nil {
+		c.stop()
+	}
+	c.next, c.stop = nil, nil
+}
+
+// Step is where the cursor stands; ok is false before the first step.
+func (c *Cursor) Step() (n format.Step, ok bool) {
+	if c.at < 0 {
+		return 0, false
+	}
+	return c.buf[c.at].Event.Step, true
+}
+
+// Moment is the step the cursor stands on, nil before the first. It stays valid.
+func (c *Cursor) Moment() *Moment {
+	if c.at < 0 {
+		return nil
+	}
+	return &c.buf[c.at].Moment
+}
+
+// Line is what the Printer made of the present step.
+func (c *Cursor) Line() string {
+	if c.at < 0 {
+		return ""
+	}
+	return c.buf[c.at].line
+}
+
+// View is the state where the cursor stands.
+func (c *Cursor) View() *View {
+	m := c.Moment()
+	if m == nil {
+		return &View{State: c.t.r.Initial(), Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start}
+	}
+	return &View{Step: m.Event.Step, State: m.State, Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start}
+}
+
+// Seek goes to step n.
+func (c *Cursor) Seek(n format.Step) error {
+	if n >= c.t.Steps() {
+		return fmt.Errorf("no step %d: the log has %d", n, c.t.Steps())
+	}
+	if len(c.buf) > 0 {
+		if first := c.buf[0].Event.Step; n >= first && n < first+format.Step(len(c.buf)) {
+			c.at = int(n - first)
+			return nil
+		}
+	}
+	return c.load(n, n)
+}
+
+// load replaces the buffer by the steps from..to and stands on to.
+func (c *Cursor) load(from, to format.Step) error {
+	s, err := c.t.Before(from)
+	if err != nil {
+		return err
+	}
+	c.Close()
+	if c.Printer != nil {
+		if err := c.Printer.seek(from); err != nil {
+			return err
+		}
+	}
+	next, stop := iter.Pull2(c.t.r.Events(from))
+	var buf []moment
+	for n := from; n <= to; n++ {
+		m, err := c.pull(s, next)
+		if err != nil {
+			stop()
+			return err
+		}
+		buf = append(buf, m)
+		s = m.State
+	}
+	c.buf, c.at, c.next, c.stop = buf, len(buf)-1, next, stop
+	return nil
+}
+
+// pull takes the next event and applies it to a copy of s, if it changes it.
+func (c *Cursor) pull(s *format.State, next func() (*format.Event, error, bool)) (moment, error) {
+	ev, err, ok := next()
+	if !ok {
+		return moment{}, io.EOF
+	}
+	if err != nil {
+		return moment{}, err
+	}
+	// States are shared between steps until one changes: a step of its own
+	// costs only what the event touched.
+	m := moment{Moment: Moment{State: s}}
+	if len(ev.Changes) > 0 {
+		m.State = s.Clone()
+	}
+	if err := m.advance(cloneEvent(ev)); err != nil {
+		return moment{}, err
+	}
+	if c.Printer != nil {
+		m.line = string(c.Printer.AppendLine(nil, &m.Moment))
+	}
+	return m, nil
+}
+
+// Next goes one step on and returns its event, which stays valid; io.EOF after
+// the last.
+func (c *Cursor) Next() (*format.Event, error) {
+	if c.at+1 < len(c.buf) {
+		c.at++
+		return c.buf[c.at].Event, nil
+	}
+	n := format.Step(0)
+	s := c.t.r.Initial()
+	if len(c.buf) > 0 {
+		l := &c.buf[len(c.buf)-1]
+		n, s = l.Event.Step+1, l.State
+	}
+	if n >= c.t.Steps() {
+		return nil, io.EOF
+	}
+	if c.next == nil {
+		c.next, c.stop = iter.Pull2(c.t.r.Events(n))
+	}
+	m, err := c.pull(s, c.next)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.buf) >= 4*window {
+		c.buf = append(c.buf[:0], c.buf[len(c.buf)-window:]...)
+	}
+	c.buf = append(c.buf, m)
+	c.at = len(c.buf) - 1
+	return m.Event, nil
+}
+
+// Prev goes one step back and returns that step's event; io.EOF before the
+// first, where the cursor stays.
+func (c *Cursor) Prev() (*format.Event, error) {
+	n, ok := c.Step()
+	if !ok || n == 0 {
+		return nil, io.EOF
+	}
+	if c.at == 0 {
+		from := format.Step(0)
+		if n > window {
+			from = n - window
+		}
+		if err := c.load(from, n-1); err != nil {
+			return nil, err
+		}
+		return c.buf[c.at].Event, nil
+	}
+	c.at--
+	return c.buf[c.at].Event, nil
+}

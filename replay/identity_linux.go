@@ -1,0 +1,21 @@
+package replay
+
+import (
+	"os"
+	"syscall"
+
+	"memtrace/format/vma"
+)
+
+// identity is a file's device and inode as /proc/PID/maps shows them. The
+// device number is taken apart as <sys/sysmacros.h> does.
+func identity(fi os.FileInfo) (dev vma.Dev, inode uint64, ok bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return dev, 0, false
+	}
+	d := uint64(st.Dev)
+	dev.Major = uint32(d>>8&0xfff | d>>32&^0xfff)
+	dev.Minor = uint32(d&0xff | d>>12&^0xff)
+	return dev, uint64(st.Ino), true
+}

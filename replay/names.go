@@ -1,0 +1,153 @@
+package replay
+
+import (
+	"slices"
+	"sort"
+	"sync"
+
+	"memtrace/format"
+	"memtrace/format/arch"
+	"memtrace/format/call"
+)
+
+// Flags of clone(2) that say what is shared.
+const (
+	cloneFiles  = 0x400
+	cloneThread = 0x10000
+)
+
+// descriptors are the descriptor tables of all threads, as the calls in the log
+// made them. Threads that share a table share the pointer.
+type descriptors struct{ of map[uint32]*call.FDs }
+
+// copy is deep, and keeps what is shared shared.
+func (d *descriptors) copy() *descriptors {
+	seen := map[*call.FDs]*call.FDs{}
+	c := &descriptors{of: make(map[uint32]*call.FDs, len(d.of))}
+	for no, f := range d.of {
+		if seen[f] == nil {
+			seen[f] = f.Clone()
+		}
+		c.of[no] = seen[f]
+	}
+	return c
+}
+
+// table is the thread's table, made if need be.
+func (d *descriptors) table(no uint32) *call.FDs {
+	f := d.of[no]
+	if f == nil {
+		f = new(call.FDs)
+		if d.of == nil {
+			d.of = map[uint32]*call.FDs{}
+		}
+		d.of[no] = f
+	}
+	return f
+}
+
+// feed follows one event.
+func (d *descriptors) feed(ev *format.Event) {
+	switch r := ev.Record.(type) {
+	case *format.Syscall:
+		if !r.Returned || r.Injected {
+			break
+		}
+		if sc, ok := r.Arch.Syscall(r.Nr); ok && sc.Flags&arch.NamesFD == 0 {
+			break
+		}
+		c := callOf(r)
+		d.table(ev.Thread).Apply(&c)
+	case *format.Clone:
+		f := d.table(ev.Thread)
+		if r.Flags&(cloneFiles|cloneThread) == 0 {
+			f = f.Clone()
+		}
+		d.of[r.Child] = f
+	case *format.Exec:
+		f := d.table(ev.Thread).Clone()
+		f.Exec()
+		d.of[ev.Thread] = f
+	}
+	for _, c := range ev.Changes {
+		switch c := c.(type) {
+		case *format.ThreadSet: // found by an attach: threads of a process share
+			if d.of[c.Thread.No] == nil && c.Thread.Proc != c.Thread.No {
+				d.of[c.Thread.No] = d.table(c.Thread.Proc)
+			}
+		case *format.ThreadEnd:
+			delete(d.of, c.No)
+		}
+	}
+}
+
+// name is what the thread's descriptor fd stands for, "" if that is not known.
+func (d *descriptors) name(thread uint32) func(fd int32) string {
+	f := d.of[thread]
+	if f == nil {
+		return nil
+	}
+	return func(fd int32) string {
+		n, _ := f.Name(fd)
+		return n
+	}
+}
+
+// nameStride is how many steps lie between two kept copies of the tables.
+const nameStride = 8192
+
+// nameIndex keeps copies of the tables along the log, as far as it was read.
+type nameIndex struct {
+	sync.Mutex
+	at []nameMark // ascending
+}
+
+type nameMark struct {
+	step format.Step // tables before this step
+	d    *descriptors
+}
+
+// descriptorsAt are the tables before step n.
+func (t *Trace) descriptorsAt(n format.Step) (*descriptors, error) {
+	t.names.Lock()
+	defer t.names.Unlock()
+	i := sort.Search(len(t.names.at), func(i int) bool { return t.names.at[i].step > n })
+	d, from := &descriptors{}, format.Step(0)
+	if i > 0 {
+		d, from = t.names.at[i-1].d.copy(), t.names.at[i-1].step
+	}
+	if from == n {
+		return d, nil
+	}
+	for ev, err := range t.r.Events(from) {
+		if err != nil {
+			return nil, err
+		}
+		if ev.Step >= n {
+			break
+		}
+		d.feed(ev)
+		if next := ev.Step + 1; next%nameStride == 0 && i == len(t.names.at) {
+			t.names.at = append(t.names.at, nameMark{next, d.copy()})
+			i++
+		}
+	}
+	return d, nil
+}
+
+// callOf is the call in the form that format/call prints.
+func callOf(s *format.Syscall) call.Call {
+	return call.Call{Arch: s.Arch, Nr: s.Nr, Args: s.Args, Ret: s.Ret, Returned: s.Returned, Bufs: s.Bufs}
+}
+
+// sortedThreads are the threads of s that keep says yes to, by number.
+func sortedThreads(s *format.State, keep func(*format.Thread) bool) []format.Thread {
+	var ts []format.Thread
+	for _, t := range s.Threads {
+		if keep(t) {
+			ts = append(ts, *t)
+		}
+	}
+	slices.SortFunc(ts, func(a, b format.Thread) int { return int(a.No) - int(b.No) })
+	return ts
+}

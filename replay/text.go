@@ -1,0 +1,251 @@
+package replay
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"memtrace/format"
+	"memtrace/format/arch"
+	"memtrace/format/call"
+)
+
+// Clock is how a line says when.
+type Clock uint8
+
+// The clocks.
+const (
+	NoClock  Clock = iota
+	Relative       // seconds since the start
+	Delta          // seconds since the line before
+	Absolute       // time of day
+)
+
+// PrintOptions say how lines look.
+type PrintOptions struct {
+	Steps   bool // begin with the step
+	PIDs    bool // say whose event it is; it says so anyway once there are several threads
+	Clock   Clock
+	Elapsed bool // end with how long the call took, as strace -T
+}
+
+// Printer renders events in strace's notation. It follows the descriptors of
+// every thread, so it must be shown every event of the log in order; seek
+// starts it elsewhere.
+type Printer struct {
+	PrintOptions
+	t     *Trace
+	start time.Time
+	fds   *descriptors
+	last  uint64 // time of the line before
+}
+
+// Printer makes a printer for a walk that begins at step from.
+func (t *Trace) Printer(from format.Step, o PrintOptions) (*Printer, error) {
+	p := &Printer{PrintOptions: o, t: t, start: t.Header().Start}
+	return p, p.seek(from)
+}
+
+// LivePrinter makes a printer for events as they are made.
+func LivePrinter(start time.Time, o PrintOptions) *Printer {
+	return &Printer{PrintOptions: o, start: start, fds: &descriptors{}}
+}
+
+func (p *Printer) seek(from format.Step) (err error) {
+	if p.t == nil {
+		return nil
+	}
+	p.fds, err = p.t.descriptorsAt(from)
+	return err
+}
+
+// Skip follows an event that is not to be shown.
+func (p *Printer) Skip(m *Moment) { p.fds.feed(m.Event) }
+
+// AppendLine appends m's event as one line without its newline.
+func (p *Printer) AppendLine(b []byte, m *Moment) []byte {
+	ev := m.Event
+	if p.Steps {
+		b = fmt.Appendf(b, "%6d ", ev.Step)
+	}
+	p.PIDs = p.PIDs || len(m.State.Threads) > 1
+	if p.PIDs {
+		if m.Thread.TID != 0 {
+			b = fmt.Appendf(b, "[pid %d] ", m.Thread.TID)
+		} else {
+			b = append(b, "[recorder] "...)
+		}
+	}
+	switch p.Clock {
+	case Relative:
+		b = fmt.Appendf(b, "%d.%06d ", ev.Time/1e9, ev.Time%1e9/1e3)
+	case Delta:
+		d := ev.Time - min(p.last, ev.Time)
+		b = fmt.Appendf(b, "%6d.%06d ", d/1e9, d%1e9/1e3)
+	case Absolute:
+		b = p.start.Add(time.Duration(ev.Time)).Local().AppendFormat(b, "15:04:05.000000 ")
+	}
+	p.last = ev.Time
+	b = p.AppendEvent(b, m)
+	if s, ok := ev.Record.(*format.Syscall); ok && p.Elapsed && s.Returned {
+		d := ev.Time - min(s.Enter, ev.Time)
+		b = fmt.Appendf(b, " <%d.%06d>", d/1e9, d%1e9/1e3)
+	}
+	return b
+}
+
+// AppendEvent appends what happened, and follows the event.
+func (p *Printer) AppendEvent(b []byte, m *Moment) []byte {
+	ev := m.Event
+	if _, exec := ev.Record.(*format.Exec); !exec {
+		// A call's own descriptor is named after it: open shows what it opened.
+		defer p.fds.feed(ev)
+	} else {
+		p.fds.feed(ev)
+	}
+	if s, ok := ev.Record.(*format.Syscall); ok {
+		c := callOf(s)
+		c.FD = p.fds.namer(ev.Thread, s)
+		b = c.Append(b)
+		if s.Injected {
+			b = append(b, " /* by memtrace */"...)
+		}
+		return b
+	}
+	return appendOther(b, m)
+}
+
+// namer names descriptors for a call that is just being printed: the ones it
+// makes are known from the call itself.
+func (d *descriptors) namer(thread uint32, s *format.Syscall) func(int32) string {
+	name := d.name(thread)
+	return func(fd int32) string {
+		if s.Returned && int64(fd) == s.Ret {
+			for _, b := range s.Bufs {
+				if b.Arg == call.BufRetName && uint64(b.Addr) == uint64(uint32(fd)) {
+					return string(b.Data)
+				}
+			}
+		}
+		if name == nil {
+			return ""
+		}
+		return name(fd)
+	}
+}
+
+// appendOther renders what is no system call.
+func appendOther(b []byte, m *Moment) []byte {
+	switch r := m.Event.Record.(type) {
+	case *format.Signal:
+		b = call.AppendSignal(b, r.Info, m.Thread.Arch)
+		if r.Fatal {
+			b = append(b, " (fatal)"...)
+		}
+		return b
+	case *format.Exec:
+		b = append(b, "execve("...)
+		b = strconv.AppendQuoteToASCII(b, r.Path)
+		b = append(b, ", ["...)
+		for i, a := range r.Argv {
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = strconv.AppendQuoteToASCII(b, a)
+		}
+		b = append(b, "]) = 0"...)
+		if r.OldTID != 0 && r.OldTID != m.Thread.TID {
+			b = fmt.Appendf(b, " /* thread %d became %d */", r.OldTID, m.Thread.TID)
+		}
+		return b
+	case *format.Clone:
+		tid, what := childOf(m, r)
+		return fmt.Appendf(b, "+++ new %s %d +++", what, tid)
+	case *format.Exit:
+		return fmt.Appendf(b, "+++ %s +++", StatusText(r.Status))
+	case *format.Stop:
+		if r.What == format.Continued {
+			return append(b, "--- continued ---"...)
+		}
+		return fmt.Appendf(b, "--- stopped by %s ---", arch.SignalName(int(r.Signo)))
+	case *format.Snapshot:
+		return fmt.Appendf(b, "--- snapshot (%s): %d pages in %d us ---", r.Reason, r.Pages, r.PauseNS/1000)
+	case *format.MemInfo:
+		return fmt.Appendf(b, "--- memory sampled: %d files ---", len(r.Samples))
+	case *format.Attach:
+		return fmt.Appendf(b, "+++ attached to %d +++", r.PID)
+	case *format.Detach:
+		if r.Reason != "" {
+			return fmt.Appendf(b, "+++ detached: %s +++", Escape(r.Reason))
+		}
+		return append(b, "+++ detached +++"...)
+	case *format.Lost:
+		return fmt.Appendf(b, "--- lost: %s ---", Escape(r.What))
+	case *format.Check:
+		if r.OK {
+			return append(b, "--- check: equal to the kernel's table ---"...)
+		}
+		return append(b, "--- check: DIFFERS from the kernel's table ---"...)
+	case *format.Poke:
+		return fmt.Appendf(b, "--- wrote %d bytes at %v ---", len(r.New), r.Addr)
+	case *format.Unknown:
+		return fmt.Appendf(b, "--- event of unknown kind %d, %d bytes ---", r.Code, len(r.Data))
+	}
+	return append(b, "--- event without a record ---"...)
+}
+
+// childOf is the kernel's tid of a clone's child, and what it is.
+func childOf(m *Moment, r *format.Clone) (tid uint32, what string) {
+	what = "process"
+	if r.Flags&cloneThread != 0 {
+		what = "thread"
+	}
+	if t := m.State.Threads[r.Child]; t != nil {
+		if t.Proc != t.No {
+			what = "thread"
+		}
+		return t.TID, what
+	}
+	return 0, what
+}
+
+// StatusText says what a wait status means, as strace does.
+func StatusText(status uint32) string {
+	sig := status & 0x7f
+	if sig == 0 {
+		return fmt.Sprintf("exited with %d", status>>8&0xff)
+	}
+	s := "killed by " + arch.SignalName(int(sig))
+	if status&0x80 != 0 {
+		s += " (core dumped)"
+	}
+	return s
+}
+
+// Escape makes text from the program safe for a terminal: control characters
+// and bytes that are no text are written as C escapes.
+func Escape(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return escapeC(s)
+		}
+	}
+	return s
+}
+
+func escapeC(s string) string {
+	var b []byte
+	for _, r := range []byte(s) {
+		switch {
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r < ' ' || r > '~':
+			b = fmt.Appendf(b, `\%03o`, r)
+		default:
+			b = append(b, r)
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,261 @@
+// Package replay answers what a recorded program looked like at any step of its
+// log: which threads lived, what was mapped, what the memory held. It rests on
+// the log alone and knows no ptrace: a log is read on any machine.
+//
+// What the log does not know is never made up. Memory that was not captured is
+// ErrUnknown, and everything captured earlier than the step asked for comes with
+// the step it was captured at.
+//
+// A Trace is safe for concurrent use; a Cursor, a View and what they hand out
+// are not.
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"memtrace/format"
+)
+
+var (
+	// ErrUnmapped is the error of memory that no mapping covers.
+	ErrUnmapped = errors.New("not mapped")
+	// ErrUnknown is the error of memory whose contents are not in the log.
+	ErrUnknown = errors.New("not in the log")
+	// ErrEmpty is the error of a step asked of a log without events.
+	ErrEmpty = errors.New("the log holds no events")
+	// ErrNoProcess is the error of a process that does not live at the step.
+	ErrNoProcess = errors.New("no such process")
+)
+
+// Trace is a log opened for questions.
+type Trace struct {
+	r     *format.Reader
+	close func() error
+
+	history struct {
+		sync.Mutex
+		done bool
+		list []Life
+	}
+	names nameIndex
+	files fileCache
+}
+
+// New makes a Trace of a reader.
+func New(r *format.Reader) *Trace { return &Trace{r: r, close: func() error { return nil }} }
+
+// Open opens a log file; "-" is standard input, which may be a pipe: it is
+// copied to a temporary file first, because steps are looked up in any order.
+func Open(name string) (*Trace, error) {
+	f, closer, err := openFile(name)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		closer()
+		return nil, err
+	}
+	if fi.IsDir() {
+		closer()
+		return nil, &os.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
+	}
+	r, err := format.NewReader(f, fi.Size(), nil)
+	if err != nil {
+		closer()
+		return nil, err
+	}
+	return &Trace{r: r, close: closer}, nil
+}
+
+// OpenFile opens name for reading at any offset, spooling "-" if it is a pipe.
+// The function it returns closes it and removes what was spooled.
+func OpenFile(name string) (f *os.File, closer func() error, err error) { return openFile(name) }
+
+func openFile(name string) (*os.File, func() error, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, f.Close, nil
+	}
+	if fi, err := os.Stdin.Stat(); err == nil && fi.Mode().IsRegular() {
+		return os.Stdin, func() error { return nil }, nil
+	}
+	f, err := os.CreateTemp("", "memtrace-*.spool")
+	if err != nil {
+		return nil, nil, err
+	}
+	closer := func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }
+	if _, err := io.Copy(f, os.Stdin); err != nil {
+		return nil, nil, errors.Join(err, closer())
+	}
+	return f, closer, nil
+}
+
+// Close releases the file.
+func (t *Trace) Close() error {
+	t.files.close()
+	return t.close()
+}
+
+// Header is what the log says of itself.
+func (t *Trace) Header() *format.Header { return t.r.Header() }
+
+// Info is what the log's container holds.
+func (t *Trace) Info() *format.Info { return t.r.Info() }
+
+// Steps is the number of events.
+func (t *Trace) Steps() format.Step { return t.r.Steps() }
+
+// Truncated says that the log was cut: it ends where the last whole group ends.
+func (t *Trace) Truncated() bool { return t.r.Truncated() }
+
+// Last is the last step; ok is false in a log without events.
+func (t *Trace) Last() (last format.Step, ok bool) {
+	n := t.r.Steps()
+	return max(n, 1) - 1, n > 0
+}
+
+// StepOf turns what a user types into a step: a number, a negative number from
+// the end, "first", "last", a percentage, or a time since the start with its
+// unit ("1.25s"), which is the last step at or before it.
+func (t *Trace) StepOf(s string) (format.Step, error) {
+	last, ok := t.Last()
+	if !ok {
+		return 0, ErrEmpty
+	}
+	bad := func() (format.Step, error) {
+		return 0, fmt.Errorf("%q is no step: want a number up to %d, last, -1, 50%% or a time as 1.25s", s, last)
+	}
+	switch s = strings.TrimSpace(s); {
+	case s == "last":
+		return last, nil
+	case s == "first":
+		return 0, nil
+	case strings.HasSuffix(s, "%"):
+		p, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+		if err != nil || p < 0 || p > 100 || math.IsNaN(p) {
+			return bad()
+		}
+		return min(format.Step(p/100*float64(last)+0.5), last), nil
+	case strings.HasPrefix(s, "-"):
+		n, err := strconv.ParseUint(s[1:], 10, 64)
+		if err != nil || n == 0 {
+			return bad()
+		}
+		if n > uint64(last)+1 {
+			return 0, fmt.Errorf("step %s lies before the first: the log has steps 0 to %d", s, last)
+		}
+		return last - format.Step(n-1), nil
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		if format.Step(n) > last {
+			return 0, fmt.Errorf("step %d lies after the last: the log has steps 0 to %d", n, last)
+		}
+		return format.Step(n), nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return bad()
+	}
+	return t.StepAt(d)
+}
+
+// StepAt is the last step at or before the time d after the start; the first
+// step if there is none.
+func (t *Trace) StepAt(d time.Duration) (format.Step, error) {
+	last, ok := t.Last()
+	if !ok {
+		return 0, ErrEmpty
+	}
+	n, err := t.r.StepAtTime(uint64(max(d, 0)))
+	return min(n, last), err
+}
+
+// Event is the event of step n; it is the caller's.
+func (t *Trace) Event(n format.Step) (*format.Event, error) {
+	for ev, err := range t.r.Events(n) {
+		if err != nil {
+			return nil, err
+		}
+		return cloneEvent(ev), nil
+	}
+	return nil, fmt.Errorf("no step %d: the log has %d", n, t.Steps())
+}
+
+// Events goes over the events from a step on, without their states. An event is
+// the caller's only until the next.
+func (t *Trace) Events(from format.Step) iter.Seq2[*format.Event, error] { return t.r.Events(from) }
+
+// Moment is an event with the state it leads to.
+type Moment struct {
+	Event *format.Event
+	// Thread is whose event it is: as it was before an end, as it is after a
+	// birth or an exec. Zero for events of the recorder.
+	Thread format.Thread
+	// Changes are what the event did to mappings, in the order it was done.
+	Changes []Change
+	// State is the state at Event.Step.
+	State *format.State
+}
+
+// Before is the state that precedes step n.
+func (t *Trace) Before(n format.Step) (*format.State, error) {
+	if n == 0 {
+		return t.r.Initial(), nil
+	}
+	return t.r.StateAt(n - 1)
+}
+
+// Walk goes over the steps from..to (both included) in order. A Moment and what
+// it points to is the caller's only until the next.
+func (t *Trace) Walk(from, to format.Step) iter.Seq2[*Moment, error] {
+	return func(yield func(*Moment, error) bool) {
+		if from > to || from >= t.Steps() {
+			return
+		}
+		s, err := t.Before(from)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		m := Moment{State: s}
+		for ev, err := range t.r.Events(from) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if ev.Step > to {
+				return
+			}
+			if err := m.advance(ev); err != nil {
+				yield(nil, err)
+				return
+			}
+			s.Step = ev.Step
+			if !yield(&m, nil) || ev.Step == to {
+				return
+			}
+		}
+	}
+}
+
+// At is the state at step n.
+func (t *Trace) At(n format.Step) (*View, error) {
+	s, err := t.r.StateAt(n)
+	if err != nil {
+		return nil, err
+	}
+	return &View{Step: n, State: s, Pages: t.r, Files: &t.files, Start: t.Header().Start}, nil
+}
