@@ -66,6 +66,8 @@ type Writer struct {
 	patch   patchEnc
 	scratch []byte
 	pages   uint64 // of data since the last event
+	// lastPages is how many the last event had that had any.
+	lastPages uint64
 }
 
 // NewWriter begins a log on w with a header. Where h.Salt is zero it is chosen
@@ -191,9 +193,12 @@ func (w *Writer) putState() {
 	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
 }
 
-// safeRows is how many events are committed before pages are written: few enough
-// to lose, many enough that small groups do not cost.
-const safeRows = 256
+// safeRows is how many events are committed before a snapshot of many pages is
+// written: few enough to lose, many enough that small groups do not cost.
+const (
+	safeRows  = 256
+	manyPages = 64
+)
 
 // change1 writes a Pages change.
 func (w *Writer) change1(p *Pages) error {
@@ -222,7 +227,7 @@ func (w *Writer) change1(p *Pages) error {
 	if w.pages += p.N; w.pages > MaxEventPages {
 		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
 	}
-	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows {
+	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows && (p.N >= manyPages || w.lastPages >= manyPages) {
 		w.commit() // so that a disk that the pages fill does not cost the events before them
 	}
 	w.info.Pages += p.N
@@ -272,7 +277,9 @@ func (w *Writer) Event(e *Event) (Step, error) {
 	}
 	w.state.Step = step
 	w.info.Steps, w.info.Time = step+1, e.Time>>w.h.TimeShift<<w.h.TimeShift
-	w.pages = 0
+	if w.pages > 0 {
+		w.lastPages, w.pages = w.pages, 0
+	}
 	w.pending, w.began = false, true
 	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() {
 		w.commit()
