@@ -191,6 +191,10 @@ func (w *Writer) putState() {
 	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
 }
 
+// safeRows is how many events are committed before pages are written: few enough
+// to lose, many enough that small groups do not cost.
+const safeRows = 256
+
 // change1 writes a Pages change.
 func (w *Writer) change1(p *Pages) error {
 	if uint64(p.Addr)%addr.PageSize != 0 {
@@ -217,6 +221,9 @@ func (w *Writer) change1(p *Pages) error {
 	}
 	if w.pages += p.N; w.pages > MaxEventPages {
 		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
+	}
+	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows {
+		w.commit() // so that a disk that the pages fill does not cost the events before them
 	}
 	w.info.Pages += p.N
 	w.updates += p.N

@@ -1,0 +1,247 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"memtrace/format"
+)
+
+const progsDir = "../../testdata/progs"
+
+// program is a C file of testdata/progs. Comments of one line at its top say how
+// it is built ("build: x86_64 i386 static", the first two if there is none), with
+// which arguments it is run ("args: A B | C D" are two runs), and whether other
+// tests would disturb it ("alone: why").
+type program struct {
+	name   string
+	builds []string
+	runs   [][]string
+	alone  bool
+}
+
+var directive = regexp.MustCompile(`^/\* (build|args|alone): (.*) \*/$`)
+
+func programs(t *testing.T) []program {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(progsDir, "*.c"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no programs in %s: %v", progsDir, err)
+	}
+	var ps []program
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := program{name: strings.TrimSuffix(filepath.Base(f), ".c"), builds: []string{"x86_64", "i386"}, runs: [][]string{nil}}
+		for line := range strings.Lines(string(text)) {
+			m := directive.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
+				break
+			}
+			switch m[1] {
+			case "build":
+				p.builds = strings.Fields(m[2])
+			case "args":
+				p.runs = nil
+				for _, r := range strings.Split(m[2], "|") {
+					p.runs = append(p.runs, strings.Fields(r))
+				}
+			case "alone":
+				p.alone = true
+			}
+		}
+		if !slices.Equal(p.builds, []string{"none"}) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+var built sync.Map // "name-build" -> func() (string, error)
+
+// compile builds a program of testdata/progs once, or skips the test.
+func compile(t *testing.T, name, build string) string {
+	t.Helper()
+	tool(t, "gcc")
+	var flags []string
+	switch build {
+	case "i386":
+		flags = []string{"-m32"}
+	case "static":
+		flags = []string{"-static"}
+	}
+	once, _ := built.LoadOrStore(name+"-"+build, sync.OnceValues(func() (string, error) {
+		out := filepath.Join(scratch, name+"-"+build)
+		args := append([]string{"-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread", "-o", out}, flags...)
+		if text, err := exec.Command("gcc", append(args, filepath.Join(progsDir, name+".c"))...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%w\n%s", err, text)
+		}
+		return out, nil
+	}))
+	if build == "i386" {
+		require(t, "m32", m32())
+	}
+	path, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatalf("building %s for %s: %v", name, build, err)
+	}
+	return path
+}
+
+// m32 says why 32-bit programs cannot be built and run here.
+var m32 = sync.OnceValue(func() error {
+	src, out := filepath.Join(scratch, "m32.c"), filepath.Join(scratch, "m32")
+	if err := os.WriteFile(src, []byte("#include <stdio.h>\nint main(void) { return 0; }\n"), 0o644); err != nil {
+		return err
+	}
+	if text, err := exec.Command("gcc", "-m32", "-o", out, src).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return exec.Command(out).Run()
+})
+
+// TestPrograms runs every program of testdata/progs, which checks itself, without
+// and with memtrace, and compares the log at every mark with what the program
+// wrote down of its own address space there.
+func TestPrograms(t *testing.T) {
+	for _, p := range programs(t) {
+		for _, build := range p.builds {
+			for _, args := range p.runs {
+				name := strings.Join(append([]string{p.name, build}, args...), "-")
+				t.Run(name, func(t *testing.T) {
+					if !p.alone {
+						t.Parallel()
+					}
+					require(t, "ptrace", tracing())
+					env := []string(nil)
+					argv := append([]string{compile(t, p.name, build)}, args...)
+					if p.name == "exec" && build != "i386" && m32() == nil {
+						env = append(env, "EXEC_OTHER="+compile(t, p.name, "i386"))
+					}
+					flags := []string{"-q", "--check"}
+					if p.name == "content" {
+						flags = append(flags, "--snapshot", "syscall=write")
+					}
+					pl := newPlace(t)
+					_, say := pl.compare(t, 2*time.Minute, flags, env, argv...)
+					if say != "" {
+						t.Logf("memtrace said: %s", say)
+					}
+					checkMarks(t, pl)
+				})
+			}
+		}
+	}
+}
+
+// The call that marks a step: write(-1, markMagic+k, 0).
+const (
+	markMagic = 0x4d540000
+	markBare  = 99 // this one leaves no file
+)
+
+// markOf says whether e is a mark, and which.
+func markOf(e *format.Event) (k uint64, ok bool) {
+	c, ok := e.Record.(*format.Syscall)
+	if !ok {
+		return 0, false
+	}
+	nr, _ := c.Arch.Number("write")
+	if c.Nr != nr || int32(c.Args[0]) != -1 || c.Args[1]&^0xffff != markMagic || c.Args[2] != 0 {
+		return 0, false
+	}
+	return c.Args[1] & 0xffff, true
+}
+
+// checkMarks replays the log from end to end and compares it at every mark with
+// the files that the program left there.
+func checkMarks(t *testing.T, p *place) {
+	t.Helper()
+	left := map[string]bool{}
+	files, err := os.ReadDir(p.marks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), ".maps") || strings.HasSuffix(f.Name(), ".mem") {
+			left[f.Name()] = true
+		}
+	}
+	f, err := os.Open(p.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := format.NewReader(f, st.Size(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Truncated() {
+		t.Error("the log has no end")
+	}
+	state, wrong, marks := r.Initial(), 0, 0
+	for e, err := range r.Events(0) {
+		if err == nil {
+			err = state.ApplyEvent(e)
+		}
+		if err != nil {
+			t.Fatalf("after step %d: %v", state.Step, err)
+		}
+		k, ok := markOf(e)
+		if !ok {
+			continue
+		}
+		th := state.Threads[e.Thread]
+		if th == nil {
+			t.Fatalf("step %d: mark %d by thread %d, which is not in the state", e.Step, k, e.Thread)
+		}
+		name := fmt.Sprintf("%d.%d.maps", th.TGID, k)
+		want, err := os.ReadFile(filepath.Join(p.marks(), name))
+		if errors.Is(err, os.ErrNotExist) {
+			if k != markBare {
+				t.Errorf("step %d: mark %d of pid %d has no file", e.Step, k, th.TGID)
+			}
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		marks++
+		delete(left, name)
+		mm := state.MMs[th.MM]
+		if mm == nil {
+			t.Fatalf("step %d: thread %d has no address space", e.Step, e.Thread)
+		}
+		if got := mm.VMAs.AppendMaps(nil); !bytes.Equal(got, want) {
+			if wrong++; wrong <= 3 {
+				t.Errorf("mark %d of pid %d, step %d: -%s's own +the log's\n%s", k, th.TGID, e.Step, filepath.Base(p.dir), lineDiff(want, got))
+			}
+		}
+	}
+	if wrong > 3 {
+		t.Errorf("%d of %d marks differ", wrong, marks)
+	}
+	for name := range left {
+		if strings.HasSuffix(name, ".maps") {
+			t.Errorf("the mark of %s is not in the log", name)
+		}
+	}
+	t.Logf("%d events, %d marks, %d bytes", r.Steps(), marks, st.Size())
+}

@@ -1,0 +1,333 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// realPrograms are programs that somebody uses, with the tool that a machine may
+// lack. Their output is the same every time.
+var realPrograms = []struct {
+	name, needs string
+	argv        []string
+}{
+	{"ls", "", []string{"ls", "-la", "/proc/sys/kernel/random/boot_id"}},
+	{"ls-empty", "", []string{"ls"}},
+	{"false", "", []string{"false"}},
+	{"pipeline", "", []string{"bash", "-c", "find /usr/lib | sort | tail -1"}},
+	{"subshells", "", []string{"bash", "-c", `for i in $(seq 40); do (echo $i; exit $i) | cat; done; wait; exit 3`}},
+	{"signals", "", []string{"bash", "-c", `trap 'echo usr1' USR1; kill -USR1 $$; sleep 0.05 & kill -TERM $!; wait $!; echo $?`}},
+	{"python", "python3", []string{"python3", "-c", "import json, threading, subprocess, hashlib\n" +
+		"t = [threading.Thread(target=lambda: hashlib.sha256(b'x' * 1000000).hexdigest()) for _ in range(8)]\n" +
+		"[x.start() for x in t]; [x.join() for x in t]\n" +
+		"print(json.dumps({str(i): 'x' * i for i in range(50)}), subprocess.check_output(['echo', 'hi']))"}},
+	{"gcc", "gcc", []string{"gcc", "-O1", "-c", "hello.c", "-o", "hello.o"}},
+	{"git", "git", []string{"bash", "-c", "git init -q . && git -c user.name=a -c user.email=b commit -q --allow-empty -m first && git log --format=%s"}},
+	{"node", "node", []string{"node", "-e", "let m = new Map(); for (let i = 0; i < 100000; i++) m.set(i, 'v' + i); console.log(m.size)"}},
+	{"make", "make", []string{"make", "-s", "-j4"}},
+	{"java", "java", []string{"bash", "-c", "java -Xshare:auto -version 2>&1 | wc -l"}},
+	{"go", "", []string{"./static"}},
+}
+
+const staticGo = `package main
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+)
+
+func main() {
+	var wg sync.WaitGroup
+	sums := make([]int, 200)
+	for i := range sums {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			b := make([][]byte, 0)
+			for j := range 100 {
+				b = append(b, make([]byte, 1000+j))
+				if j%10 == 0 {
+					runtime.Gosched()
+				}
+			}
+			for _, x := range b {
+				sums[i] += len(x)
+			}
+		}()
+	}
+	wg.Wait()
+	runtime.GC()
+	fmt.Println(sums[0], sums[199], runtime.NumCPU(), runtime.GOMAXPROCS(0))
+}
+`
+
+// TestRealPrograms: the same output and status as without memtrace, and a log
+// that every command can read.
+func TestRealPrograms(t *testing.T) {
+	goProgram := filepath.Join(scratch, "static")
+	if err := os.WriteFile(filepath.Join(scratch, "static.go"), []byte(staticGo), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", goProgram, filepath.Join(scratch, "static.go"))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, p := range realPrograms {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			require(t, "ptrace", tracing())
+			if p.needs != "" {
+				tool(t, p.needs)
+			}
+			pl := newPlace(t)
+			argv := p.argv
+			switch p.name {
+			case "go":
+				argv = []string{goProgram}
+			case "gcc", "make":
+				// run directories are made anew: what they need is made there
+				script := "printf '#include <stdio.h>\\nint main(void){return 0;}\\n' > hello.c && exec \"$@\""
+				if p.name == "make" {
+					script = "for i in 1 2 3 4 5 6 7 8; do printf 'int f%d(int x){return x*%d;}\\n' $i $i > $i.c; done; " +
+						"printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\\n\\t@echo linked $(words $^)\\n' > Makefile && exec \"$@\""
+				}
+				argv = append([]string{"bash", "-c", script, "sh"}, argv...)
+			}
+			flags := []string{"-q", "--check"}
+			if _, say := pl.compare(t, 3*time.Minute, flags, nil, argv...); say != "" {
+				t.Logf("memtrace said: %s", say)
+			}
+			checkMarks(t, pl)
+			readable(t, pl.log())
+		})
+	}
+}
+
+// tell runs memtrace and returns its standard output; a status other than want
+// fails the test.
+func tell(t *testing.T, want int, args ...string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, memtrace, args...)
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	_ = c.Run()
+	if got := c.ProcessState.ExitCode(); got != want {
+		t.Errorf("memtrace %s: exit status %d, not %d\n%s", strings.Join(args, " "), got, want, brief(stderr.Bytes()))
+	}
+	if want != 0 && !oneLineError.Match(stderr.Bytes()) {
+		t.Errorf("memtrace %s: not an error of one line: %s", strings.Join(args, " "), brief(stderr.Bytes()))
+	}
+	return stdout.Bytes()
+}
+
+var oneLineError = regexp.MustCompile(`^(memtrace: [^\n]+\n)+$`)
+
+// readable asks every command that reads logs about one.
+func readable(t *testing.T, log string) {
+	t.Helper()
+	tell(t, 0, "verify", log)
+	if out := tell(t, 0, "info", log); len(out) == 0 {
+		t.Error("info says nothing")
+	}
+	lines := 0
+	for line := range bytes.Lines(tell(t, 0, "replay", log, "--json")) {
+		lines++
+		var v struct {
+			Step *uint64
+			Type string
+		}
+		if err := json.Unmarshal(line, &v); err != nil || v.Step == nil || v.Type == "" {
+			t.Errorf("replay --json: line %d: %v: %s", lines, err, brief(line))
+			break
+		}
+	}
+	if lines == 0 {
+		t.Error("replay --json says nothing")
+	}
+	for line := range strings.Lines(string(tell(t, 0, "report", "list"))) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		for _, format := range []string{"table", "json", "csv", "markdown"} {
+			out := tell(t, 0, "report", log, name, "--format", format)
+			if format == "json" && !json.Valid(out) {
+				t.Errorf("report %s: no JSON: %s", name, brief(out))
+			}
+		}
+	}
+}
+
+// TestStress runs stress-ng's stressors of what memtrace looks at.
+func TestStress(t *testing.T) {
+	require(t, "ptrace", tracing())
+	path := tool(t, "stress-ng")
+	for _, s := range []string{"vm", "mmap", "fork", "vfork", "clone", "pthread", "signal", "shm", "exec", "brk", "mremap", "madvise", "memfd"} {
+		t.Run(s, func(t *testing.T) {
+			pl := newPlace(t)
+			// --timeout ends it; --oomable and small sizes keep the machine alive
+			argv := []string{path, "--" + s, "1", "--timeout", "1", "--oomable", "--temp-path", "."}
+			switch s {
+			case "vm", "mmap", "shm", "mremap", "madvise", "memfd":
+				argv = append(argv, "--"+s+"-bytes", "4m")
+			}
+			o := pl.execute(t, 2*time.Minute, nil, argv...)
+			if o.status.ExitStatus() != 0 {
+				t.Skipf("it fails alone: %v", o)
+			}
+			o = pl.execute(t, 2*time.Minute, nil, append([]string{memtrace, "record", "-q", "--check", "-o", pl.log(), "--"}, argv...)...)
+			if o.status.ExitStatus() != 0 {
+				t.Errorf("%v", o)
+			}
+			pl.quiet(t)
+			checkMarks(t, pl)
+		})
+	}
+}
+
+// TestPipe: the log on a pipe, and read from one.
+func TestPipe(t *testing.T) {
+	require(t, "ptrace", tracing())
+	pl := newPlace(t)
+	o := pl.execute(t, time.Minute, nil, "bash", "-o", "pipefail", "-c", `"$0" record -o - -- ls / | "$0" info -`, memtrace)
+	if o.status != 0 || !bytes.Contains(o.stdout, []byte("ls")) {
+		t.Errorf("%v", o)
+	}
+	// a reader that goes away costs the program nothing
+	o = pl.execute(t, time.Minute, nil, "bash", "-c",
+		`"$0" record -o - -- bash -c 'for i in $(seq 200); do /bin/true; done; echo done > done; exit 5' | head -c 10 > /dev/null; echo "${PIPESTATUS[0]}"`, memtrace)
+	if strings.TrimSpace(string(o.stdout)) != "5" {
+		t.Errorf("closed pipe: %v", o)
+	}
+	if _, err := os.Stat(filepath.Join(pl.run(), "done")); err != nil {
+		t.Errorf("closed pipe: the program did not come to its end: %v", err)
+	}
+}
+
+// TestStatus: the program's exit status is memtrace's, every one of them, and so
+// is the signal that kills it.
+func TestStatus(t *testing.T) {
+	require(t, "ptrace", tracing())
+	end := compile(t, "end", "x86_64")
+	type way struct {
+		how string
+		n   int
+	}
+	var ways []way
+	for n := range 256 {
+		ways = append(ways, way{"status", n})
+	}
+	for n := 1; n <= 64; n++ {
+		switch syscall.Signal(n) {
+		case syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, 32, 33:
+		default:
+			ways = append(ways, way{"signal", n})
+		}
+	}
+	for _, n := range []int{0, 1, 77, 255} {
+		ways = append(ways, way{"thread", n}, way{"leader", n})
+	}
+	for part := range 4 {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			for i := part; i < len(ways); i += 4 {
+				w := ways[i]
+				var got [2]syscall.WaitStatus
+				for j, argv := range [][]string{{end}, {memtrace, "record", "-q", "-o", "/dev/null", "--", end}} {
+					c := exec.Command(argv[0], append(argv[1:], w.how, fmt.Sprint(w.n))...)
+					_ = c.Run()
+					got[j] = c.ProcessState.Sys().(syscall.WaitStatus)
+				}
+				if got[0] != got[1] {
+					t.Errorf("%s %d: %s alone, %s recorded", w.how, w.n, statusText(got[0]), statusText(got[1]))
+				}
+			}
+		})
+	}
+}
+
+// TestStatusFailures: what is said, and by which status, when nothing can be run.
+func TestStatusFailures(t *testing.T) {
+	require(t, "ptrace", tracing())
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, []byte("not a program\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{127, []string{"record", "-o", log, "--", "no-such-program-anywhere"}},
+		{127, []string{"record", "-o", log, "--", filepath.Join(dir, "missing")}},
+		{126, []string{"record", "-o", log, "--", plain}},
+		{126, []string{"record", "-o", log, "--", dir}},
+		{125, []string{"record", "-o", filepath.Join(dir, "no", "dir", "log"), "--", "true"}},
+		{125, []string{"record", "-C", filepath.Join(dir, "missing"), "-o", log, "--", "true"}},
+		{125, []string{"record", "-p", "999999999", "-o", log}},
+		{2, []string{"record", "--no-such-flag"}},
+		{2, []string{"record"}},
+		{2, []string{"record", "-e", "no_such_call", "--", "true"}},
+		{2, []string{"record", "--snapshot", "sometimes", "--", "true"}},
+		{2, []string{"no-such-command"}},
+		{1, []string{"replay", filepath.Join(dir, "missing")}},
+		{1, []string{"info", plain}},
+	} {
+		tell(t, c.status, c.args...)
+	}
+	if _, err := os.Stat(log); err == nil {
+		t.Error("a log was left that nothing was recorded in")
+	}
+}
+
+// TestFullDisk: the program goes on, the log can be read up to there.
+func TestFullDisk(t *testing.T) {
+	require(t, "ptrace", tracing())
+	if os.Getuid() != 0 {
+		require(t, "root", fmt.Errorf("only root can make a small file system"))
+	}
+	pl := newPlace(t)
+	small := filepath.Join(pl.dir, "small")
+	if err := os.Mkdir(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=64k"); err != nil {
+		require(t, "root", fmt.Errorf("mounting a small file system: %w", err))
+	}
+	defer syscall.Unmount(small, syscall.MNT_DETACH)
+	log := filepath.Join(small, "log")
+	argv := []string{"bash", "-c", "for i in $(seq 300); do /bin/true $i; done; find /usr/share | wc -l; exit 9"}
+	plain := pl.execute(t, time.Minute, nil, argv...)
+	o := pl.execute(t, time.Minute, nil, append([]string{memtrace, "record", "-o", log, "--"}, argv...)...)
+	if o.status != plain.status || !bytes.Equal(o.stdout, plain.stdout) {
+		t.Errorf("alone %v\nrecorded %v", plain, o)
+	}
+	if !bytes.Contains(o.stderr, []byte("no space left")) {
+		t.Errorf("memtrace does not say that the disk is full: %s", brief(o.stderr))
+	}
+	pl.quiet(t)
+	tell(t, 0, "recover", log, "-o", filepath.Join(pl.dir, "whole"))
+	tell(t, 0, "verify", filepath.Join(pl.dir, "whole"))
+	if n := bytes.Count(tell(t, 0, "replay", filepath.Join(pl.dir, "whole")), []byte("\n")); n < 100 {
+		t.Errorf("only %d events on a disk of 64 KiB", n)
+	}
+	// and one that was always full
+	o = pl.execute(t, time.Minute, nil, append([]string{memtrace, "record", "-o", "/dev/full", "--"}, argv...)...)
+	if o.status != plain.status || !bytes.Equal(o.stdout, plain.stdout) {
+		t.Errorf("/dev/full: %v", o)
+	}
+}
