@@ -162,6 +162,9 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA) (pages uint64) {
 	if unread(v) {
 		return 0
 	}
+	if v.Kind == vma.VDSO { // a mapping of the kernel's: what is not resident yet is not zero
+		return r.readPages(mm, v.Range)
+	}
 	const present = procfs.PagePresent | procfs.PageSwapped
 	private := v.Prot&addr.Shared == 0
 	if private && !v.File() {
