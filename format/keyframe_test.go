@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -264,4 +265,60 @@ func TestPages(t *testing.T) {
 			t.Fatalf("step %d: %d pages of data, want %d", i, n, data)
 		}
 	}
+}
+
+// TestConcurrent reads one log from many goroutines.
+func TestConcurrent(t *testing.T) {
+	evs := randomEvents(12, 150)
+	b := writeLog(t, evs, &WriterOptions{GroupSteps: 5, epoch: 20}, 0)
+	r, err := NewReader(bytes.NewReader(b), int64(len(b)), &ReaderOptions{Cache: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for n := range evs {
+		s, err := openLog(t, b).StateAt(Step(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, stateText(t, s))
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(g), 1))
+			for range 30 {
+				n := rng.IntN(len(evs))
+				s, err := r.StateAt(Step(n))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if stateText(t, s) != want[n] {
+					t.Errorf("step %d differs", n)
+				}
+				for _, m := range s.MMs {
+					for run := range m.Pages(addr.Range{End: ^addr.Addr(0)}) {
+						var p [addr.PageSize]byte
+						if run.What == PageData {
+							if err := r.Page(run.Ref, &p); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				}
+				k := n
+				for e, err := range r.Events(Step(n)) {
+					if err != nil || e.Step != Step(k) {
+						t.Errorf("event %d: %v", k, err)
+						return
+					}
+					if k++; k > n+10 {
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
