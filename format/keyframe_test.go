@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -321,4 +322,44 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestKeyframesOfTimer lets timer and snapshots end groups, so that keyframes
+// come at odd moments.
+func TestKeyframesOfTimer(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, testHeader(), &WriterOptions{FlushInterval: time.Millisecond, epoch: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Change(&MMNew{MM: 1}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(8, 8))
+	data := make([]byte, 70*addr.PageSize)
+	for i := range 2000 {
+		for range rng.IntN(3) {
+			n := 1 + rng.IntN(3)
+			if i%300 == 299 {
+				n = 70
+			}
+			data[rng.IntN(n*addr.PageSize)]++
+			if err := w.Change(&Pages{MM: 1, Addr: addr.Addr(rng.IntN(100) << addr.PageShift), N: uint64(n), What: PageData, Data: data[:n*addr.PageSize]}); err != nil {
+				t.Fatal(err)
+			}
+			_ = w.State().Clone()
+		}
+		if _, err := w.Event(&Event{Record: &Snapshot{MM: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 0 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	if err := w.Close(""); err != nil {
+		t.Fatal(err)
+	}
+	if info := mustVerify(t, b.Bytes()); info.Keyframes == 0 {
+		t.Error("no keyframes")
+	}
 }

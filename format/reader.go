@@ -62,10 +62,10 @@ func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 	if o != nil && o.Cache > 0 {
 		limit = o.Cache
 	}
-	rd.cache = newLRU[[]byte](limit)
-	rd.patches = newLRU[*patchFrame](limit / 2)
-	rd.mms = newLRU[*MM](limit / 4)
-	rd.leaves = newLRU[*[leafPages]cell](limit / 4)
+	rd.cache = newLRU[[]byte](limit / 2)
+	rd.patches = newLRU[*patchFrame](limit / 4)
+	rd.mms = newLRU[*MM](limit / 8)
+	rd.leaves = newLRU[*[leafPages]cell](limit / 8)
 	rd.stateLimit = 1<<30 + 64*size
 	if o != nil && o.MaxState > 0 {
 		rd.stateLimit = o.MaxState
