@@ -9,6 +9,7 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/call"
 )
 
 // walkEvents is what a file tree walk does: open, stat, list, close, with the
@@ -17,7 +18,7 @@ func walkEvents(n int) []Event {
 	rng := rand.New(rand.NewPCG(1, 1))
 	evs := make([]Event, 0, n)
 	now := uint64(0)
-	call := func(nr uint32, ret int64, bufs []Buf, args ...uint64) {
+	emit := func(nr uint32, ret int64, bufs []Buf, args ...uint64) {
 		now += 2000 + rng.Uint64N(1500)
 		s := &Syscall{Arch: arch.X86_64, Nr: nr, Ret: ret, Returned: true, Enter: now, Bufs: bufs}
 		copy(s.Args[:], args)
@@ -29,14 +30,14 @@ func walkEvents(n int) []Event {
 		name := fmt.Sprintf("%s%d", []string{"include", "linux", "asm-generic", "bits", "x86_64-linux-gnu", "sys"}[rng.IntN(6)], rng.IntN(400))
 		at := 0x55d0c0de0000 + rng.Uint64N(64)*0x30
 		path := []Buf{{Arg: 1, Addr: addr.Addr(at), Data: []byte(name)}}
-		call(257, 4, append(path[:1:1], Buf{Arg: BufRetName, Out: true, Addr: 4, Data: []byte("/usr/include/" + name)}), 4, at, 0xb0900)
-		call(262, 0, []Buf{{Arg: 1, Addr: 0x7f3400000000, Data: []byte{}}}, 4, 0x7f3400000000, 0x7ffc12345000, 0x1000)
-		call(72, 0x18800, nil, 4, 3)
-		call(72, 0, nil, 4, 2, 1)
-		call(217, int64(200+24*rng.IntN(200)), nil, 4, 0x55d0c0de8000, 0x8000)
-		call(262, 0, path, 4, at, 0x7ffc12345000, 0x100)
-		call(217, 0, nil, 4, 0x55d0c0de8000, 0x8000)
-		call(3, 0, nil, 4)
+		emit(257, 4, append(path[:1:1], Buf{Arg: call.BufRetName, Out: true, Addr: 4, Data: []byte("/usr/include/" + name)}), 4, at, 0xb0900)
+		emit(262, 0, []Buf{{Arg: 1, Addr: 0x7f3400000000, Data: []byte{}}}, 4, 0x7f3400000000, 0x7ffc12345000, 0x1000)
+		emit(72, 0x18800, nil, 4, 3)
+		emit(72, 0, nil, 4, 2, 1)
+		emit(217, int64(200+24*rng.IntN(200)), nil, 4, 0x55d0c0de8000, 0x8000)
+		emit(262, 0, path, 4, at, 0x7ffc12345000, 0x100)
+		emit(217, 0, nil, 4, 0x55d0c0de8000, 0x8000)
+		emit(3, 0, nil, 4)
 	}
 	return evs[:n]
 }
