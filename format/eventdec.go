@@ -80,15 +80,12 @@ type eventDec struct {
 	bufs []Buf
 }
 
-// newEventDec begins a chunk; blob holds all blob bytes of its group.
-func newEventDec(ch *chunk, payload, blob []byte, shift uint8) (*eventDec, error) {
-	if ch.count == 0 || ch.count > MaxRows {
-		return nil, overLimit("the number of events of a chunk", uint64(ch.count), MaxRows)
+// newEventDec begins the chunk of e; blob holds all blob bytes of its group.
+func newEventDec(e entry, payload, blob []byte, shift uint8) (*eventDec, error) {
+	if e.count == 0 || e.count > MaxRows {
+		return nil, overLimit("the number of events of a chunk", uint64(e.count), MaxRows)
 	}
-	if ch.base+uint64(ch.count) < ch.base {
-		return nil, corrupt("steps overflow")
-	}
-	d := &eventDec{shift: shift, base: Step(ch.base), rows: int(ch.count), time: ch.time(), blob: blob}
+	d := &eventDec{shift: shift, base: Step(e.base), rows: int(e.count), time: e.time, blob: blob}
 	c := cursor{b: payload}
 	tids := make([]uint32, c.count(1))
 	for i := range tids {

@@ -162,18 +162,23 @@ func seedLogs(t testing.TB) [][]byte {
 	return [][]byte{small, keyed}
 }
 
+// tinyLogs are seeds small enough for the fuzzer to be quick.
+func tinyLogs(t testing.TB) [][]byte {
+	evs := everything()
+	keyed := writeLog(t, randomEvents(11, 9), &WriterOptions{GroupSteps: 2, epoch: 4}, 0)
+	return [][]byte{writeLog(t, evs[:7], nil, 3), writeLog(t, evs, nil, 0), keyed}
+}
+
 func FuzzBytes(f *testing.F) {
-	for _, b := range seedLogs(f) {
+	for _, b := range tinyLogs(f) {
 		f.Add(b)
 		f.Add(b[:len(b)*2/3])
 	}
-	f.Fuzz(exercise1)
+	f.Fuzz(func(t *testing.T, b []byte) { exercise(t, b) })
 }
 
-func exercise1(t *testing.T, b []byte) { exercise(t, b) }
-
 func FuzzPayloads(f *testing.F) {
-	for _, b := range seedLogs(f) {
+	for _, b := range tinyLogs(f) {
 		f.Add(flatten(f, b))
 	}
 	f.Fuzz(func(t *testing.T, flat []byte) {

@@ -56,6 +56,7 @@ type Writer struct {
 	group   uint64 // groups since the last keyframe
 	updates uint64 // page updates since
 	keyAt   Step   // steps at the last keyframe
+	keyDue  bool   // one is to follow the last commit, not from the timer: it touches the state
 	key     keyframeEnc
 	regs    map[uint32]*threadRegs
 
@@ -133,6 +134,9 @@ func (w *Writer) tick() {
 func (w *Writer) ready() error {
 	if w.closed {
 		return ErrClosed
+	}
+	if w.keyDue {
+		w.keyframe() // before anything else is in the next group
 	}
 	return w.out.error()
 }
@@ -237,6 +241,9 @@ func (w *Writer) change1(p *Pages) error {
 	}
 	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows && (p.N >= manyPages || w.lastPages >= manyPages) {
 		w.commit() // so that a disk that the pages fill does not cost the events before them
+		if err := w.ready(); err != nil {
+			return err
+		}
 	}
 	w.info.Pages += p.N
 	w.updates += p.N
@@ -321,10 +328,7 @@ func (w *Writer) commit() {
 	}
 	w.ev.reset()
 	w.group++
-	if n := w.state.Step + 1; !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || n-w.keyAt >= w.opt.epoch) {
-		w.keyframe()
-		w.group, w.updates, w.keyAt = 0, 0, n
-	}
+	w.keyDue = !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || w.state.Step+1-w.keyAt >= w.opt.epoch)
 }
 
 // keyframe writes the state whole. The group before it is complete.
@@ -336,6 +340,8 @@ func (w *Writer) keyframe() {
 	}
 	w.key.write(w.state, w.regs)
 	w.info.Keyframes++
+	w.keyDue = false
+	w.group, w.updates, w.keyAt = 0, 0, w.state.Step+1
 }
 
 // Flush puts all events so far where a crash of this process does not reach

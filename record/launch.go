@@ -151,7 +151,7 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	if !ws.Stopped() {
 		return 0, fmt.Errorf("the launcher ended before the program was started (status %d)", ws.ExitStatus())
 	}
-	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec); err != nil {
+	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec|ptrace.OptSeccomp); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, &ws, 0, nil)
 		return 0, err
