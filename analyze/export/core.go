@@ -145,9 +145,6 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 			c.Files = append(c.Files, elfcore.File{Range: v.Range, Offset: v.Offset, Name: v.Name})
 		}
 		add := func(r addr.Range, what elfcore.Content) {
-			if r.Empty() {
-				return
-			}
 			n := len(c.Segments)
 			if n > 0 && c.Segments[n-1].End == r.Start && c.Segments[n-1].What == what && r.Start != v.Start {
 				c.Segments[n-1].End = r.End
@@ -156,7 +153,6 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 			c.Segments = append(c.Segments, elfcore.Segment{Range: r, Prot: v.Prot, What: what})
 		}
 		absent := func(r addr.Range) {
-			add(r, elfcore.Absent)
 			if v.File() {
 				files += r.Len()
 			} else {
@@ -185,8 +181,7 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 				oldest = min(oldest, run.AsOf)
 			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
 				add(r, elfcore.Zero)
-			case run.What == format.PageZero:
-				add(r, elfcore.Absent)
+			case run.What == format.PageZero: // a reservation
 			default:
 				absent(r)
 			}

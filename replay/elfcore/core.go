@@ -28,8 +28,8 @@ type Core struct {
 	Threads []Thread // the first is the one that a debugger shows first
 	Auxv    []byte   // as in /proc/PID/auxv
 	Files   []File
-	// Segments are the mappings in ascending order, cut where what is known of
-	// them changes.
+	// Segments are what is known of the memory, in ascending order. A debugger
+	// looks for the rest in Files, or says that it cannot read it.
 	Segments []Segment
 }
 
@@ -67,11 +67,10 @@ type Segment struct {
 // Content says where the bytes of a segment are.
 type Content uint8
 
-// Absent memory is mapped, but its bytes are not in the core: a debugger looks
-// into the mapped file, or says that it cannot read them.
+// Memory that is not in the core has no segment. One without bytes in the file
+// would tell that it is mapped, but gdb reads such segments as zero.
 const (
-	Absent Content = iota
-	Zero
+	Zero Content = iota + 1
 	Data
 )
 
@@ -180,11 +179,8 @@ func (c *Core) head(o *output, notes []byte) error {
 	at := data
 	for i := range c.Segments {
 		s := &c.Segments[i]
-		p := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: flags(s.Prot), Off: at, Vaddr: uint64(s.Start), Memsz: s.Len(), Align: addr.PageSize}
-		if s.What != Absent {
-			p.Filesz = s.Len()
-			at += s.Len()
-		}
+		p := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: flags(s.Prot), Off: at, Vaddr: uint64(s.Start), Filesz: s.Len(), Memsz: s.Len(), Align: addr.PageSize}
+		at += s.Len()
 		if !is64 && at >= 1<<32 {
 			return errors.New("write core: more than 4 GiB of a 32-bit process")
 		}
