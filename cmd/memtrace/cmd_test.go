@@ -19,8 +19,15 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMain(m *testing.M) {
 	flag.Parse()
 	time.Local = time.UTC // golden files have times of day
-	os.Exit(m.Run())
+	status := m.Run()
+	for _, f := range atEnd {
+		f()
+	}
+	os.Exit(status)
 }
+
+// atEnd is done when all tests have run.
+var atEnd []func()
 
 // memtrace runs a command line in this process.
 func memtrace(t *testing.T, in string, args ...string) (status int, out, errs string) {
