@@ -132,9 +132,9 @@ func TestRanges(t *testing.T) {
 		want []string
 		not  string
 	}{
-		{"growth", analyze.Options{From: 1, To: 2}, []string{"heap,8192,0,8192,16384,16384,1,20480", "anonymous private,65536,0"}, "memfd"},
-		{"growth", analyze.Options{To: 18, PID: 101}, []string{"main stack,32768,32768", "heap,16384,16384,0,0,16384,7,"}, "data"},
-		{"growth", analyze.Options{From: 9, To: 9, PID: 101}, []string{"main stack,0,4096,-4096,12288,16384"}, "heap"},
+		{"growth", analyze.Options{From: 1, To: 2}, []string{"heap,8192,0,8192,0,0,8192,16384,16384,1,20480", "anonymous private,65536,0"}, "memfd"},
+		{"growth", analyze.Options{To: 18, PID: 101}, []string{"main stack,16384,4096,12288,16384,28672,0,0,", "heap,0,0,0,16384,16384,0,0,16384,7,"}, "data"},
+		{"growth", analyze.Options{From: 9, To: 9, PID: 101}, []string{"main stack,0,4096,-4096,0,0,16384,12288,16384"}, "heap"},
 		{"syscalls", analyze.Options{To: 18, PID: 101}, []string{"munmap,x86_64,1,0"}, "mmap,"},
 		{"maps", analyze.Options{To: 18, At: &at}, []string{"16384,0,0x7ffff7c00000,0x7ffff7c04000,r--p"}, "memfd"},
 		{"maps", analyze.Options{To: 8, PID: 101}, []string{"/bin/child"}, "[heap]"},

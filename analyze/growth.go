@@ -9,18 +9,37 @@ import (
 	"memtrace/replay"
 )
 
-// account is what happened to the bytes of one kind.
+// account is what happened to the bytes of one kind. What a program does itself
+// is kept apart from what befalls it, or nothing would ever have grown: at
+// start + mapped + inherited - unmapped - released stands now.
 type account struct {
-	start, now, mapped, unmapped, peak int64
-	peakStep                           format.Step
-	peakTime                           uint64
+	start, now          int64
+	mapped, unmapped    int64 // by calls, faults and execs of the program
+	inherited, released int64 // copied by a fork; gone with an exit or an exec
+	peak                int64
+	peakStep            format.Step
+	peakTime            uint64
 }
 
-func (a *account) add(n int64) {
+// cause is why bytes came or went.
+type cause uint8
+
+const (
+	byCall cause = iota
+	byFork
+	byEnd
+)
+
+func (a *account) add(n int64, why cause) {
 	a.now += n
-	if n > 0 {
+	switch {
+	case why == byFork:
+		a.inherited += n
+	case why == byEnd:
+		a.released -= n
+	case n > 0:
 		a.mapped += n
-	} else {
+	default:
 		a.unmapped -= n
 	}
 }
@@ -108,24 +127,20 @@ func (l *ledger) see(m *replay.Moment) {
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMNew); ok && c.From != 0 {
 			for k, n := range l.sum(c.From) {
-				l.book(c.MM, vma.Kind(k), n)
+				l.book(c.MM, vma.Kind(k), n, byFork)
 			}
 		}
 	}
 	for _, c := range m.Changes {
-		if !c.Old.Empty() {
-			l.book(c.MM, c.Old.Kind, -int64(c.Old.Len()))
+		if !c.Old.Empty() && c.Old.Kind != c.VMA.Kind {
+			l.move(c.MM, c.Old.Kind, c.VMA.Kind, int64(c.Old.Len()))
 		}
-		if c.Op == vma.Unmap {
-			l.book(c.MM, c.VMA.Kind, -int64(c.VMA.Len()))
-		} else {
-			l.book(c.MM, c.VMA.Kind, int64(c.VMA.Len()))
-		}
+		l.book(c.MM, c.VMA.Kind, c.Growth(), byCall)
 	}
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMDrop); ok {
 			for k, n := range l.sum(c.MM) {
-				l.book(c.MM, vma.Kind(k), -n)
+				l.book(c.MM, vma.Kind(k), -n, byEnd)
 			}
 			delete(l.sizes, c.MM)
 		}
@@ -136,14 +151,37 @@ func (l *ledger) see(m *replay.Moment) {
 	l.total.top(m.Event)
 }
 
-func (l *ledger) book(mm uint32, k vma.Kind, n int64) {
+func (l *ledger) book(mm uint32, k vma.Kind, n int64, why cause) {
 	if n == 0 || k >= vma.NumKinds {
 		return
 	}
 	l.sum(mm)[k] += n
 	if l.counts(mm) {
-		l.kinds[k].add(n)
-		l.total.add(n)
+		l.kinds[k].add(n, why)
+		l.total.add(n, why)
+	}
+}
+
+// move books bytes that turned out to be of another kind, as a thread's stack
+// does once there is the thread: they were of that kind from the beginning.
+func (l *ledger) move(mm uint32, from, to vma.Kind, n int64) {
+	if from >= vma.NumKinds || to >= vma.NumKinds {
+		return
+	}
+	s := l.sum(mm)
+	s[from] -= n
+	s[to] += n
+	if !l.counts(mm) {
+		return
+	}
+	a, b := &l.kinds[from], &l.kinds[to]
+	a.now -= n
+	b.now += n
+	b.mapped += n
+	if a.mapped >= n {
+		a.mapped -= n
+	} else {
+		a.unmapped += n
 	}
 }
 
@@ -174,11 +212,14 @@ func growth(ctx context.Context, t *replay.Trace, o Options) (*ledger, error) {
 func (l *ledger) result() *Result {
 	r := &Result{Report: "growth", Title: "Mapped memory by kind", Columns: []Column{
 		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "mapped", Title: "MAPPED", Unit: Bytes}, {Key: "unmapped", Title: "UNMAPPED", Unit: Bytes}, {Key: "net", Title: "NET", Unit: Bytes},
-		{Key: "end", Title: "AT END", Unit: Bytes}, {Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration},
+		{Key: "inherited", Title: "BY FORK", Unit: Bytes, Fine: true},
+		{Key: "released", Title: "BY EXIT", Unit: Bytes, Fine: true},
+		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration},
 	}}
 	for k := range l.kinds {
 		a := &l.kinds[k]
-		if a.mapped != 0 || a.unmapped != 0 || a.start != 0 {
+		if *a != (account{}) {
 			r.Rows = append(r.Rows, a.row(vma.Kind(k).String()))
 		}
 	}
@@ -186,6 +227,9 @@ func (l *ledger) result() *Result {
 		panic(err) // the column is right above
 	}
 	r.Total = l.total.row("total")
+	if l.total.inherited != 0 || l.total.released != 0 {
+		r.Notes = []string{"NET leaves out what a fork copied and what went with an exit or exec"}
+	}
 	if l.pid != 0 && len(r.Rows) == 0 {
 		r.Notes = []string{fmt.Sprintf("process %d changed nothing here", l.pid)}
 	}
@@ -193,5 +237,8 @@ func (l *ledger) result() *Result {
 }
 
 func (a *account) row(name string) []any {
-	return []any{name, a.mapped, a.unmapped, a.now - a.start, a.now, a.peak, uint64(a.peakStep), a.peakTime}
+	return []any{
+		name, a.mapped, a.unmapped, a.mapped - a.unmapped, a.inherited, a.released, a.start, a.now,
+		a.peak, uint64(a.peakStep), a.peakTime,
+	}
 }

@@ -160,11 +160,11 @@ func (r *Reader) openTruncated() error {
 
 // lastTime is the time of the last event of an EVENT chunk.
 func (r *Reader) lastTime(e entry) uint64 {
-	ch, payload, err := r.read(e)
+	payload, err := r.cached(e)
 	if err != nil {
 		return 0
 	}
-	d, err := newEventDec(&ch, payload, nil, r.h.TimeShift)
+	d, err := newEventDec(e, payload, nil, r.h.TimeShift)
 	if err != nil {
 		return 0
 	}

@@ -104,6 +104,7 @@ func (r *Recorder) seized(tid int) bool {
 // was. The kernel lets the tracees go when this thread ends.
 func (r *Recorder) release() {
 	r.unpinAll()
+	r.pin.guard.stop()
 	for mm := range r.mms {
 		if mm.fs != nil {
 			mm.fs.Close()

@@ -54,9 +54,13 @@ func init() {
 	}
 }
 
-// Launch must be the first thing that main does: in the launcher stage it does
-// not return.
+// Launch must be the first thing that main does: in the launcher and in the guard
+// it does not return.
 func Launch() {
+	if len(os.Args) > 0 && os.Args[0] == guardName {
+		runGuard()
+		os.Exit(0)
+	}
 	if !isLauncher() {
 		return
 	}
@@ -147,7 +151,7 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	if !ws.Stopped() {
 		return 0, fmt.Errorf("the launcher ended before the program was started (status %d)", ws.ExitStatus())
 	}
-	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec); err != nil {
+	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec|ptrace.OptSeccomp); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, &ws, 0, nil)
 		return 0, err
@@ -210,6 +214,19 @@ func startSignals() (ignore []int, mask uint64) {
 		}
 	}
 	return ignore, mask
+}
+
+// WaitFor waits for the end of a program that Run started and left running.
+func WaitFor(pid int) (status unix.WaitStatus, ended bool) {
+	for {
+		switch _, err := unix.Wait4(pid, &status, 0, nil); err {
+		case nil:
+			return status, true
+		case unix.EINTR:
+		default:
+			return 0, false
+		}
+	}
 }
 
 // DieBy ends this process by a signal, as the program ended, without a core of

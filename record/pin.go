@@ -17,7 +17,8 @@ import (
 // stay free, so that they run in parallel.
 //
 // The program must not see it. Whatever asks for affinities, or copies them,
-// finds them as they were: a thread is set free before it makes a clone, asks
+// finds them as they were, and so does a program whose recorder was killed (see
+// guard): a thread is set free before it makes a clone, asks
 // for an affinity (effFork, effAffinity) or opens /proc/PID/status (hidePin).
 type pinner struct {
 	cpu    int         // where all pinned threads are
@@ -26,6 +27,7 @@ type pinner struct {
 	count  int         // pinned threads
 	own    unix.CPUSet // of the recorder's thread, which is pinned while count > 0
 	watch  bool        // a timer looks after them
+	guard  guard
 }
 
 // Between two calls a thread that lives from call to call runs its own code for
@@ -55,9 +57,30 @@ func (r *Recorder) paced(t *thread, now uint64) {
 	}
 }
 
+// guardAfter is how many events a recording must have before a guard is worth
+// its start.
+const guardAfter = 200
+
+// guarded says whether the pinned would be freed if the recorder were killed. A
+// program with a filter dies with it.
+func (r *Recorder) guarded() bool {
+	g := &r.pin.guard
+	switch {
+	case r.filt:
+		return true
+	case g.started:
+		return g.ready.Load()
+	case r.event.Step >= guardAfter:
+		if g.start() != nil {
+			r.pin.off = true
+		}
+	}
+	return false
+}
+
 func (r *Recorder) pinThread(t *thread) {
 	p := &r.pin
-	if p.off || r.opts.NoPin || t.pinned || t.exiting {
+	if p.off || r.opts.NoPin || t.pinned || t.exiting || !r.guarded() {
 		return
 	}
 	if !p.chosen {
@@ -69,12 +92,20 @@ func (r *Recorder) pinThread(t *thread) {
 	}
 	var one unix.CPUSet
 	one.Set(p.cpu)
-	if unix.SchedSetaffinity(t.tid, &one) != nil {
-		return
+	if !r.filt {
+		var err error
+		if t.pinRow, err = p.guard.pin(t.tid, p.cpu, &t.affinity); err != nil {
+			p.off = true
+			return
+		}
 	}
 	t.pinned = true
 	if p.count++; p.count == 1 && unix.SchedGetaffinity(0, &p.own) == nil {
 		_ = unix.SchedSetaffinity(0, &one)
+	}
+	if unix.SchedSetaffinity(t.tid, &one) != nil {
+		r.forgetPin(t)
+		return
 	}
 	if !p.watch && len(r.threads) > 1 {
 		r.watchPinned()
@@ -92,6 +123,9 @@ func (r *Recorder) unpin(t *thread) {
 func (r *Recorder) forgetPin(t *thread) {
 	if t.pinned {
 		t.pinned = false
+		if !r.filt {
+			r.pin.guard.unpin(t.pinRow)
+		}
 		if r.pin.count--; r.pin.count == 0 {
 			_ = unix.SchedSetaffinity(0, &r.pin.own)
 			r.pin.chosen = false // wherever the kernel moves us until the next time

@@ -84,6 +84,9 @@ type Result struct {
 	Err error
 }
 
+// Interrupted is the Reason of a recording that its context ended.
+const Interrupted = "interrupted"
+
 // Errors of this package.
 var (
 	// ErrNotFound and ErrNotExecutable: the program could not be started.
@@ -210,7 +213,7 @@ func (r *Recorder) serve(ctx context.Context, begin func() error) (*Result, erro
 		return nil, err
 	}
 	stopAsking := context.AfterFunc(ctx, func() {
-		r.Ask(func() { r.finish("interrupted") })
+		r.Ask(func() { r.finish(Interrupted) })
 	})
 	defer stopAsking()
 	stopTimers := r.startTimers()

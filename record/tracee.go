@@ -36,6 +36,7 @@ type thread struct {
 	sticky    bool   // an interrupt of ours met the entry of the call in progress
 	resumed   uint64 // when it was last let run
 	gap       uint64 // how long it runs between calls: a moving average, ns
+	pinRow    int    // in the guard's table
 	pinned    bool
 	affinity  unix.CPUSet // before it was pinned
 	exiting   bool

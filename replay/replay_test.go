@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"memtrace/format"
@@ -396,4 +397,34 @@ func TestParseAddr(t *testing.T) {
 			t.Errorf("%q: got %v", in, got)
 		}
 	}
+}
+
+// A Trace is for several goroutines at once; run with -race this shows.
+func TestConcurrent(t *testing.T) {
+	tr := trace(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			c := tr.Cursor()
+			defer c.Close()
+			if err := c.Seek(format.Step(i + 3)); err != nil {
+				t.Error(err)
+			}
+			s, ok := c.View().Space(1)
+			if !ok {
+				t.Error("no address space")
+				return
+			}
+			if _, _, err := s.ReadMem(make([]byte, 8), Heap); err != nil {
+				t.Error(err)
+			}
+			if _, err := tr.Lives(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if err := tr.List(context.Background(), io.Discard, replay.ListOptions{From: 5, To: 18, AllCalls: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

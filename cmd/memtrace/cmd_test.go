@@ -5,32 +5,22 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/replay/replaytest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	time.Local = time.UTC // golden files have times of day
-	status := m.Run()
-	for _, f := range atEnd {
-		f()
-	}
-	os.Exit(status)
-}
-
-// atEnd is done when all tests have run.
-var atEnd []func()
-
-// memtrace runs a command line in this process.
-func memtrace(t *testing.T, in string, args ...string) (status int, out, errs string) {
+// invoke runs a command line in this process.
+func invoke(t *testing.T, in string, args ...string) (status int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	status = run(context.Background(), args, strings.NewReader(in), &o, &e)
@@ -69,6 +59,9 @@ func golden(t *testing.T, dir, name, got string) {
 }
 
 func TestGolden(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC // golden files have times of day
+	t.Cleanup(func() { time.Local = local })
 	dir, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +89,7 @@ func TestGolden(t *testing.T) {
 		"info":             "info",
 		"man":              "man replay",
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(line)...)
+		status, out, errs := invoke(t, "", strings.Fields(line)...)
 		if status != 0 {
 			t.Errorf("%s: status %d: %s", line, status, errs)
 		}
@@ -111,7 +104,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
+func TestExits(t *testing.T) {
 	log := sample(t)
 	write := func(name string, b []byte) {
 		t.Helper()
@@ -173,7 +166,7 @@ func TestStatus(t *testing.T) {
 		{"man nosuch", 2, "no command"},
 		{"version", 0, ""}, {"help replay", 0, ""}, {"completion bash", 0, ""},
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(c.line)...)
+		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
 		if status != c.status || !strings.Contains(errs, c.err) {
 			t.Errorf("%s: status %d, want %d; stderr %q, want %q", c.line, status, c.status, errs, c.err)
 		}
@@ -184,7 +177,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: no output", c.line)
 		}
 	}
-	if _, out, _ := memtrace(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
+	if _, out, _ := invoke(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
 		t.Errorf("what is known before the unknown: %d bytes", len(out))
 	}
 	if _, err := os.Stat("x"); err == nil {
@@ -202,7 +195,7 @@ func TestReportArguments(t *testing.T) {
 		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
 		"report ./growth": "program ", "report sys": "System calls\n",
 	} {
-		if status, out, errs := memtrace(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
+		if status, out, errs := invoke(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
 		}
 	}
@@ -210,7 +203,7 @@ func TestReportArguments(t *testing.T) {
 
 func TestConsole(t *testing.T) {
 	sample(t)
-	status, out, errs := memtrace(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
+	status, out, errs := invoke(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
 	if status != 0 || !strings.Contains(out, "[heap]") || !strings.Contains(errs, `no word "bogus"`) {
 		t.Errorf("%d %q\n%s", status, errs, out)
 	}
@@ -218,11 +211,50 @@ func TestConsole(t *testing.T) {
 
 func TestManPages(t *testing.T) {
 	dir := t.TempDir()
-	if status, _, errs := memtrace(t, "", "man", "-o", dir); status != 0 {
+	if status, _, errs := invoke(t, "", "man", "-o", dir); status != 0 {
 		t.Fatal(errs)
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
 	if err != nil || len(pages) < 8 {
 		t.Errorf("%q, %v", pages, err)
+	}
+}
+
+// A log cut or damaged anywhere gives an answer or an error, never a crash, and
+// recover makes a log of it that verifies.
+func TestDamage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	b := replaytest.New(t)
+	b.Event(1, &format.Exec{Path: "/p", Argv: []string{"p"}}, &format.MMNew{MM: 1}, replaytest.Thread(1, 7, 7, 1, 1, 0),
+		replaytest.Map(1, replaytest.Heap, 400, 3, "[heap]"))
+	for i := range 400 {
+		a := replaytest.Heap + addr.Addr(i)<<addr.PageShift
+		b.Call(1, "mprotect", 0, []uint64{uint64(a), 4096, 1}, replaytest.Map(1, a, 1, 1, "[heap]"), replaytest.Page(1, a, byte(i)))
+	}
+	log := b.Bytes()
+	rng := rand.New(rand.NewPCG(3, 4))
+	lines := []string{"replay damaged", "report damaged", "report damaged maps growth", "info damaged", "verify damaged",
+		"replay damaged --at 50% --maps", "replay damaged --at 99% --mem heap:65536 --raw", "replay damaged --json"}
+	for i := range 40 {
+		bad := bytes.Clone(log[:1+rng.IntN(len(log)-1)])
+		if i%2 == 1 {
+			bad = bytes.Clone(log)
+			bad[rng.IntN(len(bad))] ^= 1 << rng.IntN(8)
+		}
+		if err := os.WriteFile("damaged", bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if status, _, errs := invoke(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
+				t.Errorf("%s: status %d, %q", line, status, errs)
+			}
+		}
+		_ = os.Remove("saved")
+		if status, _, _ := invoke(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
+			continue // the header itself
+		}
+		if status, _, errs := invoke(t, "", "verify", "saved"); status != 0 {
+			t.Errorf("recovered log %d: %s", i, errs)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,18 @@ import (
 
 // The tests of this file and its sisters (e2e_*_test.go) run the built program
 // on real ones. docs/testing.md says what they need and how they are judged.
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	status := m.Run()
+	for _, f := range atEnd {
+		f()
+	}
+	os.Exit(status)
+}
+
+// atEnd is done when all tests have run.
+var atEnd []func()
 
 // lab is what all of them share: a directory that is removed at the end, and in
 // it the program under test.

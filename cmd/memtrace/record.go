@@ -21,6 +21,7 @@ import (
 	"memtrace/format"
 	"memtrace/format/arch"
 	"memtrace/record"
+	"memtrace/replay"
 )
 
 // Exit statuses of record (as env(1) and docker run).
@@ -134,6 +135,12 @@ func runRecord(f *recordFlags, args []string) error {
 	o.Started = func(p int) { pid.Store(int64(p)) }
 	var job jobControl
 	o.Stopped = job.program
+	stopPrinting, err := f.printTo(w, o)
+	if err != nil {
+		out.remove()
+		return failRecord(exitFailed, "record -v: %w", err)
+	}
+	defer stopPrinting()
 	r := record.New(w, *o)
 	go serveSignals(stop, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
@@ -157,9 +164,13 @@ func runRecord(f *recordFlags, args []string) error {
 	if res.Err == nil {
 		res.Err = cerr
 	}
+	if !res.Ended && pid.Load() != 0 && res.Reason != record.Interrupted {
+		// The program is our child still: the shell waits for us, and we for it.
+		res.Status, res.Ended = record.WaitFor(int(pid.Load()))
+	}
 	name := out.finish(int(pid.Load()))
-	if res.Err != nil && !errors.Is(res.Err, syscall.EPIPE) {
-		fmt.Fprintf(os.Stderr, "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it\n", f.output, res.Err)
+	if res.Err != nil {
+		fmt.Fprintf(os.Stderr, "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, res.Err)
 	}
 	if !f.quiet && f.output != "-" {
 		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", res.Events, size(w.Bytes()), name, name)
@@ -190,6 +201,26 @@ func (f *recordFlags) options() (*record.Options, error) {
 	o.StdoutToStderr = f.output == "-"
 	o.Warn = func(s string) { fmt.Fprintln(os.Stderr, "memtrace:", s) }
 	return &o, nil
+}
+
+// printTo has each event printed as -v says.
+func (f *recordFlags) printTo(w *format.Writer, o *record.Options) (stop func(), err error) {
+	if f.print == "" {
+		return func() {}, nil
+	}
+	out := os.Stderr
+	if f.print != "-" {
+		if out, err = os.Create(f.print); err != nil {
+			return nil, err
+		}
+	}
+	live := replay.NewLive(out, w.Header().Start, replay.PrintOptions{})
+	o.Observe = func(e *format.Event) { _ = live.Print(e, w.State()) }
+	return func() {
+		if out != os.Stderr {
+			out.Close()
+		}
+	}, nil
 }
 
 // environ is this process's environment with the -E flags applied.
@@ -329,6 +360,8 @@ func recordStatus(res *record.Result) error {
 		return failRecord(exitFailed, "record --check: %d of %d checks differed", res.Differed, res.Checks)
 	}
 	switch {
+	case res.Err != nil:
+		return &exitError{code: exitFailed}
 	case !res.Ended:
 		return nil
 	case res.Status.Signaled():

@@ -93,7 +93,8 @@ type Collector struct {
 	Read func(p []byte, a addr.Addr) int
 	// Level is the highest level that is read.
 	Level Level
-	// MaxData is the most bytes kept of one piece at LevelData, 0 means 64 KiB.
+	// MaxData is the most bytes kept of one piece of a length that the program
+	// chose, 0 means 64 KiB.
 	MaxData int
 
 	bufs  []Buf
@@ -155,13 +156,8 @@ func (k *Collector) run(c *Call, at When) {
 			}
 		}
 	}
-	if at == Enter && c.SP != 0 && s.name == "rt_sigreturn" {
-		switch c.Arch { // the frame's ucontext.uc_sigmask
-		case arch.X86_64:
-			k.bytes(c.SP+296, 8, 0, false, LevelStruct)
-		case arch.AArch64:
-			k.bytes(c.SP+128+40, 8, 0, false, LevelStruct)
-		}
+	if at == Enter && c.SP != 0 && k.Level >= LevelStruct {
+		k.sigframe(c, s.name)
 	}
 	for i := range caps {
 		cp := &caps[i]
@@ -188,7 +184,7 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 	case CString:
 		k.cstring(a, cp.Arg, out)
 	case Bytes:
-		k.bytes(a, int(cp.Len), cp.Arg, out, cp.Level)
+		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct) // whole whatever MaxData says
 	case LenArg:
 		size := mulLen(n, cp.Unit)
 		if cp.Len != 0 {
@@ -196,7 +192,7 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 		}
 		k.bytes(a, size, cp.Arg, out, cp.Level)
 	case LenRet:
-		k.bytes(a, mulLen(uint64(max(c.Ret, 0)), cp.Unit), cp.Arg, out, cp.Level)
+		k.bytes(a, mulLen(uint64(max(c.Ret, 0)), cp.Unit)+int(cp.Len), cp.Arg, out, cp.Level)
 	case LenPtr:
 		k.lenPtr(a, n, cp)
 	case LenBits:
@@ -213,11 +209,10 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 	case Msghdr:
 		k.msghdr(c, a, cp.Arg, out, uint64(max(c.Ret, 0)))
 	case Mmsghdr:
-		size := msghdrSize(c.Arch) + c.Arch.PointerSize()
 		if out {
 			n = min(n, uint64(max(c.Ret, 0)))
 		}
-		k.bytes(a, int(min(n, maxVector))*size, cp.Arg, out, cp.Level)
+		k.mmsghdr(c, a, n, cp, out)
 	case Sigset6:
 		before := len(k.bufs)
 		k.bytes(a, int(cp.Len), cp.Arg, false, cp.Level)
@@ -265,9 +260,10 @@ func (k *Collector) bytes(a uint64, n int, arg uint8, out bool, level Level) {
 		limit = defMaxData
 	}
 	want := n
-	if level == LevelData {
-		n = min(n, limit)
+	if level != LevelData {
+		limit = defMaxData
 	}
+	n = min(n, limit)
 	n = min(n, maxArena-len(k.arena))
 	if n <= 0 {
 		return
@@ -300,7 +296,7 @@ func (k *Collector) cstring(a uint64, arg uint8, out bool) {
 	at, more := a, true
 	for len(k.arena)-start < MaxPath {
 		n := min(readChunk, addr.PageSize-int(at&(addr.PageSize-1)), MaxPath-(len(k.arena)-start))
-		if start+n > maxArena {
+		if len(k.arena)+n > maxArena {
 			break
 		}
 		p := k.grow(n)
@@ -421,6 +417,37 @@ func (k *Collector) msghdr(c *Call, a uint64, arg uint8, out bool, total uint64)
 		k.bytes(m.iov, int(min(m.iovlen, maxVector))*2*c.Arch.PointerSize(), arg, false, LevelStruct)
 	}
 	k.iovec(c, m.iov, m.iovlen, arg, out, total)
+}
+
+// mmsghdr keeps an array of n messages; those that were received with their
+// contents.
+func (k *Collector) mmsghdr(c *Call, a, n uint64, cp *Capture, out bool) {
+	size := msghdrSize(c.Arch) + c.Arch.PointerSize()
+	before := len(k.bufs)
+	k.bytes(a, int(min(n, maxVector))*size, cp.Arg, out, LevelStruct)
+	if len(k.bufs) == before || !out {
+		return
+	}
+	v := view{k.bufs[before].Data, c.Arch.PointerSize()}
+	for off := 0; off+size <= len(v.b); off += size {
+		k.msghdr(c, a+uint64(off), cp.Arg, out, uint64(v.u32(off+msghdrSize(c.Arch))))
+	}
+}
+
+// sigframe keeps the signal mask that a sigreturn takes from its frame on the
+// stack.
+func (k *Collector) sigframe(c *Call, name string) {
+	switch {
+	case name == "rt_sigreturn" && c.Arch == arch.X86_64:
+		k.bytes(c.SP+296, 8, 0, false, LevelStruct) // ucontext.uc_sigmask
+	case name == "rt_sigreturn" && c.Arch == arch.AArch64:
+		k.bytes(c.SP+128+40, 8, 0, false, LevelStruct)
+	case name == "rt_sigreturn":
+		k.bytes(c.SP+248, 8, 0, false, LevelStruct)
+	case name == "sigreturn": // sigcontext.oldmask, and extramask after the old FPU state
+		k.bytes(c.SP+80, 4, 0, false, LevelStruct)
+		k.bytes(c.SP+712, 4, 1, false, LevelStruct)
+	}
 }
 
 // IoctlSizes says how many bytes an ioctl request reads and writes at its third

@@ -190,7 +190,10 @@ func (f *FDs) Apply(c *Call) {
 		f.closeRange(uint32(p.args[0]), uint32(p.args[1]), p.args[2]&4 != 0)
 		return
 	case "dup", "dup2", "dup3":
-		if e, ok := f.m[fd]; ok && int32(p.ret) != fd {
+		if int32(p.ret) == fd { // nothing happened
+			return
+		}
+		if e, ok := f.m[fd]; ok {
 			f.Set(int32(p.ret), e.name, p.sig.name == "dup3" && p.args[2]&oCloexec != 0)
 			return
 		}

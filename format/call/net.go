@@ -127,8 +127,8 @@ func appendHex8(b []byte, v uint32) []byte {
 }
 
 // iovec shows n elements of the array at a, with their contents where those were
-// kept: the first p.ret bytes of a call that read.
-func (p *printer) iovec(arg uint8, out bool, a, n uint64) {
+// kept: the first total bytes of a call that read.
+func (p *printer) iovec(arg uint8, out bool, a, n, total uint64) {
 	array := p.bufAt(arg, false, a)
 	if array == nil {
 		array = p.bufAt(arg, true, a)
@@ -141,7 +141,7 @@ func (p *printer) iovec(arg uint8, out bool, a, n uint64) {
 	v := view{array.Data, w}
 	left := ^uint64(0)
 	if out {
-		left = p.ret
+		left = total
 	}
 	p.s("[")
 	for i := uint64(0); i < min(n, uint64(len(array.Data)/(2*w))); i++ {
@@ -190,16 +190,45 @@ func parseMsghdr(v view) (m msghdr) {
 	return m
 }
 
-func (p *printer) msghdr(w *word, out bool) {
+func (p *printer) msghdr(w *word, out bool) { p.msghdrAt(w.reg, out, p.args[w.reg], p.ret) }
+
+// mmsghdr shows the messages that were received.
+func (p *printer) mmsghdr(w *word) {
 	a := p.args[w.reg]
-	b := p.bufAt(w.reg, out, a)
+	size := msghdrSize(p.id) + p.word()
+	b := p.bufAt(w.reg, true, a)
+	if a == 0 || b == nil || p.fail != 0 || len(b.Data) < size {
+		p.ptr(a)
+		return
+	}
+	v := view{b.Data, p.word()}
+	p.s("[")
+	for i := 0; i < len(b.Data)/size; i++ {
+		p.comma(i)
+		if i >= 32 {
+			p.s("...")
+			break
+		}
+		n := v.u32(i*size + size - p.word())
+		p.s("{msg_hdr=")
+		p.msghdrAt(w.reg, true, a+uint64(i*size), uint64(n))
+		p.s(", msg_len=")
+		p.u(uint64(n))
+		p.s("}")
+	}
+	p.s("]")
+}
+
+// msghdrAt shows the header at a of a message of n bytes.
+func (p *printer) msghdrAt(arg uint8, out bool, a, n uint64) {
+	b := p.bufAt(arg, out, a)
 	if a == 0 || b == nil || len(b.Data) < msghdrSize(p.id) || out && p.fail != 0 {
 		p.ptr(a)
 		return
 	}
 	m := parseMsghdr(view{b.Data, p.word()})
 	p.s("{msg_name=")
-	if name := p.bufAt(w.reg, out, m.name); m.name != 0 && name != nil {
+	if name := p.bufAt(arg, out, m.name); m.name != 0 && name != nil {
 		p.sockaddr(name.Data)
 	} else {
 		p.ptr(m.name)
@@ -207,10 +236,10 @@ func (p *printer) msghdr(w *word, out bool) {
 	p.s(", msg_namelen=")
 	p.u(m.namelen)
 	p.s(", msg_iov=")
-	p.iovec(w.reg, out, m.iov, m.iovlen)
+	p.iovec(arg, out, m.iov, m.iovlen, n)
 	p.s(", msg_iovlen=")
 	p.u(m.iovlen)
-	if control := p.bufAt(w.reg, out, m.control); m.control != 0 && control != nil {
+	if control := p.bufAt(arg, out, m.control); m.control != 0 && control != nil {
 		p.s(", msg_control=")
 		p.control(control.Data)
 	}

@@ -33,7 +33,8 @@ type word struct {
 	def *wordDef
 	reg uint8 // its first register
 	n   uint8 // another register that it speaks of: a length, a size
-	out bool  // the call writes it
+	len uint16
+	out bool // the call writes it
 	tab *Flags
 }
 
@@ -52,25 +53,30 @@ func lookup(id arch.ID, nr uint32) *sig {
 	if nr >= arch.MaxSyscall || id > arch.AArch64 {
 		return nil
 	}
-	return sigTables()[id][nr]
+	return sigTables[id]()[nr]
 }
 
-type tables [arch.AArch64 + 1][arch.MaxSyscall]*sig
+type table [arch.MaxSyscall]*sig
 
-var sigTables = sync.OnceValue(func() *tables {
-	t := new(tables)
-	lines := signatureLines()
-	for id := arch.X86_64; id <= arch.AArch64; id++ {
-		for nr, c := range id.Syscalls() {
-			t[id][nr] = newSig(id, c, lines)
-		}
+// sigTables are made when an architecture is first asked for.
+var sigTables = func() (t [arch.AArch64 + 1]func() *table) {
+	for id := range t {
+		t[id] = sync.OnceValue(func() *table { return newTable(arch.ID(id)) })
 	}
 	return t
-})
+}()
+
+func newTable(id arch.ID) *table {
+	t, lines := new(table), signatureLines()
+	for nr, c := range id.Syscalls() {
+		t[nr] = newSig(id, c, lines)
+	}
+	return t
+}
 
 // signatureLines splits the text of signatures by name. A name may be followed
 // by @ARCH; that line wins for that architecture.
-func signatureLines() map[string]string {
+var signatureLines = sync.OnceValue(func() map[string]string {
 	m := make(map[string]string, 512)
 	for _, line := range strings.Split(signatures, "\n") {
 		names, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -82,7 +88,7 @@ func signatureLines() map[string]string {
 		}
 	}
 	return m
-}
+})
 
 func newSig(id arch.ID, c arch.Syscall, lines map[string]string) *sig {
 	line, ok := lines[c.Name+"@"+id.String()]
@@ -164,7 +170,7 @@ func parseCond(text string) Cond {
 func parseWord(f string) (w word, ok bool) {
 	name, param, _ := strings.Cut(f, ":")
 	if n, err := strconv.Atoi(param); err == nil {
-		w.n = uint8(n)
+		w.n, w.len = uint8(n), uint16(n)
 	}
 	switch f[0] {
 	case '|':

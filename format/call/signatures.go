@@ -34,20 +34,21 @@ mseal p lu x
 map_shadow_stack p lu |shadow =hex
 mbind p lu mpol p lu |mbind
 set_mempolicy mpol p lu
-get_mempolicy >int p lu p |mpolget
+get_mempolicy >int outbits:2 lu p |mpolget
 migrate_pages d lu p p
-move_pages d lu p p p |mbind
+move_pages d lu p p outints:1 |mbind
 memfd_create str mfd =fd
 memfd_secret x =fd
 userfaultfd |uffd =fd
-process_vm_readv,process_vm_writev d wiov:2 lu p lu x
+process_vm_readv d iovs lu iovs lu lu +riov:2@1
+process_vm_writev d iovs lu iovs lu lu
 process_mrelease fd x
-cachestat fd p p x
+cachestat fd p outb:40 x
 shmget key lu shmflg
 shmat d p |shmat =hex
 shmdt p
 shmctl d ctl shmds +>shmid@2 ?1,0xfffffeff,2
-ipc ^ipccall x x x x x %ipc
+ipc ipccall x x x x x %ipc
 
 # files
 open path oflags omode =fd
@@ -74,14 +75,15 @@ stat64,lstat64 path >stat64
 fstat64 fd >stat64
 newfstatat fd path >stat |at
 fstatat64 fd path >stat64 |at
-oldstat,oldlstat path p
-oldfstat fd p
+oldstat,oldlstat path outb:32
+oldfstat fd outb:32
 statx fd path atstatx |statx >statx
 statfs path >statfs
 fstatfs fd >statfs
 statfs64 path lu >statfs64
 fstatfs64 fd lu >statfs64
-ustat x p
+ustat x outb:32
+ustat@i386 x outb:20
 access path |access
 faccessat fd path |access
 faccessat2 fd path |access |ataccess
@@ -115,10 +117,10 @@ utimes path <utimes
 futimesat fd path <utimes
 utimensat fd path <utimens |at
 utimensat_time64 fd path <utimens64 |at
-truncate path ld
-ftruncate fd ld
-truncate64 path off64
-ftruncate64 fd off64
+truncate path lu
+ftruncate fd lu
+truncate64 path ulong64
+ftruncate64 fd ulong64
 fallocate fd |falloc off64 off64
 fadvise64 fd off64 lu ^fadvise
 fadvise64_64 fd off64 off64 ^fadvise
@@ -134,13 +136,13 @@ pipe fds
 pipe2 fds oflags3
 ioctl fd ioctl ioarg
 getdents,getdents64 fd dents lu
-readdir fd p u
+readdir fd outb:267 u
 sendfile fd fd off lu
 sendfile64 fd fd loff lu
 splice fd loff fd loff lu |splice
 tee fd fd lu |splice
 vmsplice fd wiov:2 lu |splice
-copy_file_range fd loff fd loff lu x
+copy_file_range fd loff fd loff lu u
 mount path path str |mount p
 umount2 path |umount
 umount path
@@ -164,20 +166,21 @@ removexattr,lremovexattr path str
 fremovexattr fd str
 setxattrat fd path |at str p lu
 getxattrat fd path |at str p lu
-listxattrat fd path |at obuf:4 lu
+listxattrat fd path |at outret lu
 removexattrat fd path |at str
-file_getattr,file_setattr fd path p lu |at
+file_getattr fd path outarg:3 lu |at
+file_setattr fd path p lu |at
 name_to_handle_at fd path p >int |at
 open_by_handle_at fd p oflags =fd
 inotify_init =fd
 inotify_init1 |inotify_init =fd
 inotify_add_watch fd path |inotify
 inotify_rm_watch fd d
-fanotify_init x oflags =fd
-fanotify_mark fd x x64 fd path
+fanotify_init fanclass oflags =fd
+fanotify_mark fd |fanmark fanmask fd path
 quotactl x path u p
 quotactl_fd fd x u p
-lookup_dcookie x64 obuf:2 lu
+lookup_dcookie x64 rbuf lu
 init_module p lu str
 finit_module fd str x
 delete_module str |module
@@ -202,24 +205,25 @@ setuid,setgid,setfsuid,setfsgid,setuid32,setgid32,setfsuid32,setfsgid32 uid
 setreuid,setregid,setreuid32,setregid32 uid uid
 setresuid,setresgid,setresuid32,setresgid32 uid uid uid
 getresuid,getresgid >uid >uid >uid
-getresuid@i386,getresgid@i386 p p p
+getresuid@i386,getresgid@i386 outb:2 outb:2 outb:2
 getresuid32,getresgid32 >uid >uid >uid
 getgroups,getgroups32 d gids
-getgroups@i386 d p
+getgroups@i386 d outret2
 setgroups,setgroups32 d p
-capget,capset p p
+capget p outb:24
+capset p p
 prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 ?0,0xffffffff,0x53564d41 +>int@1 ?0,0xffffffff,2 +>int@1 ?0,0xffffffff,37
 arch_prctl x x !arch_prctl +>long@1 ?0,0xffffffff,0x1003 +>long@1 ?0,0xffffffff,0x1004
 unshare |unshareflags
 setns fd |unshareflags
-personality x32 =hex
+personality x32 =hex !personality
 getpriority ^prio d
 setpriority ^prio d d
 getrlimit,ugetrlimit ^rlimit >rlimit
 setrlimit ^rlimit <rlimit
 prlimit64 d ^rlimit <rlimit64 >rlimit64
 getrusage ^rusage >rusage
-ptrace ^ptrace d p p
+ptrace ^ptrace d p p !ptrace
 seccomp ^seccomp |seccompflags p
 sched_setaffinity d lu cpus:1
 sched_getaffinity d lu rcpus
@@ -231,12 +235,12 @@ sched_get_priority_max,sched_get_priority_min ^sched
 sched_rr_get_interval d >timespec
 sched_rr_get_interval_time64 d >timespec64
 sched_setattr d p x
-sched_getattr d obuf:2 u x
+sched_getattr d outarg:2 u x
 set_tid_address p
 set_robust_list p lu
 get_robust_list d >ptr >long
-set_thread_area,get_thread_area p
-modify_ldt d p lu
+set_thread_area,get_thread_area outb:16
+modify_ldt d outret lu
 rseq p x32 |rseq x32
 membarrier ^membarrier membflag memcpu
 getcpu >uid >uid p
@@ -249,15 +253,17 @@ io_setup u >ptr
 io_destroy p
 io_submit p ld p
 io_cancel p p p
+io_pgetevents p ld ld events32 <timespec p
 io_getevents p ld ld events32 <timespec
-io_uring_setup u p =fd
-io_uring_enter fd u u x p lu
+io_uring_setup u outb:120 =fd
+io_uring_enter fd u u |uringenter p lu
 io_uring_register fd u p u
-bpf d p u
-perf_event_open p d d fd x =fd
-syslog d obuf:2 d
+bpf ^bpf p u
+perf_event_open p d d fd |perfflag =fd
+syslog d outret d
 uname >utsname
-olduname,oldolduname p
+olduname outb:325
+oldolduname outb:45
 sysinfo >sysinfo
 times >tms
 nice d
@@ -269,8 +275,8 @@ keyctl ^keyctl x x x x
 landlock_create_ruleset p lu x =fd
 landlock_add_rule fd d p x
 landlock_restrict_self fd x
-statmount p obuf:2 lu x
-listmount p p lu x
+statmount p outarg:2 lu x
+listmount p outret8 lu x
 lsm_get_self_attr x p p x
 lsm_set_self_attr x p u x
 lsm_list_modules p p x
@@ -283,7 +289,7 @@ tkill d sig
 tgkill d d sig
 rt_sigaction sig <sigaction >sigaction lu
 sigaction sig <oldsigaction >oldsigaction
-signal sig p
+signal sig handler
 rt_sigprocmask ^sighow wset:3 rset:3 lu
 sigprocmask ^sighow <oldsigset >oldsigset
 rt_sigpending rset:1 lu
@@ -293,7 +299,7 @@ rt_sigtimedwait wset:3 >siginfo <timespec lu !sigtimedwait
 rt_sigtimedwait_time64 wset:3 >siginfo <timespec64 lu !sigtimedwait
 rt_sigqueueinfo d sig <siginfo
 rt_tgsigqueueinfo d d sig <siginfo
-rt_sigreturn !sigreturn
+rt_sigreturn,sigreturn !sigreturn
 sigaltstack <stack >stack
 signalfd fd wset:2 lu =fd
 signalfd4 fd wset:2 lu |sfd =fd
@@ -309,8 +315,10 @@ clock_gettime,clock_getres clock >timespec
 clock_gettime64,clock_getres_time64 clock >timespec64
 clock_settime clock <timespec
 clock_settime64 clock <timespec64
-clock_adjtime,clock_adjtime64 clock p
-adjtimex p
+clock_adjtime,clock_adjtime64 clock outb:208
+clock_adjtime@i386 clock outb:128
+adjtimex outb:208
+adjtimex@i386 outb:128
 gettimeofday >timeval >tz
 settimeofday <timeval <tz
 time >long
@@ -372,7 +380,7 @@ recvmmsg_time64 fd rmmsg:2 u |msgflags <timespec64
 shutdown fd ^shut
 setsockopt fd ^sol sockopt optval:4 d
 getsockopt fd ^sol sockopt optbuf:4 len
-socketcall ^socketcall block %socketcall
+socketcall sockcall block %socketcall
 
 # System V and POSIX queues
 semget key d ipcflg
@@ -382,7 +390,7 @@ semtimedop_time64 d p u <timespec64
 semctl d d ctl x
 msgget key ipcflg
 msgsnd d p lu |ipcmsg
-msgrcv d p lu ld |ipcmsg
+msgrcv d msgout lu ld |ipcmsg
 msgctl d ctl p
 mq_open str oflags omode p =fd
 mq_unlink str
@@ -391,6 +399,7 @@ mq_timedsend_time64 fd wbuf:2 lu u <timespec64
 mq_timedreceive fd rbuf lu >int <timespec
 mq_timedreceive_time64 fd rbuf lu >int <timespec64
 mq_notify fd <sigevent
-mq_getsetattr fd p p
+mq_getsetattr fd p outb:64
+mq_getsetattr@i386 fd p outb:32
 getrandom xbuf lu |grnd
 `

@@ -13,6 +13,8 @@ func init() {
 		"openat2": (*printer).openat2, "poll": (*printer).poll, "ppoll": (*printer).ppoll,
 		"select": (*printer).selectCall, "pselect": (*printer).pselect,
 		"sigtimedwait": (*printer).sigtimedwait,
+		"ptrace":       (*printer).ptrace,
+		"personality":  (*printer).personality,
 		"sigreturn":    (*printer).sigreturn,
 		"restart":      func(p *printer) { p.s("<... resuming interrupted call ...>") },
 	}
@@ -203,7 +205,7 @@ func (p *printer) lock(cmd uint32, v uint64) {
 	if p.id == arch.I386 && (cmd >= fGetlk64) {
 		long = 8
 	}
-	size := 4 + 3*long
+	size := 8 + 2*long
 	if long == 8 && p.id != arch.I386 {
 		size = 28
 	}
@@ -545,11 +547,20 @@ func anyBit(set []byte, n int) bool {
 }
 
 func (p *printer) sigreturn() {
-	if b := p.buf(0, false); b != nil && len(b.Data) >= 8 {
-		p.s("{mask=")
-		p.sigset(view{b.Data, 8}.u64(0), 64)
-		p.s("}")
+	b, high := p.buf(0, false), p.buf(1, false)
+	if b == nil || len(b.Data) < 4 {
+		return
 	}
+	set := view{b.Data, 8}.u64(0)
+	if len(b.Data) < 8 {
+		set = uint64(view{b.Data, 4}.u32(0))
+		if high != nil {
+			set |= uint64(view{high.Data, 4}.u32(0)) << 32
+		}
+	}
+	p.s("{mask=")
+	p.sigset(set, 64)
+	p.s("}")
 }
 
 func (p *printer) sigtimedwait() {
@@ -656,4 +667,46 @@ func (p *printer) cstr(arg uint8, out bool) {
 		return
 	}
 	p.path(b)
+}
+
+func (p *printer) ptrace() {
+	op := uint32(p.args[0])
+	p.b = FlagTable("ptrace").AppendValue(p.b, uint64(op))
+	if op == 0 { // PTRACE_TRACEME
+		return
+	}
+	p.s(", ")
+	p.d(int64(int32(p.args[1])))
+	switch op {
+	case 8, 16, 0x4207, 0x4208: // KILL, ATTACH, INTERRUPT, LISTEN
+		return
+	}
+	p.s(", ")
+	p.ptr(p.args[2])
+	p.s(", ")
+	switch op {
+	case 7, 9, 17, 24: // CONT, SINGLESTEP, DETACH, SYSCALL
+		p.s(signalName(int32(p.args[3])))
+	case 0x4200, 0x4206: // SETOPTIONS, SEIZE
+		p.b = FlagTable("ptraceopt").Append(p.b, p.args[3]&0xffffffff)
+	default:
+		p.ptr(p.args[3])
+	}
+}
+
+func (p *printer) personality() {
+	show := func(v uint64) {
+		p.b = FlagTable("pertype").AppendValue(p.b, v&0xff)
+		if v &^= 0xff; v != 0 {
+			p.s("|")
+			p.b = FlagTable("perflags").Append(p.b, v)
+		}
+	}
+	v := p.args[0] & 0xffffffff
+	if v == 0xffffffff {
+		p.x(v)
+	} else {
+		show(v)
+	}
+	p.remark(func() { show(p.ret & 0xffffffff) })
 }

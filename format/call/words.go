@@ -34,8 +34,14 @@ func init() {
 		}}
 	}
 	sized := func(most uint16) *wordDef { // a struct whose size is an argument; shown by a special
-		return &wordDef{print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(_ arch.ID, w word) []Capture {
+		return &wordDef{print: (*printer).ptrWord, caps: func(_ arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Enter, What: LenArg, Level: LevelStruct, N: w.n, Len: most}}
+		}}
+	}
+	ptrArg := (*printer).ptrWord
+	unit := func(what What, size uint16) *wordDef {
+		return &wordDef{print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
+			return []Capture{{Arg: w.reg, At: Exit, What: what, Level: LevelData, N: w.n, Unit: size}}
 		}}
 	}
 	wordDefs = map[string]*wordDef{
@@ -57,8 +63,20 @@ func init() {
 		"ioctl": num((*printer).ioctl),
 		"dev":   num((*printer).dev),
 
-		"off64": wide(func(p *printer, v uint64) { p.d(int64(v)) }),
-		"x64":   wide((*printer).x),
+		"off64":   wide(func(p *printer, v uint64) { p.d(int64(v)) }),
+		"x64":     wide((*printer).x),
+		"ulong64": wide((*printer).u),
+		"fanmask": wide(func(p *printer, v uint64) { p.b = FlagTable("fanevent").Append(p.b, v) }),
+		"fanclass": num(func(p *printer, v uint64) {
+			p.b = FlagTable("fanclass").AppendValue(p.b, v&0xc)
+			if v &= 0xffffffff &^ 0xc; v != 0 {
+				p.s("|")
+				p.b = FlagTable("faninit").Append(p.b, v)
+			}
+		}),
+		"handler":  num((*printer).handler),
+		"ipccall":  num(func(p *printer, v uint64) { p.nameOrNumber("ipccall", v) }),
+		"sockcall": num(func(p *printer, v uint64) { p.nameOrNumber("socketcall", v) }),
 		// lohi: two registers everywhere, all in the first where it has 64 bits.
 		"lohi": {two: true, print: func(p *printer, w *word) {
 			v := p.args[w.reg]
@@ -81,7 +99,7 @@ func init() {
 		// fixedaddr: mremap's new address, there only if its flags ask for one.
 		"fixedaddr": {
 			print:  func(p *printer, w *word) { p.x(p.args[w.reg]) },
-			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&2 == 0 },
+			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&3 != 3 },
 		},
 		"mkdev": {
 			print:  func(p *printer, w *word) { p.dev(p.args[w.reg]) },
@@ -122,15 +140,29 @@ func init() {
 		"rbuf": data(LenRet, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"obuf": data(LenArg, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"xbuf": data(LenRet, Exit, LevelData, (*printer).hexBytes),
+		// outputs of which only the address is shown: of N bytes, of as many as
+		// register N says (times 4, in bits), of Ret (times 2 or 8)
+		"outb": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
+			return []Capture{{Arg: w.reg, At: Exit, What: Bytes, Level: LevelData, Len: w.len}}
+		}},
+		"outarg":  data(LenArg, Exit, LevelData, ptrArg),
+		"outints": unit(LenArg, 4),
+		"outbits": data(LenBits, Exit, LevelData, ptrArg),
+		"outret":  data(LenRet, Exit, LevelData, ptrArg),
+		"outret2": unit(LenRet, 2),
+		"outret8": unit(LenRet, 8),
+		"msgout": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
+			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Len: uint16(id.PointerSize())}}
+		}},
 		// cbuf: a path that the call writes (readlink, getcwd): Ret bytes.
 		"cbuf":   data(LenRet, Exit, LevelData, (*printer).cbuf),
 		"dents":  data(LenRet, Exit, LevelData, (*printer).dents),
-		"wiov":   data(Iovec, Enter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n]) }),
-		"riov":   {print: func(p *printer, w *word) { p.iovec(w.reg, true, p.args[w.reg], p.args[w.n]) }, caps: riovCaps},
+		"wiov":   data(Iovec, Enter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n], 0) }),
+		"riov":   {print: func(p *printer, w *word) { p.iovec(w.reg, true, p.args[w.reg], p.args[w.n], p.ret) }, caps: riovCaps},
 		"wmsg":   data(Msghdr, Enter, LevelStruct, func(p *printer, w *word) { p.msghdr(w, false) }),
 		"rmsg":   data(Msghdr, Exit, LevelData, func(p *printer, w *word) { p.msghdr(w, true) }),
-		"wmmsg":  data(Mmsghdr, Enter, LevelData, func(p *printer, w *word) { p.ptr(p.args[w.reg]) }),
-		"rmmsg":  data(Mmsghdr, Exit, LevelData, func(p *printer, w *word) { p.ptr(p.args[w.reg]) }),
+		"wmmsg":  data(Mmsghdr, Enter, LevelData, ptrArg),
+		"rmmsg":  data(Mmsghdr, Exit, LevelData, (*printer).mmsghdr),
 		"waddr":  data(LenArg, Enter, LevelStruct, func(p *printer, w *word) { p.sockaddrArg(w, false) }),
 		"raddr":  data(LenPtr, Exit, LevelData, func(p *printer, w *word) { p.sockaddrArg(w, true) }),
 		"optbuf": data(LenPtr, Exit, LevelData, func(p *printer, w *word) { p.intOrBytes(w, true) }),
@@ -149,10 +181,14 @@ func init() {
 			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: epollSize(id)}}
 		}},
 		"pages": data(LenPages, Exit, LevelData, func(p *printer, w *word) { p.byteList(w) }),
-		"gids": {print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(id arch.ID, w word) []Capture {
+		"gids": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: 4}}
 		}},
-		"ioarg": {print: (*printer).ioctlArg, caps: func(_ arch.ID, w word) []Capture {
+		// iovs: the other process's, or where ours was read already
+		"iovs": num((*printer).ptr),
+		"ioarg": {print: (*printer).ioctlArg, hidden: func(p *printer, _ *word) bool {
+			return uint32(p.args[1]) == 0x5451 || uint32(p.args[1]) == 0x5450 // FIOCLEX, FIONCLEX
+		}, caps: func(_ arch.ID, w word) []Capture {
 			return []Capture{
 				{Arg: w.reg, At: Enter, What: IoctlSize, Level: LevelData},
 				{Arg: w.reg, At: Exit, What: IoctlSize, Level: LevelData},
@@ -178,13 +214,13 @@ func init() {
 			print:  func(p *printer, w *word) { p.d(int64(int32(p.args[w.reg]))) },
 			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&1 == 0 },
 		},
-		"pselmask": {print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(id arch.ID, w word) []Capture {
+		"pselmask": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Enter, What: Sigset6, Level: LevelData, Len: uint16(2 * id.PointerSize())}}
 		}},
-		"events32": {print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(_ arch.ID, w word) []Capture {
+		"events32": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: 32}}
 		}},
-		"block": {print: func(p *printer, w *word) { p.ptr(p.args[w.reg]) }, caps: func(_ arch.ID, w word) []Capture {
+		"block": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
 			return []Capture{{Arg: w.reg, At: Enter, What: ArgBlock, Level: LevelPath, Len: 24}}
 		}},
 		"waits": {print: (*printer).waitStatus, caps: func(_ arch.ID, w word) []Capture {
@@ -219,6 +255,8 @@ func init() {
 		}
 	}
 }
+
+func (p *printer) ptrWord(w *word) { p.ptr(p.args[w.reg]) }
 
 func riovCaps(id arch.ID, w word) []Capture {
 	return []Capture{
@@ -269,6 +307,14 @@ func (p *printer) creates(flags uint64) bool {
 	return flags&0x40 != 0 || flags&tmp == tmp
 }
 
+func (p *printer) nameOrNumber(table string, v uint64) {
+	if name := FlagTable(table).Name(v); name != "" {
+		p.s(name)
+		return
+	}
+	p.u(v)
+}
+
 func (p *printer) uid(v uint64) {
 	if uint32(v) == ^uint32(0) {
 		p.s("-1")
@@ -306,6 +352,15 @@ func (p *printer) mode(v uint64) {
 		p.s(name)
 		p.s("|")
 		v &= 0xfff
+	}
+	for _, bit := range [...]struct {
+		v    uint64
+		name string
+	}{{0o4000, "S_ISUID|"}, {0o2000, "S_ISGID|"}, {0o1000, "S_ISVTX|"}} {
+		if v&bit.v != 0 {
+			p.s(bit.name)
+			v &^= bit.v
+		}
 	}
 	p.octal(v)
 }
@@ -509,7 +564,7 @@ func (p *printer) argv(w *word) {
 			n++
 			break
 		}
-		p.path(b)
+		p.quoted(b.Data, b.More)
 		n++
 	}
 	if n == 0 {
