@@ -330,5 +330,3 @@ func hexField(status []byte, name string) uint64 {
 	n, _ := strconv.ParseUint(s, 16, 64)
 	return n
 }
-
-func statusField(status []byte, name string) (string, bool) { return procfs.Field(status, name) }
