@@ -221,7 +221,9 @@ func WaitFor(pid int) (status unix.WaitStatus, ended bool) {
 	for {
 		switch _, err := unix.Wait4(pid, &status, 0, nil); err {
 		case nil:
-			return status, true
+			if status.Exited() || status.Signaled() {
+				return status, true
+			}
 		case unix.EINTR:
 		default:
 			return 0, false
