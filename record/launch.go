@@ -151,7 +151,7 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	if !ws.Stopped() {
 		return 0, fmt.Errorf("the launcher ended before the program was started (status %d)", ws.ExitStatus())
 	}
-	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec); err != nil {
+	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec|ptrace.OptSeccomp); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, &ws, 0, nil)
 		return 0, err
@@ -221,7 +221,9 @@ func WaitFor(pid int) (status unix.WaitStatus, ended bool) {
 	for {
 		switch _, err := unix.Wait4(pid, &status, 0, nil); err {
 		case nil:
-			return status, true
+			if status.Exited() || status.Signaled() {
+				return status, true
+			}
 		case unix.EINTR:
 		default:
 			return 0, false

@@ -124,9 +124,14 @@ func (r *Recorder) mappingAt(mm *space, a addr.Addr) (vma.VMA, bool, error) {
 	return v, ok, err
 }
 
+// userEnd is above every address that a program can map.
+const userEnd addr.Addr = 1 << 63
+
 // ask brings the table up to date around a range that a call may have changed.
 func (r *Recorder) ask(mm *space, at addr.Range) {
-	if at.Empty() {
+	// The vsyscall page above all is not the process's own: the kernel's answers
+	// leave it out, and nothing changes it.
+	if at.End = min(at.End, userEnd); at.Empty() {
 		return
 	}
 	window := mm.vmas.Widen(at)
@@ -150,10 +155,6 @@ func (r *Recorder) ask(mm *space, at addr.Range) {
 			break
 		}
 		window = mm.vmas.Widen(grown)
-	}
-	// The vsyscall page is not the process's own: the kernel does not name it.
-	if v, ok := mm.vmas.Find(window.End - 1); ok && v.Name == "[vsyscall]" {
-		r.found = append(r.found, v)
 	}
 	r.update(mm, window, r.found)
 }

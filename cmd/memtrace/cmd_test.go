@@ -19,14 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	time.Local = time.UTC // golden files have times of day
-	os.Exit(m.Run())
-}
-
-// memtrace runs a command line in this process.
-func memtrace(t *testing.T, in string, args ...string) (status int, out, errs string) {
+// invoke runs a command line in this process.
+func invoke(t *testing.T, in string, args ...string) (status int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	status = run(context.Background(), args, strings.NewReader(in), &o, &e)
@@ -65,6 +59,9 @@ func golden(t *testing.T, dir, name, got string) {
 }
 
 func TestGolden(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC // golden files have times of day
+	t.Cleanup(func() { time.Local = local })
 	dir, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +89,7 @@ func TestGolden(t *testing.T) {
 		"info":             "info",
 		"man":              "man replay",
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(line)...)
+		status, out, errs := invoke(t, "", strings.Fields(line)...)
 		if status != 0 {
 			t.Errorf("%s: status %d: %s", line, status, errs)
 		}
@@ -107,7 +104,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
+func TestExits(t *testing.T) {
 	log := sample(t)
 	write := func(name string, b []byte) {
 		t.Helper()
@@ -169,7 +166,7 @@ func TestStatus(t *testing.T) {
 		{"man nosuch", 2, "no command"},
 		{"version", 0, ""}, {"help replay", 0, ""}, {"completion bash", 0, ""},
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(c.line)...)
+		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
 		if status != c.status || !strings.Contains(errs, c.err) {
 			t.Errorf("%s: status %d, want %d; stderr %q, want %q", c.line, status, c.status, errs, c.err)
 		}
@@ -180,7 +177,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: no output", c.line)
 		}
 	}
-	if _, out, _ := memtrace(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
+	if _, out, _ := invoke(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
 		t.Errorf("what is known before the unknown: %d bytes", len(out))
 	}
 	if _, err := os.Stat("x"); err == nil {
@@ -198,7 +195,7 @@ func TestReportArguments(t *testing.T) {
 		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
 		"report ./growth": "program ", "report sys": "System calls\n",
 	} {
-		if status, out, errs := memtrace(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
+		if status, out, errs := invoke(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
 		}
 	}
@@ -206,7 +203,7 @@ func TestReportArguments(t *testing.T) {
 
 func TestConsole(t *testing.T) {
 	sample(t)
-	status, out, errs := memtrace(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
+	status, out, errs := invoke(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
 	if status != 0 || !strings.Contains(out, "[heap]") || !strings.Contains(errs, `no word "bogus"`) {
 		t.Errorf("%d %q\n%s", status, errs, out)
 	}
@@ -214,7 +211,7 @@ func TestConsole(t *testing.T) {
 
 func TestManPages(t *testing.T) {
 	dir := t.TempDir()
-	if status, _, errs := memtrace(t, "", "man", "-o", dir); status != 0 {
+	if status, _, errs := invoke(t, "", "man", "-o", dir); status != 0 {
 		t.Fatal(errs)
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
@@ -248,15 +245,15 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range lines {
-			if status, _, errs := memtrace(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
+			if status, _, errs := invoke(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
 				t.Errorf("%s: status %d, %q", line, status, errs)
 			}
 		}
 		_ = os.Remove("saved")
-		if status, _, _ := memtrace(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
+		if status, _, _ := invoke(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
 			continue // the header itself
 		}
-		if status, _, errs := memtrace(t, "", "verify", "saved"); status != 0 {
+		if status, _, errs := invoke(t, "", "verify", "saved"); status != 0 {
 			t.Errorf("recovered log %d: %s", i, errs)
 		}
 	}

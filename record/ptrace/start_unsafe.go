@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +96,7 @@ func DieBy(sig int) {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	var sa kernelSigaction
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
+	runtime.LockOSThread()
 	_ = SetSigMask(0)
-	_ = unix.Kill(unix.Getpid(), unix.Signal(sig))
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.Signal(sig)) // to this thread: it takes effect at once
 }
