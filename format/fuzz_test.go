@@ -278,7 +278,7 @@ func mutatePart(rng *rand.Rand, part []byte) []byte {
 
 // TestHostile mutates logs behind their checksums.
 func TestHostile(t *testing.T) {
-	n := 200
+	n := 100
 	if testing.Short() {
 		n = 40
 	}
