@@ -273,6 +273,39 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestChanges compares the changes alone with those of the events.
+func TestChanges(t *testing.T) {
+	evs := randomEvents(13, 120)
+	r := openLog(t, writeLog(t, evs, &WriterOptions{GroupSteps: 4, epoch: 20}, 0))
+	var want []StepChange
+	for _, e := range collect(t, r, 0) {
+		for _, c := range e.Changes {
+			want = append(want, StepChange{e.Step, c})
+		}
+	}
+	for from := range r.Steps() {
+		for len(want) > 0 && want[0].Step < from {
+			want = want[1:]
+		}
+		var got []StepChange
+		for c, err := range r.Changes(from) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, c)
+			if from%3 != 0 && len(got) == 20 {
+				break
+			}
+		}
+		if n := len(want); from%3 != 0 && len(got) != min(n, 20) || from%3 == 0 && len(got) != n {
+			t.Fatalf("from %d: %d changes of %d", from, len(got), n)
+		}
+		if diff := cmp.Diff(want[:len(got)], got); diff != "" {
+			t.Fatalf("from %d: %s", from, diff)
+		}
+	}
+}
+
 // TestConcurrent reads one log from many goroutines.
 func TestConcurrent(t *testing.T) {
 	evs := randomEvents(12, 150)

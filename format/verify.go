@@ -99,14 +99,8 @@ func (v *verifier) chunks(rd *Reader) error {
 			}
 		}
 		switch c.typ {
-		case TypeRaw:
-			err = checkRaw(c.count, payload)
 		case TypePatch:
 			err = v.patches(&c, payload, next[TypeRaw])
-		case TypeBlob:
-			if uint64(c.count) != uint64(len(payload)) {
-				err = corrupt("BLOB chunk of %d bytes claims %d", len(payload), c.count)
-			}
 		case TypeIndex:
 			prev = off
 			blocks++

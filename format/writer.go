@@ -70,6 +70,7 @@ type Writer struct {
 	pages   uint64 // of data since the last event
 	// lastPages is how many the last event had that had any.
 	lastPages uint64
+	frames    int // full RAW frames since the last commit
 }
 
 // NewWriter begins a log on w with a header. Where h.Salt is zero it is chosen
@@ -209,6 +210,7 @@ func (w *Writer) putState() {
 // written: few enough to lose, many enough that small groups do not cost.
 const (
 	safeRows  = 256
+	frameRows = 64 // and how many after a full frame of pages: a small disk fills with those
 	manyPages = 64
 )
 
@@ -296,7 +298,7 @@ func (w *Writer) Event(e *Event) (Step, error) {
 		w.lastPages, w.pages = w.pages, 0
 	}
 	w.pending, w.began = false, true
-	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() {
+	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows {
 		w.commit()
 	}
 	return step, nil
@@ -304,7 +306,7 @@ func (w *Writer) Event(e *Event) (Step, error) {
 
 // commit ends the group. No changes may wait for their event.
 func (w *Writer) commit() {
-	w.due, w.began = false, false
+	w.due, w.began, w.frames = false, false, 0
 	for b := w.ev.blob; len(b) > 0; {
 		n := min(len(b), frameBytes)
 		w.out.put(chunk{typ: TypeBlob, base: w.nblob, count: uint32(n)}, append(w.out.buffer(), b[:n]...))

@@ -30,7 +30,7 @@ type thread struct {
 	entry     *ptrace.Regs // registers at the beginning of the call in progress,
 	noted     bool         // if it is one that may block,
 	told      bool         // and whether they are in the log
-	block     [2]uint64    // address and length of an old_mmap in progress
+	block     [3]uint64    // address, length and flags of an old_mmap in progress
 
 	running   bool   // not in a stop that we know of
 	loose     bool   // its call has lost its turn, see watch
