@@ -19,7 +19,7 @@ import (
 func memtraceRun(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs strings.Builder
-	c := exec.Command(memtrace, args...)
+	c := exec.Command(binary(), args...)
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
 		t.Fatalf("memtrace %s: %v\n%s", strings.Join(args, " "), err, errs.String())
@@ -47,7 +47,7 @@ func TestCore(t *testing.T) {
 			tool(t, "gdb")
 			prog := compile(t, "recurse", build)
 			p := newPlace(t)
-			o := p.execute(t, time.Minute, nil, memtrace, "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
+			o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
 			if o.status != 0 {
 				t.Fatal(o)
 			}
@@ -107,7 +107,7 @@ func TestCore(t *testing.T) {
 func TestCoreOfSignal(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	o := p.execute(t, time.Minute, nil, memtrace, "record", "-q", "-o", p.log(), "--", "/bin/sh", "-c", "kill -SEGV $$")
+	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--", "/bin/sh", "-c", "kill -SEGV $$")
 	if o.status == 0 {
 		t.Fatal(o)
 	}
