@@ -578,7 +578,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	r.change(r.threadSet(t))
 	e := &r.event
 	*e = format.Event{Time: r.now(), Thread: t.no, Changes: r.changes,
-		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old}}
+		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid)}}
 	var regs ptrace.Regs
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)
