@@ -63,6 +63,7 @@ type process struct {
 	threads map[int]*thread
 	stopped bool // by job control
 	live    int  // threads that have not begun to exit
+	texts   *procTexts
 }
 
 // space is an address space with the table of its mappings as the log has it.
