@@ -357,6 +357,9 @@ func (r *Recorder) exiting(t *thread) {
 		t.proc.live--
 	}
 	r.abandonCall(t)
+	if t.proc.live == 0 {
+		r.sampleLast(t)
+	}
 	if t.proc.live == 0 && r.opts.Snapshot.Exit && len(t.mm.users) == len(t.proc.threads) {
 		r.refresh(t.mm)
 		r.snapshot(t.mm, t, "exit")
@@ -409,6 +412,9 @@ func (r *Recorder) removeThread(t *thread) {
 	r.forgetPin(t)
 	delete(r.threads, t.tid)
 	delete(t.proc.threads, t.tid)
+	if len(t.proc.threads) == 0 {
+		t.proc.closeTexts()
+	}
 	r.change(&format.ThreadEnd{No: t.no})
 	r.leave(t)
 }
