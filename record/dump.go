@@ -31,6 +31,7 @@ type Held struct {
 	Auxv      []byte
 	State     *format.State       // of step 0
 	Regs      map[uint32][]uint64 // by thread number
+	XStates   map[uint32][]byte   // their extended states (NT_X86_XSTATE)
 	// Restless are threads that did not stop: they sleep in the kernel where
 	// nothing wakes them, and run no code of the program either.
 	Restless []int
@@ -193,7 +194,7 @@ func (h *holder) describe() (*Held, error) {
 	}
 	p := &Held{
 		PID: uint32(h.pid), Path: procfs.Exe(h.pid), Argv: procfs.Cmdline(h.pid), Auxv: procfs.Auxv(h.pid),
-		State: format.NewState(), Regs: map[uint32][]uint64{}, fs: fs, Arch: arch.X86_64,
+		State: format.NewState(), Regs: map[uint32][]uint64{}, XStates: map[uint32][]byte{}, fs: fs, Arch: arch.X86_64,
 	}
 	if status, err := procfs.Status(h.pid); err == nil {
 		number := func(name string) uint32 {
@@ -230,6 +231,10 @@ func (h *holder) fill(p *Held) error {
 			p.Restless = append(p.Restless, tid)
 		} else if ptrace.GetRegs(tid, &regs) == nil {
 			p.Regs[th.No] = append([]uint64(nil), registersOf(p.Arch, &regs, new([27]uint64))...)
+			x := make([]byte, format.MaxXState)
+			if n, err := ptrace.GetRegSet(tid, ptrace.NTX86XState, x); err == nil {
+				p.XStates[th.No] = x[:n:n]
+			}
 		}
 	}
 	vs, err := p.fs.Maps()

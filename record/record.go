@@ -124,6 +124,7 @@ type Recorder struct {
 	found   []vma.VMA
 	fdName  [4096]byte
 	regs    [27]uint64
+	xbuf    []byte
 
 	result Result
 	stop   bool // leave the loop: the recording is over

@@ -91,6 +91,9 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 	var notes []string
 	for _, r := range s.Registers {
 		t := elfcore.Thread{TID: r.Thread.TID, Regs: r.Values}
+		if r.XAsOf == r.AsOf { // they belong together
+			t.XState = r.XState
+		}
 		switch {
 		case r.Values == nil:
 			notes = append(notes, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))

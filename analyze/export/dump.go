@@ -247,6 +247,9 @@ func Moment(ctx context.Context, t *replay.Trace, at format.Step, pid uint32) (*
 	if s.Registers, err = t.Registers(at, p.Threads); err != nil {
 		return nil, err
 	}
+	if err := t.ExtendedState(at, s.Registers); err != nil {
+		return nil, err
+	}
 	if s.Origin, err = t.Origin(at, p); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func withLive(ctx context.Context, pid int, f func(s *export.Subject, restless i
 			Origin: replay.Origin{Path: h.Path, Argv: h.Argv, Auxv: h.Auxv},
 		}
 		for _, t := range p.Threads {
-			s.Registers = append(s.Registers, replay.Registers{Thread: t, Values: h.Regs[t.No]})
+			s.Registers = append(s.Registers, replay.Registers{Thread: t, Values: h.Regs[t.No], XState: h.XStates[t.No]})
 		}
 		return f(s, len(h.Restless))
 	})
