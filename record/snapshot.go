@@ -246,6 +246,7 @@ func (r *Recorder) writerChange(c format.Change) {
 // thread inside a system call is left there: if it comes back meanwhile it waits
 // at its exit.
 func (r *Recorder) hold(mm *space) {
+	defer r.awaitQuick(mm)
 	waiting := 0
 	for t := range mm.users {
 		if t.running && !t.inCall && !t.listening && !t.exiting && !t.asked && ptrace.Interrupt(t.tid) == nil {
