@@ -112,7 +112,13 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.callDone(t)
+	t.injectable = c.Ret > -eRestartSys || c.Ret < -eRestartByBlock
 	r.policy(t)
+	t.injectable = false
+	if t.preempted {
+		t.preempted = false
+		return // what it reported waits its turn
+	}
 	r.resume(t, 0)
 }
 

@@ -178,6 +178,7 @@ func (r *Recorder) handle(s ptrace.Stop) {
 func (r *Recorder) resume(t *thread, sig int) {
 	t.running, t.listening = true, false
 	t.resumed = r.now()
+	t.mm.ran = true
 	var err error
 	if r.filt && !t.inCall && !t.skipExit {
 		err = ptrace.Cont(t.tid, sig)
