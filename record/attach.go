@@ -78,10 +78,7 @@ func (r *Recorder) firstState(p *process) error {
 	r.refresh(mm)
 	p.arch = r.imageArch(leader)
 	r.changes = r.changes[:0]
-	r.change(&format.MMNew{MM: mm.no})
-	for v := range mm.vmas.All() {
-		r.change(&format.VMASet{MM: mm.no, VMA: v})
-	}
+	r.writeSpace(mm)
 	for _, t := range p.threads {
 		r.change(r.threadSet(t))
 	}

@@ -186,7 +186,9 @@ func (r *Recorder) prepare(t *thread) {
 	case effOldMap:
 		var b [24]byte
 		if r.vm.Read(t.tid, b[:], addr.Addr(c.Args[0])) == len(b) {
-			t.block = [2]uint64{uint64(binary.LittleEndian.Uint32(b[0:])), uint64(binary.LittleEndian.Uint32(b[4:]))}
+			for i, word := range []int{0, 1, 3} {
+				t.block[i] = uint64(binary.LittleEndian.Uint32(b[4*word:]))
+			}
 		}
 	case effFork:
 		t.clone = r.readClone(t)
@@ -246,6 +248,13 @@ func (r *Recorder) applyEffect(t *thread) {
 			where = ret
 		}
 		r.replaced(mm, span(where, length), ok)
+		flags := a[3]
+		if t.effect == effOldMap {
+			flags = t.block[2]
+		}
+		if ok && flags&unix.MAP_GROWSDOWN != 0 {
+			mm.grow = append(mm.grow, span(where, length).End-1)
+		}
 	case effShadow:
 		if ok {
 			r.replaced(mm, span(ret, a[1]), true)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -208,12 +207,10 @@ func startSignals() (ignore []int, mask uint64) {
 			ignore = append(ignore, n)
 		}
 	}
-	if b, err := os.ReadFile("/proc/self/status"); err == nil {
-		if s, ok := statusField(b, "SigBlk"); ok {
-			mask, _ = strconv.ParseUint(s, 16, 64)
-		}
-	}
-	return ignore, mask
+	// Every thread of the runtime has the mask that the process was started with.
+	// /proc/self/status would not do: the main thread blocks all for a moment now
+	// and then.
+	return ignore, ptrace.OwnSigMask()
 }
 
 // WaitFor waits for the end of a program that Run started and left running.

@@ -211,7 +211,10 @@ func (r *Recorder) findGrowing(mm *space) {
 
 // refreshGrowth looks whether a growing mapping has grown.
 func (r *Recorder) refreshGrowth(mm *space) {
-	for _, a := range mm.grow {
+	for i, a := range mm.grow {
+		if _, there := mm.vmas.Find(a); !there && i > 0 {
+			continue // it has been unmapped
+		}
 		now, ok, err := r.mappingAt(mm, a)
 		if err != nil || !ok {
 			if errors.Is(err, errors.ErrUnsupported) {
@@ -327,5 +330,3 @@ func hexField(status []byte, name string) uint64 {
 	n, _ := strconv.ParseUint(s, 16, 64)
 	return n
 }
-
-func statusField(status []byte, name string) (string, bool) { return procfs.Field(status, name) }

@@ -26,7 +26,7 @@ type thread struct {
 	clone     cloneArgs // of a clone call in progress
 	read      call.Call // the call in progress, with the memory read around it
 	collector call.Collector
-	block     [2]uint64 // address and length of an old_mmap in progress
+	block     [3]uint64 // address, length and flags of an old_mmap in progress
 
 	running   bool   // not in a stop that we know of
 	loose     bool   // its call has lost its turn, see watch

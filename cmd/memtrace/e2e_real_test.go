@@ -160,11 +160,12 @@ func readable(t *testing.T, log string) {
 	if lines == 0 {
 		t.Error("replay --json says nothing")
 	}
-	for line := range strings.Lines(string(tell(t, 0, "report", "list"))) {
-		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if name == strings.ToUpper(name) {
-			continue // the head of the table
-		}
+	var reports []struct{ Report string }
+	if err := json.Unmarshal(tell(t, 0, "report", "list", "--format", "json"), &reports); err != nil || len(reports) == 0 {
+		t.Errorf("report list: %d reports, %v", len(reports), err)
+	}
+	for _, r := range reports {
+		name := r.Report
 		for _, format := range []string{"table", "json", "csv", "markdown"} {
 			out := tell(t, 0, "report", log, name, "--format", format)
 			if format == "json" && !json.Valid(out) {

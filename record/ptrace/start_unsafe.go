@@ -55,6 +55,13 @@ func StartHandlers() []uintptr {
 	return nil
 }
 
+// OwnSigMask is the calling thread's mask of blocked signals.
+func OwnSigMask() uint64 {
+	var mask uint64
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, 0, uintptr(unsafe.Pointer(&mask)), 8, 0, 0)
+	return mask
+}
+
 // SetSigMask sets the calling thread's mask of blocked signals.
 func SetSigMask(mask uint64) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2 /* SIG_SETMASK */, uintptr(unsafe.Pointer(&mask)), 0, 8, 0, 0)
