@@ -120,6 +120,11 @@ func exercise(t testing.TB, b []byte) {
 			break
 		}
 	}
+	for _, err := range r.Changes(r.Steps() / 3) {
+		if err != nil {
+			known(err)
+		}
+	}
 	for _, n := range []Step{0, r.Steps() / 2, r.Steps() - 1} {
 		if r.Steps() == 0 {
 			break
@@ -278,7 +283,7 @@ func mutatePart(rng *rand.Rand, part []byte) []byte {
 
 // TestHostile mutates logs behind their checksums.
 func TestHostile(t *testing.T) {
-	n := 200
+	n := 100
 	if testing.Short() {
 		n = 40
 	}

@@ -47,6 +47,11 @@ func randomEvents(seed uint64, n int) []Event {
 			e.Regs = make([]uint64, 27)
 			e.Regs[rng.IntN(27)] = rng.Uint64()
 		}
+		if rng.IntN(4) == 0 {
+			regs := make([]uint64, 27)
+			regs[rng.IntN(27)] = rng.Uint64()
+			e.Changes = append(e.Changes, &RegsSet{Thread: 1 + uint32(rng.IntN(int(threads))), Regs: regs})
+		}
 		for range rng.IntN(4) {
 			mm := mms[rng.IntN(len(mms))]
 			at := addr.Addr(pageNo() << addr.PageShift)
@@ -264,6 +269,39 @@ func TestPages(t *testing.T) {
 		}
 		if n != data {
 			t.Fatalf("step %d: %d pages of data, want %d", i, n, data)
+		}
+	}
+}
+
+// TestChanges compares the changes alone with those of the events.
+func TestChanges(t *testing.T) {
+	evs := randomEvents(13, 120)
+	r := openLog(t, writeLog(t, evs, &WriterOptions{GroupSteps: 4, epoch: 20}, 0))
+	var want []StepChange
+	for _, e := range collect(t, r, 0) {
+		for _, c := range e.Changes {
+			want = append(want, StepChange{e.Step, c})
+		}
+	}
+	for from := range r.Steps() {
+		for len(want) > 0 && want[0].Step < from {
+			want = want[1:]
+		}
+		var got []StepChange
+		for c, err := range r.Changes(from) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, c)
+			if from%3 != 0 && len(got) == 20 {
+				break
+			}
+		}
+		if n := len(want); from%3 != 0 && len(got) != min(n, 20) || from%3 == 0 && len(got) != n {
+			t.Fatalf("from %d: %d changes of %d", from, len(got), n)
+		}
+		if diff := cmp.Diff(want[:len(got)], got); diff != "" {
+			t.Fatalf("from %d: %s", from, diff)
 		}
 	}
 }

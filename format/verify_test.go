@@ -61,7 +61,7 @@ func TestRecover(t *testing.T) {
 	}
 	want := collect(t, whole, 0)
 	rng := rand.New(rand.NewPCG(2, 2))
-	for i := range 40 {
+	for i := range 24 {
 		n := headerFixed + 400 + rng.IntN(len(b)-headerFixed-400)
 		cut := bytes.Clone(b[:n])
 		switch i % 4 {
