@@ -356,3 +356,65 @@ func TestOptions(t *testing.T) {
 		p.quiet(t)
 	}
 }
+
+// TestAttachServer attaches to a server under load and leaves it, again and
+// again: no request may fail or get lost.
+func TestAttachServer(t *testing.T) {
+	require(t, "ptrace", tracing())
+	server, bench := tool(t, "redis-server"), tool(t, "redis-benchmark")
+	p := newPlace(t)
+	sock := filepath.Join(p.dir, "sock")
+	r := p.start(t, server, "--port", "0", "--unixsocket", sock, "--save", "", "--appendonly", "no")
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(sock); err == nil {
+			break
+		}
+		if time.Since(begun) > 10*time.Second {
+			t.Fatalf("no server: %s", brief(r.out.Bytes()))
+		}
+	}
+	load := exec.Command(bench, "-s", sock, "-n", "400000", "-c", "20", "-t", "set,get", "-q")
+	var said bytes.Buffer
+	load.Stdout, load.Stderr = &said, &said
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() { loaded <- load.Wait() }()
+	times := 0
+	for ended := false; !ended && times < 40; times++ {
+		c := exec.Command(binary(), "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
+		var say bytes.Buffer
+		c.Stderr = &say
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-loaded:
+			ended = true
+			loaded <- err
+		case <-time.After(time.Duration(30+rand.IntN(100)) * time.Millisecond):
+		}
+		_ = c.Process.Signal(os.Interrupt)
+		if err := c.Wait(); err != nil && !c.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
+			t.Errorf("%d: %v: %s", times, err, brief(say.Bytes()))
+		}
+		untouched(t, r.cmd.Process.Pid)
+	}
+	select {
+	case err := <-loaded:
+		if err != nil || bytes.Contains(said.Bytes(), []byte("rror")) {
+			t.Errorf("the clients: %v: %s", err, brief(said.Bytes()))
+		}
+	case <-time.After(2 * time.Minute):
+		t.Error("the clients do not come to an end")
+	}
+	if times < 3 {
+		t.Errorf("attached only %d times", times)
+	}
+	t.Logf("attached %d times", times)
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	if r.wait(t); r.cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("the server: %v", r.cmd.ProcessState)
+	}
+}
