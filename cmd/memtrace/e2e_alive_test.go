@@ -210,10 +210,10 @@ func TestAttach(t *testing.T) {
 	for _, build := range []string{"x86_64", "i386"} {
 		t.Run("to-its-end-"+build, func(t *testing.T) {
 			p := newPlace(t)
-			r := p.start(t, compile(t, "race", build), "mix", "8", "30", "500")
+			r := p.start(t, compile(t, "race", build), "mix", "8", "20", "300")
 			time.Sleep(100 * time.Millisecond)
 			tell(t, 0, "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
-			if out := r.wait(t); out != "race: 120000 calls\n" {
+			if out := r.wait(t); out != "race: 48000 calls\n" {
 				t.Errorf("it wrote %q", out)
 			}
 			steps, seen := checkPrefix(t, p.log(), p.marks())
@@ -226,8 +226,8 @@ func TestAttach(t *testing.T) {
 	}
 	t.Run("again-and-again", func(t *testing.T) {
 		p := newPlace(t)
-		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "300", "500")
-		for i := range 25 {
+		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "150", "500")
+		for i := range 18 {
 			log := filepath.Join(p.dir, fmt.Sprint("log", i))
 			c := exec.Command(binary(), "record", "-q", "--check", "-o", log, "-p", r.pid())
 			var say bytes.Buffer
@@ -256,7 +256,7 @@ func TestAttach(t *testing.T) {
 				checkPrefix(t, log, p.marks())
 			}
 		}
-		if out := r.wait(t); out != "race: 1200000 calls\n" {
+		if out := r.wait(t); out != "race: 600000 calls\n" {
 			t.Errorf("it wrote %q", out)
 		}
 	})
@@ -382,7 +382,7 @@ func TestAttachServer(t *testing.T) {
 	loaded := make(chan error, 1)
 	go func() { loaded <- load.Wait() }()
 	times := 0
-	for ended := false; !ended && times < 40; times++ {
+	for ended := false; !ended && times < 25; times++ {
 		c := exec.Command(binary(), "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
 		var say bytes.Buffer
 		c.Stderr = &say
