@@ -16,15 +16,23 @@ const traces = "../testdata/traces"
 
 // TestTraces reads the logs that earlier versions have written.
 func TestTraces(t *testing.T) {
-	if name := filepath.Join(traces, "v1", "everything.mtl"); *update {
-		if _, err := os.Stat(name); err != nil {
+	if *update {
+		write := func(name string, log []byte) {
+			name = filepath.Join(traces, "v1", name)
+			if _, err := os.Stat(name); err == nil {
+				return
+			}
 			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(name, writeLog(t, everything(), nil, 4), 0o644); err != nil {
+			if err := os.WriteFile(name, log, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
+		write("everything.mtl", writeLog(t, everything(), nil, 4))
+		// Keyframes and patches.
+		keyed := writeLog(t, randomEvents(11, 40), &WriterOptions{GroupSteps: 3, epoch: 10}, 0)
+		write("keyframes.mtl", keyed)
 	}
 	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
 	if err != nil || len(names) == 0 {
