@@ -357,10 +357,16 @@ func (w *Writer) Event(e *Event) (Step, error) {
 		w.lastPages, w.pages = w.pages, 0
 	}
 	w.pending, w.began = false, true
-	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows {
+	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows && w.atRisk() {
 		w.commit()
 	}
 	return step, nil
+}
+
+// atRisk says whether a disk that fills now would cost events whose pages are a
+// sizeable part of the log.
+func (w *Writer) atRisk() bool {
+	return int64(w.frames)*frameBytes >= min(8<<20, w.Bytes()/16)
 }
 
 // commit ends the group. No changes may wait for their event.
