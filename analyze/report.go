@@ -45,6 +45,7 @@ var Reports = []Report{
 	{"sharing", "private and shared, anonymous and file-backed memory at that step", Sharing, 0},
 	{"signals", "signals by name: how many, from whom, which were fatal", Signals, 0},
 	{"processes", "every process: program, life, exit, peak", Processes, 0},
+	{"writers", "the mappings that are written to most, as snapshots saw them", Writers, 20},
 	{"shm", "shared memory segments and objects, and who attached them when", SharedMemory, 0},
 }
 

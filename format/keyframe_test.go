@@ -47,6 +47,11 @@ func randomEvents(seed uint64, n int) []Event {
 			e.Regs = make([]uint64, 27)
 			e.Regs[rng.IntN(27)] = rng.Uint64()
 		}
+		if rng.IntN(4) == 0 {
+			regs := make([]uint64, 27)
+			regs[rng.IntN(27)] = rng.Uint64()
+			e.Changes = append(e.Changes, &RegsSet{Thread: 1 + uint32(rng.IntN(int(threads))), Regs: regs})
+		}
 		for range rng.IntN(4) {
 			mm := mms[rng.IntN(len(mms))]
 			at := addr.Addr(pageNo() << addr.PageShift)

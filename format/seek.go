@@ -316,5 +316,19 @@ func (r *Reader) groupRegs(p pos, n Step, thread uint32) (regs []uint64, step St
 			regs, step = append(regs[:0], e.Regs...), e.Step
 		}
 	}
-	return slices.Clip(regs), step, nil
+	for {
+		at, ok, err := g.peek()
+		if err != nil || !ok || at > n {
+			return slices.Clip(regs), step, err
+		}
+		err = g.changes(at, func(c Change, _ pageRun) error {
+			if c, is := c.(*RegsSet); is && c.Thread == thread && (regs == nil || at > step) {
+				regs, step = c.Regs, at
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
 }

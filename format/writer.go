@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,8 +166,15 @@ func (w *Writer) change(c Change) error {
 	if err := w.state.Apply(c); err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
-	if n, ok := c.(*MMNew); ok && n.From != 0 {
-		w.cache.forks++
+	switch c := c.(type) {
+	case *MMNew:
+		if c.From != 0 {
+			w.cache.forks++
+		}
+	case *RegsSet:
+		if !w.opt.NoKeyframes {
+			w.regs[c.Thread] = &threadRegs{regs: slices.Clone(c.Regs), step: w.step()}
+		}
 	}
 	w.open()
 	w.st.change(w.step(), c)
@@ -388,7 +396,9 @@ func (w *Writer) commit() {
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
 	if !w.opt.NoKeyframes {
 		for no, r := range w.ev.regs {
-			w.regs[no] = r
+			if old := w.regs[no]; old == nil || old.step <= r.step {
+				w.regs[no] = r
+			}
 		}
 	}
 	w.ev.reset()

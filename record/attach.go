@@ -82,7 +82,7 @@ func (r *Recorder) firstState(p *process) error {
 	for _, t := range p.threads {
 		r.change(r.threadSet(t))
 	}
-	r.emit(leader, &format.Attach{PID: uint32(p.pid)})
+	r.emit(leader, &format.Attach{PID: uint32(p.pid), Auxv: procfs.Auxv(p.pid), Path: procfs.Exe(p.pid), Argv: procfs.Cmdline(p.pid)})
 	r.snapshot(mm, leader, "attach")
 	return nil
 }

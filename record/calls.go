@@ -52,6 +52,7 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 			r.hidePin(t)
 		}
 	}
+	r.noteEntry(t)
 	if t.effect != effNone {
 		r.prepare(t)
 		if t.effect.exclusive() && !r.acquire(t) {
@@ -59,6 +60,20 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.resume(t, 0)
+}
+
+// noteEntry reads the registers at the beginning of a call in which the thread
+// may still be when others have the memory read: it cannot be asked then.
+func (r *Recorder) noteEntry(t *thread) {
+	p := &r.opts.Snapshot
+	t.noted, t.told = false, false
+	if !mayBlock(t.call.Arch, t.call.Nr) || p.Interval == 0 && (len(t.mm.users) == 1 || !p.Step && p.Every == 0 && p.Syscalls.Empty()) {
+		return
+	}
+	if t.entry == nil {
+		t.entry = new(ptrace.Regs)
+	}
+	t.noted = ptrace.GetRegs(t.tid, t.entry) == nil
 }
 
 // leaveCall writes a call at its end, with what the kernel says it changed.

@@ -357,6 +357,9 @@ func (r *Recorder) exiting(t *thread) {
 		t.proc.live--
 	}
 	r.abandonCall(t)
+	if t.proc.live == 0 {
+		r.sampleLast(t)
+	}
 	if t.proc.live == 0 && r.opts.Snapshot.Exit && len(t.mm.users) == len(t.proc.threads) {
 		r.refresh(t.mm)
 		r.snapshot(t.mm, t, "exit")
@@ -409,6 +412,9 @@ func (r *Recorder) removeThread(t *thread) {
 	r.forgetPin(t)
 	delete(r.threads, t.tid)
 	delete(t.proc.threads, t.tid)
+	if len(t.proc.threads) == 0 {
+		t.proc.closeTexts()
+	}
 	r.change(&format.ThreadEnd{No: t.no})
 	r.leave(t)
 }
@@ -578,7 +584,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	r.change(r.threadSet(t))
 	e := &r.event
 	*e = format.Event{Time: r.now(), Thread: t.no, Changes: r.changes,
-		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old}}
+		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid)}}
 	var regs ptrace.Regs
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)

@@ -44,6 +44,10 @@ type Options struct {
 	// NoPin leaves a program with one thread on all its CPUs. Without it the
 	// program is kept beside the recorder, which it cannot see.
 	NoPin bool
+	// MemInfo samples what the system and the kernel say about memory, every
+	// MemInfoInterval; 0 leaves the pace to the recorder.
+	MemInfo         bool
+	MemInfoInterval time.Duration
 	// StdoutToStderr gives the program standard error as its standard output,
 	// because the log goes to the latter.
 	StdoutToStderr bool
@@ -60,7 +64,7 @@ type Options struct {
 
 // DefaultOptions record every call of the program and its children.
 func DefaultOptions() Options {
-	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy()}
+	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy(), MemInfo: true}
 }
 
 // filtered says whether calls outside the set are to run untouched, by a seccomp
@@ -131,6 +135,7 @@ type Recorder struct {
 	pidns     bool // a traced process may be in a PID namespace of its own
 	warned    map[string]bool
 	pin       pinner
+	sampler   sampler
 
 	// wake is how other goroutines reach the thread that waits.
 	mu      sync.Mutex
@@ -223,6 +228,8 @@ func (r *Recorder) serve(ctx context.Context, begin func() error) (*Result, erro
 	defer stopAsking()
 	stopTimers := r.startTimers()
 	defer stopTimers()
+	stopSampling := r.startSampling()
+	defer stopSampling()
 	if err := r.loop(); err != nil {
 		return nil, err
 	}

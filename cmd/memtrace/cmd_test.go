@@ -82,6 +82,10 @@ func TestGolden(t *testing.T) {
 		"replay-regs-json": "replay --at 10 --pid 101 --regs --json",
 		"replay-diff":      "replay --diff 3..14",
 		"replay-diff-json": "replay --diff 3..14 --json",
+		"replay-history":   "replay --history 0x555555558ffc:8",
+		"export-jsonl":     "export --to jsonl --from 3 --until 5",
+		"export-csv":       "export --to csv --from 7",
+		"report-writers":   "report writers",
 		"report":           "report",
 		"report-list":      "report list",
 		"report-two":       "report memtrace.data syscalls growth --top 2",
@@ -104,6 +108,28 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestLong: output that is too long for a golden file.
+func TestLong(t *testing.T) {
+	sample(t)
+	for _, c := range []struct {
+		line, has string
+		lines     int
+	}{
+		{"replay --diff 3..14 --bytes", "\n-555555558ff0  41 41", 8 + 2*256},
+		{"replay --find AAA --pid 100", "0x555555558ffd steps 3..13, process 100, [heap]", 4094},
+		{"replay --find AAA --json --pid 100", `{"addr":"0x555555558000","from":3,"to":13,"pid":100,"path":"[heap]"}`, 4094},
+	} {
+		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
+		if n := strings.Count(out, "\n"); status != 0 || !strings.Contains(out, c.has) || n != c.lines {
+			t.Errorf("%s: status %d, %d lines, want %d with %q; %s", c.line, status, n, c.lines, c.has, errs)
+		}
+	}
+	console := "find AAA all\nhistory heap 4\n"
+	if _, out, errs := invoke(t, console, "replay", "--step"); !strings.Contains(out, "and 8168 more") || !strings.Contains(out, "steps 3..13: 41 41 41 41 |AAAA|") {
+		t.Errorf("console: %s%s", out, errs)
+	}
+}
+
 func TestExits(t *testing.T) {
 	log := sample(t)
 	write := func(name string, b []byte) {
@@ -123,6 +149,16 @@ func TestExits(t *testing.T) {
 		status int
 		err    string // part of the one line on stderr
 	}{
+		{"export", 2, "--to FORMAT"},
+		{"export --to pdf", 2, "want core, jsonl, csv"},
+		{"export --to csv --at 3", 2, "list of events"},
+		{"export --to core --from 3", 2, "about one step"},
+		{"export --to core --at 3 --pid 7 -o core", 1, "no such process"},
+		{"replay --find nowhere", 1, "is nowhere"},
+		{"replay --find 0x1", 2, "even number"},
+		{"replay --history nothing", 2, "neither an address"},
+		{"replay --bytes", 2, "goes with --diff"},
+		{"replay --history 0x1000 --at 3", 2, "question of their own"},
 		{"replay nosuch", 1, "open nosuch: no such file or directory"},
 		{"replay .", 1, "is a directory"},
 		{"replay text", 1, "read text: not a memtrace log; name a log"},

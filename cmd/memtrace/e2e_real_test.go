@@ -160,12 +160,12 @@ func readable(t *testing.T, log string) {
 	if lines == 0 {
 		t.Error("replay --json says nothing")
 	}
-	var reports []struct{ Report string }
-	if err := json.Unmarshal(tell(t, 0, "report", "list", "--format", "json"), &reports); err != nil || len(reports) == 0 {
-		t.Errorf("report list: %d reports, %v", len(reports), err)
+	var list struct{ Rows []struct{ Name string } }
+	if err := json.Unmarshal(tell(t, 0, "report", "list", "--format", "json"), &list); err != nil || len(list.Rows) == 0 {
+		t.Errorf("report list: %d reports, %v", len(list.Rows), err)
 	}
-	for _, r := range reports {
-		name := r.Report
+	for _, r := range list.Rows {
+		name := r.Name
 		for _, format := range []string{"table", "json", "csv", "markdown"} {
 			out := tell(t, 0, "report", log, name, "--format", format)
 			if format == "json" && !json.Valid(out) {

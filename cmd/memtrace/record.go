@@ -47,6 +47,7 @@ type recordFlags struct {
 	quiet     bool
 	check     bool
 	noPin     bool
+	meminfo   string
 }
 
 func newRecordCmd() *cobra.Command {
@@ -91,6 +92,8 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or FILE")
 	fs.Lookup("print").NoOptDefVal = "-"
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
+	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
+	fs.Lookup("meminfo").NoOptDefVal = "auto"
 	fs.BoolVar(&f.check, "check", false, "compare the log's mappings with the kernel's after every change")
 	fs.BoolVar(&f.noPin, "no-pin", false, "leave a program with one thread on all its CPUs")
 	return c
@@ -194,6 +197,15 @@ func (f *recordFlags) options() (*record.Options, error) {
 	if f.user != "" {
 		if o.User, err = findUser(f.user); err != nil {
 			return nil, fmt.Errorf("record -u: %w", err)
+		}
+	}
+	switch f.meminfo {
+	case "auto":
+	case "off", "0":
+		o.MemInfo = false
+	default:
+		if o.MemInfoInterval, err = time.ParseDuration(f.meminfo); err != nil || o.MemInfoInterval < time.Millisecond {
+			return nil, fmt.Errorf("record --meminfo: %q is no interval of 1ms or more, auto or off", f.meminfo)
 		}
 	}
 	o.Follow, o.Dir, o.Check, o.NoPin = f.follow, f.dir, f.check, f.noPin

@@ -1,0 +1,47 @@
+package procfs
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Text is a file of /proc or /sys that is read again and again.
+type Text struct {
+	path string
+	fd   int
+}
+
+// OpenText opens a file for repeated reading.
+func OpenText(path string) (*Text, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return &Text{path, fd}, nil
+}
+
+// Append appends what the file says now to b. A process that has ended says
+// nothing, or is an error.
+func (t *Text) Append(b []byte) ([]byte, error) {
+	begin := len(b)
+	for {
+		if cap(b)-len(b) < 4096 {
+			b = append(make([]byte, 0, 2*cap(b)+8192), b...)
+		}
+		n, err := unix.Pread(t.fd, b[len(b):cap(b)], int64(len(b)-begin))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return b[:begin], fmt.Errorf("read %s: %w", t.path, err)
+		}
+		if n == 0 {
+			return b, nil
+		}
+		b = b[:len(b)+n]
+	}
+}
+
+// Close closes the file.
+func (t *Text) Close() { _ = unix.Close(t.fd) }
