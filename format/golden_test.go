@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,6 +34,8 @@ func TestTraces(t *testing.T) {
 		// Keyframes and patches.
 		keyed := writeLog(t, randomEvents(11, 40), &WriterOptions{GroupSteps: 3, epoch: 10}, 0)
 		write("keyframes.mtl", keyed)
+		// With auxiliary vectors and registers of other threads.
+		write("registers.mtl", writeLog(t, everything(), nil, 4))
 	}
 	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
 	if err != nil || len(names) == 0 {
@@ -48,7 +51,18 @@ func TestTraces(t *testing.T) {
 			continue
 		}
 		r := openLog(t, b)
-		if diff := cmp.Diff(expected(), collect(t, r, 0), cmpEvents...); diff != "" {
+		want := expected()
+		for i := range want {
+			// What was added to the vocabulary since reads as nothing.
+			switch x := want[i].Record.(type) {
+			case *Exec:
+				x.Auxv = nil
+			case *Attach:
+				*x = Attach{PID: x.PID}
+			}
+			want[i].Changes = slices.DeleteFunc(want[i].Changes, func(c Change) bool { _, is := c.(*RegsSet); return is })
+		}
+		if diff := cmp.Diff(want, collect(t, r, 0), cmpEvents...); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 		s, err := r.StateAt(r.Steps() - 1)
