@@ -282,6 +282,14 @@ type RegsSet struct {
 	Regs   []uint64
 }
 
+// XStateSet is a thread's floating-point and vector registers at the event: the
+// area that XSAVE writes, as PTRACE_GETREGSET gives it (NT_X86_XSTATE). Like a
+// RegsSet it is no part of the State: Reader.XState finds it.
+type XStateSet struct {
+	Thread uint32
+	Data   []byte
+}
+
 // PageKind is what is known of a page.
 type PageKind uint8
 
@@ -308,3 +316,4 @@ func (*VMAMove) change()   {}
 func (*Pages) change()     {}
 func (*RegsSet) change()   {}
 func (*Confirm) change()   {}
+func (*XStateSet) change() {}

@@ -77,7 +77,7 @@ func everything() []Event {
 			&Pages{MM: 1, Addr: 0x400000, N: 2, What: PageFile},
 			&Pages{MM: 1, Addr: 0x402000, N: 1, What: PageUnreadable},
 			&Pages{MM: 1, Addr: 0x1001000, N: 1, What: PageAbsent},
-			&RegsSet{Thread: 1, Regs: regs2}, &RegsSet{Thread: 7, Regs: []uint64{}},
+			&RegsSet{Thread: 1, Regs: regs2}, &RegsSet{Thread: 7, Regs: []uint64{}}, &XStateSet{Thread: 1, Data: []byte{1, 0, 2, 0, 0, 0}}, &XStateSet{Thread: 2, Data: []byte{}},
 		}},
 		{Time: 13 * u, Thread: 1, Record: &Clone{Child: 3, Flags: 17, Stack: 0x7ffe0000}, Changes: []Change{
 			&MMNew{MM: 2, From: 1},

@@ -161,6 +161,10 @@ func (s *State) Apply(c Change) error {
 			return err
 		}
 		m.confirmed = uint64(s.Step+1) + 1
+	case *XStateSet:
+		if len(c.Data) > MaxXState {
+			return overLimit("the extended state of a thread", uint64(len(c.Data)), MaxXState)
+		}
 	case *RegsSet:
 		if len(c.Regs) > MaxRegs {
 			return overLimit("the number of registers", uint64(len(c.Regs)), MaxRegs)

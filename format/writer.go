@@ -59,6 +59,7 @@ type Writer struct {
 	keyDue  bool   // one is to follow the last commit, not from the timer: it touches the state
 	key     keyframeEnc
 	regs    map[uint32]*threadRegs
+	xstates map[uint32]threadXState
 
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
@@ -95,7 +96,7 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 	}
 	wr.cache = newPageCache(max(0, wr.opt.PageCache))
 	wr.ev = *newEventEnc(h.TimeShift)
-	wr.regs = map[uint32]*threadRegs{}
+	wr.regs, wr.xstates = map[uint32]*threadRegs{}, map[uint32]threadXState{}
 	wr.key.put = func(c chunk, payload []byte) { wr.out.put(c, append(wr.out.buffer(), payload...)) }
 	var err error
 	if wr.out, err = newOutput(w, &wr.h); err != nil {
@@ -170,6 +171,10 @@ func (w *Writer) change(c Change) error {
 	case *MMNew:
 		if c.From != 0 {
 			w.cache.forks++
+		}
+	case *XStateSet:
+		if !w.opt.NoKeyframes {
+			w.xstates[c.Thread] = threadXState{slices.Clone(c.Data), w.step()}
 		}
 	case *RegsSet:
 		if !w.opt.NoKeyframes {
@@ -413,7 +418,12 @@ func (w *Writer) keyframe() {
 			delete(w.regs, no)
 		}
 	}
-	w.key.write(w.state, w.regs)
+	for no := range w.xstates {
+		if w.state.Threads[no] == nil {
+			delete(w.xstates, no)
+		}
+	}
+	w.key.write(w.state, w.regs, w.xstates)
 	w.info.Keyframes++
 	w.keyDue = false
 	w.group, w.updates, w.keyAt = 0, 0, w.state.Step+1

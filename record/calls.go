@@ -91,7 +91,7 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	t.inCall = false
 	if t.sticky {
 		t.sticky = false
-		if info.Ret() == -int64(unix.EINTR) && r.undoInterrupt(t) {
+		if info.Ret() == -int64(unix.EINTR) && undoInterrupt(t.tid) {
 			r.callDone(t)
 			r.resume(t, 0) // it makes the call again
 			return

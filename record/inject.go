@@ -90,7 +90,7 @@ func (in *injector) settle() bool {
 	default:
 		return true
 	}
-	if in.r.signalsPending(in.t) {
+	if signalsPending(in.t.tid) {
 		return false
 	}
 	s[ptrace.RegRAX], s[ptrace.RegOrigRAX] = again, ^uint64(0)

@@ -127,6 +127,7 @@ type Recorder struct {
 	fdName  [4096]byte
 	regions []procfs.Region
 	regs    [27]uint64
+	xbuf    []byte
 
 	result Result
 	stop   bool // leave the loop: the recording is over

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -194,7 +195,24 @@ func (r *Recorder) spaceRegisters(mm *space) {
 			continue
 		}
 		r.change(&format.RegsSet{Thread: t.no, Regs: slices.Clone(r.registers(t, &regs))})
+		if !t.running {
+			r.extendedState(t)
+		}
 	}
+}
+
+// extendedState writes the floating-point and vector registers of a stopped
+// thread, if they are not what the log has.
+func (r *Recorder) extendedState(t *thread) {
+	if r.xbuf == nil {
+		r.xbuf = make([]byte, format.MaxXState)
+	}
+	n, err := ptrace.GetRegSet(t.tid, ptrace.NTX86XState, r.xbuf)
+	if err != nil || bytes.Equal(r.xbuf[:n], t.xstate) {
+		return
+	}
+	t.xstate = append(t.xstate[:0], r.xbuf[:n]...)
+	r.change(&format.XStateSet{Thread: t.no, Data: slices.Clone(t.xstate)})
 }
 
 // Where the log has no use for a mapping's bytes: the kernel's own pages.

@@ -31,6 +31,7 @@ type thread struct {
 	entry     *ptrace.Regs // registers at the beginning of the call in progress,
 	noted     bool         // if it is one that may block,
 	told      bool         // and whether they are in the log
+	xstate    []byte       // as the log has it
 
 	running    bool   // not in a stop that we know of
 	loose      bool   // its call has lost its turn, see watch
