@@ -47,6 +47,7 @@ var Reports = []Report{
 	{"sharing", "private and shared, anonymous and file-backed memory at that step", Sharing, 0},
 	{"signals", "signals by name: how many, from whom, which were fatal", Signals, 0},
 	{"processes", "every process: program, life, exit, peak", Processes, 0},
+	{"writers", "the mappings that are written to most, as snapshots saw them", Writers, 20},
 	{"shm", "shared memory segments and objects, and who attached them when", SharedMemory, 0},
 	{"system", "the system's memory, and what moved in it", SystemReport, 0},
 	{"timeline", "memory over time, of the program and of the system", Timeline, 0},

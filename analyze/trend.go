@@ -52,7 +52,8 @@ const (
 	riseSpreads = 2.5
 	riseLevel   = 0.01
 	riseBytes   = 192 << 10
-	// Growth whose pace has fallen below this part settles.
+	// Growth whose pace has fallen below this part settles, and below half of it
+	// even if the last half brought a good part of all there is.
 	slowing = 0.5
 )
 
@@ -108,7 +109,7 @@ func (tr *trend) judge(final *Point) trendKind {
 			return settles
 		}
 		return level
-	case tr.pace < slowing:
+	case tr.pace < slowing && (tr.pace < slowing/2 || tr.lastHalfMonotone < 0.8 || inHalf < tr.high/5):
 		return settles
 	}
 	if final != nil && final.V-tr.begin < tr.rise/4 {

@@ -17,6 +17,7 @@ func appendBody(b []byte, r Record) []byte {
 		for _, s := range r.Argv {
 			b = appendStr(b, s)
 		}
+		b = appendStr(b, r.Auxv)
 	case *Clone:
 		b = appendU(b, uint64(r.Child))
 		b = appendU(b, r.Flags)
@@ -43,6 +44,12 @@ func appendBody(b []byte, r Record) []byte {
 		}
 	case *Attach:
 		b = appendU(b, uint64(r.PID))
+		b = appendStr(b, r.Auxv)
+		b = appendStr(b, r.Path)
+		b = appendU(b, uint64(len(r.Argv)))
+		for _, s := range r.Argv {
+			b = appendStr(b, s)
+		}
 	case *Detach:
 		b = appendStr(b, r.Reason)
 	case *Lost:
@@ -75,6 +82,9 @@ func body(code uint32, b []byte) (Record, error) {
 		for n := c.count(1); n > 0 && !c.bad; n-- {
 			e.Argv = append(e.Argv, c.str())
 		}
+		if c.more() {
+			e.Auxv = c.blob()
+		}
 		r = e
 	case KindClone:
 		r = &Clone{Child: c.u32(), Flags: c.u(), Stack: c.u()}
@@ -91,7 +101,14 @@ func body(code uint32, b []byte) (Record, error) {
 		}
 		r = m
 	case KindAttach:
-		r = &Attach{PID: c.u32()}
+		a := &Attach{PID: c.u32()}
+		if c.more() {
+			a.Auxv, a.Path = c.blob(), c.str()
+			for n := c.count(1); n > 0 && !c.bad; n-- {
+				a.Argv = append(a.Argv, c.str())
+			}
+		}
+		r = a
 	case KindDetach:
 		r = &Detach{Reason: c.str()}
 	case KindLost:

@@ -1,6 +1,8 @@
 package format
 
 import (
+	"encoding/binary"
+
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/vma"
@@ -17,6 +19,7 @@ const (
 	recThread     = 6
 	recThreadEnd  = 7
 	recVMAMove    = 12
+	recRegs       = recAncillary | 13
 	recAncillary  = 0x80
 	runRaw        = 0 // kinds of a run of pages: the next ids in line
 	runPatch      = 1
@@ -159,9 +162,46 @@ func (e *stateEnc) change(step Step, c Change) {
 		b = appendU(b, uint64(c.From))
 		b = appendU(b, uint64(c.To))
 		b = appendU(b, c.Len)
+	case *RegsSet:
+		typ, b = recRegs, appendRegs(appendU(b, uint64(c.Thread)), c.Regs)
 	}
 	e.scratch = b
 	e.record(typ, step, b)
+}
+
+// appendRegs writes registers: how many, a mask of those that are not 0, and
+// these as they are, which compresses better than differences do.
+func appendRegs(b []byte, regs []uint64) []byte {
+	var mask uint64
+	for i, v := range regs {
+		if v != 0 {
+			mask |= 1 << i
+		}
+	}
+	b = appendU(appendU(b, uint64(len(regs))), mask)
+	for _, v := range regs {
+		if v != 0 {
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
+	}
+	return b
+}
+
+func (c *cursor) registers() []uint64 {
+	n, mask := c.u(), c.u()
+	if n > MaxRegs || n < MaxRegs && mask>>n != 0 {
+		c.fail()
+	}
+	if c.bad {
+		return nil
+	}
+	regs := make([]uint64, n)
+	for i := range regs {
+		if mask>>i&1 != 0 {
+			regs[i] = c.fixed64()
+		}
+	}
+	return regs
 }
 
 func appendThread(b []byte, t *Thread) []byte {
@@ -361,7 +401,7 @@ func (d *stateDec) advance() error {
 		}
 		d.step += Step(delta)
 		switch d.typ {
-		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove:
+		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs:
 			d.ok = true
 			return nil
 		}
@@ -400,6 +440,8 @@ func (d *stateDec) next() (c Change, r pageRun, err error) {
 		c = &ThreadEnd{No: b.u32()}
 	case recVMAMove:
 		c = &VMAMove{MM: b.u32(), From: addr.Addr(b.u()), To: addr.Addr(b.u()), Len: b.u()}
+	case recRegs:
+		c = &RegsSet{Thread: b.u32(), Regs: b.registers()}
 	}
 	if b.bad {
 		return nil, r, corrupt("record of type %d in a STATE chunk", d.typ)

@@ -3,6 +3,8 @@ package format
 import (
 	"encoding/binary"
 	"hash/crc32"
+
+	"memtrace/format/addr"
 )
 
 // Type is the type of a chunk.
@@ -144,6 +146,28 @@ func (c *chunk) check(b []byte, salt *[16]byte) error {
 		return corrupt("unknown critical chunk type %d", c.typ)
 	case c.base+uint64(c.count) < c.base:
 		return corrupt("chunk ids overflow")
+	}
+	// What the decoded size must be for these, before anything is allocated.
+	switch c.typ {
+	case TypeRaw:
+		if c.count > MaxFramePages {
+			return overLimit("the pages of a RAW chunk", uint64(c.count), MaxFramePages)
+		}
+		if uint64(c.ulen) != uint64(c.count)*addr.PageSize {
+			return corrupt("RAW chunk of %d bytes for %d pages", c.ulen, c.count)
+		}
+	case TypePatch:
+		if c.ulen > MaxChain {
+			return overLimit("a PATCH chunk", uint64(c.ulen), MaxChain)
+		}
+	case TypeBlob:
+		if c.ulen != c.count {
+			return corrupt("BLOB chunk of %d bytes claims %d", c.ulen, c.count)
+		}
+	case TypeEvent:
+		if c.count == 0 || c.count > MaxRows {
+			return overLimit("the number of events of a chunk", uint64(c.count), MaxRows)
+		}
 	}
 	return nil
 }

@@ -31,7 +31,15 @@ func (c *chunk) decode(stored []byte) ([]byte, error) {
 	if c.flags&flagCodec == codecStored {
 		return stored, nil
 	}
-	// zstd cannot expand more than this: do not allocate for what cannot be.
+	// One frame that says itself how large it is (the shortest need not): nothing
+	// is allocated for what claims to be more.
+	var h zstd.Header
+	if err := h.Decode(stored); err != nil {
+		return nil, corrupt("compressed payload: %v", err)
+	}
+	if h.Skippable || h.DictionaryID != 0 || h.HasFCS && h.FrameContentSize != uint64(c.ulen) || !h.HasFCS && c.ulen >= 256 {
+		return nil, corrupt("compressed payload is no plain frame of %d bytes", c.ulen)
+	}
 	out, err := decoder().DecodeAll(stored, make([]byte, 0, c.ulen))
 	if err != nil {
 		return nil, corrupt("compressed payload: %v", err)

@@ -10,7 +10,40 @@ import (
 type kindDec struct {
 	kindKey
 	argc int
-	cols [colPerKind]cursor
+	cols [colPerKind]column
+}
+
+// column reads the numbers of a column. It is a cursor that does not write
+// pointers, for speed.
+type column struct {
+	b   []byte
+	at  int
+	bad bool
+}
+
+func (c *column) u() uint64 {
+	if at := c.at; at < len(c.b) {
+		if v := c.b[at]; v < 0x80 {
+			c.at = at + 1
+			return uint64(v)
+		}
+	}
+	return c.long()
+}
+
+func (c *column) long() uint64 {
+	v, n := binary.Uvarint(c.b[min(c.at, len(c.b)):])
+	if n <= 0 {
+		c.at, c.bad = len(c.b), true
+		return 0
+	}
+	c.at += n
+	return v
+}
+
+func (c *column) zz() int64 {
+	v := c.u()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 type slotDec struct {
@@ -36,7 +69,7 @@ type eventDec struct {
 	kinds  []kindDec
 	shapes [][]byte
 	slots  []slotDec
-	cols   [numCols]cursor
+	cols   [numCols]column
 	blob   []byte // of the whole group
 	used   int
 	blobs  []blobAt
@@ -47,15 +80,12 @@ type eventDec struct {
 	bufs []Buf
 }
 
-// newEventDec begins a chunk; blob holds all blob bytes of its group.
-func newEventDec(ch *chunk, payload, blob []byte, shift uint8) (*eventDec, error) {
-	if ch.count == 0 || ch.count > MaxRows {
-		return nil, overLimit("the number of events of a chunk", uint64(ch.count), MaxRows)
+// newEventDec begins the chunk of e; blob holds all blob bytes of its group.
+func newEventDec(e entry, payload, blob []byte, shift uint8) (*eventDec, error) {
+	if e.count == 0 || e.count > MaxRows {
+		return nil, overLimit("the number of events of a chunk", uint64(e.count), MaxRows)
 	}
-	if ch.base+uint64(ch.count) < ch.base {
-		return nil, corrupt("steps overflow")
-	}
-	d := &eventDec{shift: shift, base: Step(ch.base), rows: int(ch.count), time: ch.time(), blob: blob}
+	d := &eventDec{shift: shift, base: Step(e.base), rows: int(e.count), time: e.time, blob: blob}
 	c := cursor{b: payload}
 	tids := make([]uint32, c.count(1))
 	for i := range tids {
@@ -112,7 +142,7 @@ func (d *eventDec) columns(c *cursor) error {
 		dir[i].id, dir[i].enc, dir[i].n = c.u(), c.u8(), c.u()
 	}
 	for _, x := range dir {
-		b := cursor{b: c.take(x.n)}
+		b := column{b: c.take(x.n)}
 		switch {
 		case x.enc != 0: // of a later version
 		case x.id < numCols:
@@ -172,10 +202,11 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 	ret := &k.cols[colRet]
 	s.ret += ret.zz()
 	dur := &d.cols[colDur]
-	d.call = Syscall{
-		Arch: k.arch, Nr: k.nr, Args: s.args, Ret: s.ret, Enter: (d.time - uint64(dur.zz())) << d.shift,
-		Returned: s.flags&slotReturned != 0, Injected: s.flags&slotInjected != 0,
-	}
+	call := &d.call
+	call.Arch, call.Nr, call.Args, call.Ret = k.arch, k.nr, s.args, s.ret
+	call.Enter = (d.time - uint64(dur.zz())) << d.shift
+	call.Returned, call.Injected = s.flags&slotReturned != 0, s.flags&slotInjected != 0
+	call.IP, call.SP, call.Bufs = 0, 0, nil
 	bad := ret.bad || dur.bad
 	for i := range k.argc {
 		bad = bad || k.cols[i].bad
@@ -195,7 +226,7 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 	}
 	shape := d.shapes[s.shape-1]
 	if s.addrs == nil {
-		if len(shape)/2 > len(d.cols[colBlobRef].b) {
+		if len(shape)/2 > len(d.cols[colBlobRef].b)-d.cols[colBlobRef].at {
 			return corrupt("buffers in row %d of an EVENT chunk", d.row-1)
 		}
 		s.addrs = make([]uint64, len(shape)/2)
@@ -259,11 +290,12 @@ func (d *eventDec) registers(s *slotDec, k *kindDec, call *Syscall) error {
 	mask := c.u()
 	for i := range s.prev {
 		if mask>>i&1 != 0 {
-			v := c.take(8)
-			if v == nil {
+			if c.at+8 > len(c.b) {
+				c.bad = true
 				break
 			}
-			s.prev[i] = binary.LittleEndian.Uint64(v)
+			s.prev[i] = binary.LittleEndian.Uint64(c.b[c.at:])
+			c.at += 8
 		}
 	}
 	if c.bad || s.regs < 64 && mask>>s.regs != 0 {

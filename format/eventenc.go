@@ -86,6 +86,8 @@ type eventEnc struct {
 	shapes [][]byte // arg and flags of each buffer
 	slots  []slotEnc
 	slotOf map[slotKey]int
+	near   [nearSlots]int32 // slot + 1, by a hash: spares the map
+	kindNr [nearKinds]int32 // kind + 1 of x86_64 system calls
 	cols   [numCols][]byte
 	regs   map[uint32]*threadRegs // last registers of a thread
 
@@ -96,7 +98,6 @@ type eventEnc struct {
 	shape   []byte // scratch
 	scratch []byte
 	dict    []byte
-	lastOne int // slot of the last row
 }
 
 type blobAt struct{ off, n int }
@@ -107,18 +108,22 @@ type blobHint struct {
 	at   int32 // index + 1
 }
 
-const blobTable = 1 << 13
+const (
+	blobTable = 1 << 13
+	nearSlots = 1 << 9
+	nearKinds = 512
+)
 
 func newEventEnc(shift uint8) *eventEnc {
 	return &eventEnc{
 		shift: shift, argc: map[kindKey]int{}, kindOf: map[kindKey]int{}, tidOf: map[uint32]int{},
-		slotOf: map[slotKey]int{}, regs: map[uint32]*threadRegs{}, seed: maphash.MakeSeed(), lastOne: -1,
+		slotOf: map[slotKey]int{}, regs: map[uint32]*threadRegs{}, seed: maphash.MakeSeed(),
 	}
 }
 
 // reset forgets the rows; what was allocated is kept.
 func (e *eventEnc) reset() {
-	e.rows, e.lastOne = 0, -1
+	e.rows = 0
 	for i := range e.kinds {
 		k := &e.kinds[i]
 		for j := range k.cols {
@@ -129,6 +134,8 @@ func (e *eventEnc) reset() {
 	clear(e.kindOf)
 	clear(e.tidOf)
 	clear(e.slotOf)
+	clear(e.near[:])
+	clear(e.kindNr[:])
 	clear(e.regs)
 	for i := range e.cols {
 		e.cols[i] = e.cols[i][:0]
@@ -226,8 +233,21 @@ func (e *eventEnc) callKind(s *Syscall) int {
 	for argc > 0 && s.Args[argc-1] == 0 {
 		argc--
 	}
+	quick := s.Arch == arch.X86_64 && s.Nr < nearKinds
+	if quick {
+		if i := e.kindNr[s.Nr] - 1; i >= 0 && e.kinds[i].argc >= argc {
+			return int(i)
+		}
+	}
+	i := e.findKind(s, argc)
+	if quick {
+		e.kindNr[s.Nr] = int32(i) + 1
+	}
+	return i
+}
+
+func (e *eventEnc) findKind(s *Syscall, argc int) int {
 	kk := kindKey{class: uint32(KindSyscall), arch: s.Arch, nr: s.Nr}
-	// The usual case: the same kind as in the row before, or one known.
 	if i, ok := e.kindOf[kk]; ok && e.kinds[i].argc >= argc {
 		return i
 	}
@@ -287,8 +307,9 @@ func (e *eventEnc) shapeOf(bufs []Buf) int {
 }
 
 func (e *eventEnc) slot(key slotKey) int {
-	if e.lastOne >= 0 && e.slots[e.lastOne].slotKey == key {
-		return e.lastOne
+	near := &e.near[(uint32(key.kind)*5+key.tid*67+uint32(key.shape)*131+uint32(key.flags))%nearSlots]
+	if i := *near - 1; i >= 0 && e.slots[i].slotKey == key {
+		return int(i)
 	}
 	i, ok := e.slotOf[key]
 	if !ok {
@@ -318,7 +339,7 @@ func (e *eventEnc) slot(key slotKey) int {
 		e.slots[i] = slotEnc{slotKey: key, tidIndex: t, addrs: addrs}
 		e.slotOf[key] = i
 	}
-	e.lastOne = i
+	*near = int32(i) + 1
 	return i
 }
 

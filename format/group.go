@@ -6,7 +6,6 @@ type group struct {
 	ev     *eventDec
 	states []statePart
 	st     *stateDec
-	dead   bool // the changes of an event are not asked for
 }
 
 // statePart is a STATE chunk and how many ids the log has before it.
@@ -73,4 +72,17 @@ func (g *group) next() (*Event, error) {
 		return nil
 	})
 	return e, err
+}
+
+// skip goes to the event of a step, which is in the group or before it.
+func (g *group) skip(to Step) error {
+	if to <= g.ev.base {
+		return nil
+	}
+	for g.ev.row < g.ev.rows && g.ev.base+Step(g.ev.row) < to {
+		if _, err := g.ev.next(); err != nil {
+			return err
+		}
+	}
+	return g.changes(to-1, func(Change, pageRun) error { return nil })
 }

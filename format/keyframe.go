@@ -189,7 +189,7 @@ func (k *keyframeEnc) appendMM(b []byte, m *MM) []byte {
 }
 
 // appendLeaf encodes what is known of 512 pages: the entries, the steps as of
-// which they hold, and the steps of their last change, each as runs.
+// which they hold, and how much earlier their last change was, each as runs.
 func appendLeaf(b []byte, t *[leafPages]cell) []byte {
 	b = append(b, leafFull)
 	var pred uint64
@@ -207,7 +207,7 @@ func appendLeaf(b []byte, t *[leafPages]cell) []byte {
 		i += n
 	}
 	b = appendRuns(b, t, func(c *cell) uint64 { return c.asOf })
-	return appendRuns(b, t, func(c *cell) uint64 { return c.changed })
+	return appendRuns(b, t, func(c *cell) uint64 { return c.asOf - c.changed })
 }
 
 // strideOf is what entries of consecutive pages go up by.
@@ -263,7 +263,7 @@ func parseLeaf(b []byte) (*[leafPages]cell, error) {
 		}
 	}
 	ok := parseRuns(&c, t, func(x *cell, v uint64) { x.asOf = v }) &&
-		parseRuns(&c, t, func(x *cell, v uint64) { x.changed = v &^ maybeBit })
+		parseRuns(&c, t, func(x *cell, v uint64) { x.changed = (x.asOf - v) &^ maybeBit })
 	if !ok || c.bad {
 		return nil, corrupt("steps of a leaf")
 	}

@@ -3,7 +3,9 @@ package format
 import (
 	"bytes"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,6 +46,11 @@ func randomEvents(seed uint64, n int) []Event {
 			e.Thread = 1 + uint32(rng.IntN(int(threads)))
 			e.Regs = make([]uint64, 27)
 			e.Regs[rng.IntN(27)] = rng.Uint64()
+		}
+		if rng.IntN(4) == 0 {
+			regs := make([]uint64, 27)
+			regs[rng.IntN(27)] = rng.Uint64()
+			e.Changes = append(e.Changes, &RegsSet{Thread: 1 + uint32(rng.IntN(int(threads))), Regs: regs})
 		}
 		for range rng.IntN(4) {
 			mm := mms[rng.IntN(len(mms))]
@@ -263,5 +270,134 @@ func TestPages(t *testing.T) {
 		if n != data {
 			t.Fatalf("step %d: %d pages of data, want %d", i, n, data)
 		}
+	}
+}
+
+// TestChanges compares the changes alone with those of the events.
+func TestChanges(t *testing.T) {
+	evs := randomEvents(13, 120)
+	r := openLog(t, writeLog(t, evs, &WriterOptions{GroupSteps: 4, epoch: 20}, 0))
+	var want []StepChange
+	for _, e := range collect(t, r, 0) {
+		for _, c := range e.Changes {
+			want = append(want, StepChange{e.Step, c})
+		}
+	}
+	for from := range r.Steps() {
+		for len(want) > 0 && want[0].Step < from {
+			want = want[1:]
+		}
+		var got []StepChange
+		for c, err := range r.Changes(from) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, c)
+			if from%3 != 0 && len(got) == 20 {
+				break
+			}
+		}
+		if n := len(want); from%3 != 0 && len(got) != min(n, 20) || from%3 == 0 && len(got) != n {
+			t.Fatalf("from %d: %d changes of %d", from, len(got), n)
+		}
+		if diff := cmp.Diff(want[:len(got)], got); diff != "" {
+			t.Fatalf("from %d: %s", from, diff)
+		}
+	}
+}
+
+// TestConcurrent reads one log from many goroutines.
+func TestConcurrent(t *testing.T) {
+	evs := randomEvents(12, 150)
+	b := writeLog(t, evs, &WriterOptions{GroupSteps: 5, epoch: 20}, 0)
+	r, err := NewReader(bytes.NewReader(b), int64(len(b)), &ReaderOptions{Cache: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for n := range evs {
+		s, err := openLog(t, b).StateAt(Step(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, stateText(t, s))
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(g), 1))
+			for range 30 {
+				n := rng.IntN(len(evs))
+				s, err := r.StateAt(Step(n))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if stateText(t, s) != want[n] {
+					t.Errorf("step %d differs", n)
+				}
+				for _, m := range s.MMs {
+					for run := range m.Pages(addr.Range{End: ^addr.Addr(0)}) {
+						var p [addr.PageSize]byte
+						if run.What == PageData {
+							if err := r.Page(run.Ref, &p); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				}
+				k := n
+				for e, err := range r.Events(Step(n)) {
+					if err != nil || e.Step != Step(k) {
+						t.Errorf("event %d: %v", k, err)
+						return
+					}
+					if k++; k > n+10 {
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestKeyframesOfTimer lets timer and snapshots end groups, so that keyframes
+// come at odd moments.
+func TestKeyframesOfTimer(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, testHeader(), &WriterOptions{FlushInterval: time.Millisecond, epoch: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Change(&MMNew{MM: 1}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(8, 8))
+	data := make([]byte, 70*addr.PageSize)
+	for i := range 2000 {
+		for range rng.IntN(3) {
+			n := 1 + rng.IntN(3)
+			if i%300 == 299 {
+				n = 70
+			}
+			data[rng.IntN(n*addr.PageSize)]++
+			if err := w.Change(&Pages{MM: 1, Addr: addr.Addr(rng.IntN(100) << addr.PageShift), N: uint64(n), What: PageData, Data: data[:n*addr.PageSize]}); err != nil {
+				t.Fatal(err)
+			}
+			_ = w.State().Clone()
+		}
+		if _, err := w.Event(&Event{Record: &Snapshot{MM: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 0 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	if err := w.Close(""); err != nil {
+		t.Fatal(err)
+	}
+	if info := mustVerify(t, b.Bytes()); info.Keyframes == 0 {
+		t.Error("no keyframes")
 	}
 }

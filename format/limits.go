@@ -1,7 +1,5 @@
 package format
 
-import "memtrace/format/addr"
-
 // The limits of the format: docs/format.md lists them, and a test compares.
 // Readers refuse what exceeds them before they allocate or loop; writers stay
 // far below.
@@ -40,6 +38,5 @@ const (
 	epochSteps    = 65536     // steps between keyframes
 	epochUpdates  = 65536     // or page updates
 	epochGroups   = 32        // or groups
-	framePages    = frameBytes / addr.PageSize
 	dedupeBuckets = 64 << 10
 )

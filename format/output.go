@@ -5,27 +5,32 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// job is what the output goroutine is asked to do: a chunk to write, or (typ 0)
-// a signal to give when all before is written.
+// job is what the output goroutine is asked to do: a chunk to write, a signal
+// to give when all before is written, or the end of the log.
 type job struct {
 	chunk
-	payload []byte // from output.buffer, given back
+	payload []byte        // from output.buffer, given back
+	packed  []byte        // room for the header, then the payload as it is stored
+	ready   chan struct{} // closed when packed is there; nil for no chunk
 	ack     chan<- struct{}
-	finish  *Info // write the end of the log
+	finish  *Info
 }
 
-// output compresses and writes chunks in the order they are queued, on a
-// goroutine of its own. After an error it discards what comes, so that nobody
+// output writes chunks in the order they are queued, on a goroutine of its own,
+// while others compress. After an error it discards what comes, so that nobody
 // ever waits for it in vain.
 type output struct {
 	w    io.Writer
 	salt [16]byte
-	jobs chan job
+	jobs chan *job // in order
+	work chan *job // the same, to be compressed
 	free chan []byte
 	done chan struct{}
 
@@ -41,19 +46,44 @@ type output struct {
 	firstSeq    uint32
 	blocks      []*block
 	types       [numTypes]typeTotals
-	fast, best  *zstd.Encoder
-	buf         []byte
+	packer      packer
 	resize      bool // w is a file that this log is alone in
+}
+
+// packer compresses payloads, on one goroutine.
+type packer struct{ fast, best *zstd.Encoder }
+
+// pack compresses a payload behind room for a chunk's header, and sets what the
+// header says of it.
+func (p *packer) pack(c *chunk, payload, b []byte) ([]byte, error) {
+	enc, level := &p.best, zstd.SpeedDefault
+	if c.typ == TypeRaw || c.typ == TypePatch {
+		enc, level = &p.fast, zstd.SpeedFastest
+	}
+	if *enc == nil {
+		var err error
+		if *enc, err = newEncoder(level); err != nil {
+			return nil, fmt.Errorf("set up compression: %w", err)
+		}
+	}
+	head := chunkHeader + len(c.ext)
+	b = slices.Grow(b[:0], head+len(payload)/2)[:head]
+	b = (*enc).EncodeAll(payload, b)
+	if len(b)-head < len(payload) {
+		c.flags |= codecZstd
+	} else {
+		b = append(b[:head], payload...)
+	}
+	c.ulen, c.clen = uint32(len(payload)), uint32(len(b)-head)
+	c.pcrc = crc32.Checksum(b[head:], castagnoli)
+	return b, nil
 }
 
 // jobsAhead bounds what may wait to be written.
 const jobsAhead = 16
 
 func newOutput(w io.Writer, h *Header) (*output, error) {
-	o, err := newEncoderOutput(w, h)
-	if err != nil {
-		return nil, err
-	}
+	o := newIdleOutput(w, h)
 	// Only a file that begins with this log may be cut back.
 	if s, ok := w.(io.Seeker); ok {
 		pos, err := s.Seek(0, io.SeekCurrent)
@@ -68,21 +98,19 @@ func newOutput(w io.Writer, h *Header) (*output, error) {
 		return nil, fmt.Errorf("write the log: %w", err)
 	}
 	o.commit, o.since = o.off, o.off
+	for range max(1, min(3, runtime.GOMAXPROCS(0)-1)) {
+		go o.compress()
+	}
 	go o.run()
 	return o, nil
 }
 
-// newEncoderOutput is an output whose goroutine does not run.
-func newEncoderOutput(w io.Writer, h *Header) (*output, error) {
-	o := &output{w: w, salt: h.Salt, jobs: make(chan job, jobsAhead), free: make(chan []byte, jobsAhead+2), done: make(chan struct{})}
-	var err error
-	if o.fast, err = newEncoder(zstd.SpeedFastest); err != nil {
-		return nil, fmt.Errorf("set up compression: %w", err)
+// newIdleOutput is an output whose goroutines do not run.
+func newIdleOutput(w io.Writer, h *Header) *output {
+	return &output{
+		w: w, salt: h.Salt, done: make(chan struct{}),
+		jobs: make(chan *job, jobsAhead), work: make(chan *job, jobsAhead+2), free: make(chan []byte, 2*jobsAhead),
 	}
-	if o.best, err = newEncoder(zstd.SpeedDefault); err != nil {
-		return nil, fmt.Errorf("set up compression: %w", err)
-	}
-	return o, nil
 }
 
 // buffer is an empty buffer for a payload.
@@ -95,9 +123,40 @@ func (o *output) buffer() []byte {
 	}
 }
 
+// recycle gives a buffer back.
+func (o *output) recycle(b []byte) {
+	if cap(b) == 0 || cap(b) > 4*frameBytes {
+		return
+	}
+	select {
+	case o.free <- b:
+	default:
+	}
+}
+
 // put queues a chunk; payload must come from buffer. It waits only while the
 // queue is full.
-func (o *output) put(c chunk, payload []byte) { o.jobs <- job{chunk: c, payload: payload} }
+func (o *output) put(c chunk, payload []byte) {
+	j := &job{chunk: c, payload: payload, ready: make(chan struct{})}
+	o.jobs <- j
+	o.work <- j // has room for all that jobs lets in
+}
+
+// compress runs on goroutines of its own.
+func (o *output) compress() {
+	var p packer
+	for j := range o.work {
+		if o.failed.Load() == nil {
+			b, err := p.pack(&j.chunk, j.payload, o.buffer())
+			if err != nil {
+				o.failed.CompareAndSwap(nil, &err)
+			}
+			j.packed = b
+		}
+		o.recycle(j.payload)
+		close(j.ready)
+	}
+}
 
 func (o *output) error() error {
 	if p := o.failed.Load(); p != nil {
@@ -109,15 +168,16 @@ func (o *output) error() error {
 // sync waits until all that was queued is written.
 func (o *output) sync() error {
 	ack := make(chan struct{})
-	o.jobs <- job{ack: ack}
+	o.jobs <- &job{ack: ack}
 	<-ack
 	return o.error()
 }
 
 // finish writes the end of the log and stops the goroutine.
 func (o *output) finish(info *Info) error {
-	o.jobs <- job{finish: info}
+	o.jobs <- &job{finish: info}
 	close(o.jobs)
+	close(o.work)
 	<-o.done
 	return o.error()
 }
@@ -125,21 +185,19 @@ func (o *output) finish(info *Info) error {
 func (o *output) run() {
 	defer close(o.done)
 	for j := range o.jobs {
+		if j.ready != nil {
+			<-j.ready
+		}
 		switch {
 		case o.failed.Load() != nil:
 		case j.finish != nil:
 			o.fail(o.end(j.finish))
-		case j.typ != 0:
-			o.fail(o.chunk(&j.chunk, j.payload))
+		case j.ready != nil:
+			o.fail(o.chunk(&j.chunk, j.packed))
 		}
+		o.recycle(j.packed)
 		if j.ack != nil {
 			close(j.ack)
-		}
-		if cap(j.payload) > 0 && cap(j.payload) <= 4*frameBytes {
-			select {
-			case o.free <- j.payload:
-			default:
-			}
 		}
 	}
 }
@@ -172,10 +230,9 @@ func (o *output) write(b []byte) error {
 	return err
 }
 
-// chunk compresses and writes one chunk, and an INDEX chunk after it when one
-// is due.
-func (o *output) chunk(c *chunk, payload []byte) error {
-	if err := o.one(c, payload); err != nil {
+// chunk writes one chunk, and an INDEX chunk after it when one is due.
+func (o *output) chunk(c *chunk, packed []byte) error {
+	if err := o.one(c, packed); err != nil {
 		return err
 	}
 	o.entries = append(o.entries, c.entry())
@@ -189,38 +246,25 @@ func (o *output) chunk(c *chunk, payload []byte) error {
 	return nil
 }
 
-func (o *output) one(c *chunk, payload []byte) error {
-	enc := o.best
-	if c.typ == TypeRaw || c.typ == TypePatch {
-		enc = o.fast
-	}
-	head := chunkHeader + len(c.ext)
-	if cap(o.buf) < head {
-		o.buf = make([]byte, head, 2*frameBytes)
-	}
-	b := o.buf[:head]
-	c.ulen = uint32(len(payload))
-	c.flags &^= flagCodec
-	b = enc.EncodeAll(payload, b)
-	if len(b)-head < len(payload) {
-		c.flags |= codecZstd
-	} else {
-		b = append(b[:head], payload...)
-	}
-	c.clen = uint32(len(b) - head)
-	c.pcrc = crc32.Checksum(b[head:], castagnoli)
+// one puts the header before a packed payload and writes both.
+func (o *output) one(c *chunk, packed []byte) error {
 	c.off, c.seq, c.lastIndex = o.off, o.seq, o.lastIndex
-	c.append(b[:0], &o.salt)
-	o.buf = b
-	if cap(b) > 4*frameBytes {
-		o.buf = nil
-	}
+	c.append(packed[:0], &o.salt)
 	o.seq++
 	t := &o.types[c.typ]
 	t.chunks++
 	t.stored += uint64(c.size())
 	t.decoded += uint64(c.ulen)
-	return o.write(b)
+	return o.write(packed)
+}
+
+// own packs and writes a chunk that the output makes itself.
+func (o *output) own(c *chunk, payload []byte) error {
+	b, err := o.packer.pack(c, payload, nil)
+	if err != nil {
+		return err
+	}
+	return o.one(c, b)
 }
 
 // index writes an INDEX chunk of what came since the last one.
@@ -233,7 +277,7 @@ func (o *output) index(commit bool) error {
 	if commit {
 		c.flags = flagCommit
 	}
-	if err := o.one(&c, payload); err != nil {
+	if err := o.own(&c, payload); err != nil {
 		return err
 	}
 	o.blocks = append(o.blocks, b)
@@ -253,7 +297,7 @@ func (o *output) end(info *Info) error {
 	}
 	info.types = o.types
 	c := chunk{typ: TypeRoot, flags: flagCommit, base: uint64(info.Steps), count: 1}
-	if err := o.one(&c, appendRoot(nil, o.blocks, info)); err != nil {
+	if err := o.own(&c, appendRoot(nil, o.blocks, info)); err != nil {
 		return err
 	}
 	if err := o.write(appendTail(nil, &o.salt, c.off, c.size())); err != nil {

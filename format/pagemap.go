@@ -385,6 +385,26 @@ func (p *pageMap) own1(np **node) *node {
 	return nd
 }
 
+// table is all that is known of a node's pages: a table, not to be changed, or
+// what they all are.
+func (p *pageMap) table(n *node) (uni cell, tab *[leafPages]cell, err error) {
+	switch {
+	case n == nil:
+		return cell{}, nil, nil
+	case !n.lazy:
+		return n.uni, n.tab, nil
+	}
+	base, err := p.load(n.id - 1)
+	if err != nil || n.tab == nil {
+		return cell{}, base, err
+	}
+	t := *n.tab
+	for i := range t {
+		t[i] = t[i].over(base[i])
+	}
+	return cell{}, &t, nil
+}
+
 // run is a stretch of pages: all alike (n >= 1, cells nil), or one by one.
 type run struct {
 	vpn, n uint64
@@ -413,27 +433,17 @@ func (p *pageMap) runs(lo, hi uint64, yield func(run) bool) error {
 		for a < b {
 			e := min(b, (a|(leafPages-1))+1)
 			nd := d.reg.nodes[a>>leafShift%regionLeafs]
-			r := run{vpn: a, n: e - a}
-			switch {
-			case nd == nil:
+			if nd == nil {
 				a = e
 				continue
-			case nd.lazy:
-				base, err := p.load(nd.id - 1)
-				if err != nil {
-					return err
-				}
-				r.cells = make([]cell, e-a)
-				for k := range r.cells {
-					r.cells[k] = base[int(a%leafPages)+k]
-					if nd.tab != nil {
-						r.cells[k] = nd.tab[int(a%leafPages)+k].over(r.cells[k])
-					}
-				}
-			case nd.tab != nil:
-				r.cells = nd.tab[a%leafPages : (e-1)%leafPages+1]
-			default:
-				r.uni = nd.uni
+			}
+			uni, tab, err := p.table(nd)
+			if err != nil {
+				return err
+			}
+			r := run{vpn: a, n: e - a, uni: uni}
+			if tab != nil {
+				r.cells = tab[a%leafPages : (e-1)%leafPages+1]
 			}
 			if !yield(r) {
 				return nil

@@ -72,20 +72,7 @@ func (r *Reader) rawPage(id uint64, dst *[addr.PageSize]byte) (int64, error) {
 	}
 	b, err := r.cached(e)
 	if err == nil {
-		err = at(e.off, checkRaw(e.count, b))
-	}
-	if err == nil {
 		copy(dst[:], b[(id-e.base)*addr.PageSize:])
 	}
 	return e.off, err
-}
-
-func checkRaw(count uint32, payload []byte) error {
-	if count > MaxFramePages {
-		return overLimit("the pages of a RAW chunk", uint64(count), MaxFramePages)
-	}
-	if len(payload) != int(count)*addr.PageSize {
-		return corrupt("RAW chunk of %d bytes for %d pages", len(payload), count)
-	}
-	return nil
 }

@@ -180,6 +180,7 @@ func (w *Writer) storePage(m *MM, vpn uint64, p []byte) error {
 	}
 	w.raw = append(w.raw, p...)
 	if len(w.raw) >= frameBytes {
+		w.frames++
 		w.putRaw()
 	}
 	return nil

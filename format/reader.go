@@ -62,10 +62,10 @@ func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 	if o != nil && o.Cache > 0 {
 		limit = o.Cache
 	}
-	rd.cache = newLRU[[]byte](limit)
-	rd.patches = newLRU[*patchFrame](limit / 2)
-	rd.mms = newLRU[*MM](limit / 4)
-	rd.leaves = newLRU[*[leafPages]cell](limit / 4)
+	rd.cache = newLRU[[]byte](limit / 2)
+	rd.patches = newLRU[*patchFrame](limit / 4)
+	rd.mms = newLRU[*MM](limit / 8)
+	rd.leaves = newLRU[*[leafPages]cell](limit / 8)
 	rd.stateLimit = 1<<30 + 64*size
 	if o != nil && o.MaxState > 0 {
 		rd.stateLimit = o.MaxState
@@ -286,7 +286,7 @@ func (r *Reader) group(p pos) (*group, error) {
 			states, statePos = append(states, x), append(statePos, q)
 		}
 	}
-	ch, payload, err := r.read(e)
+	payload, err := r.cached(e)
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +306,7 @@ func (r *Reader) group(p pos) (*group, error) {
 		blob = append(blob, b...)
 	}
 	g := new(group)
-	if g.ev, err = newEventDec(&ch, payload, blob, r.h.TimeShift); err != nil {
+	if g.ev, err = newEventDec(e, payload, blob, r.h.TimeShift); err != nil {
 		return nil, at(e.off, err)
 	}
 	for i := len(states) - 1; i >= 0; i-- {
@@ -402,13 +402,17 @@ func (r *Reader) Events(from Step) iter.Seq2[*Event, error] {
 
 // events yields the events of a group from a step on; it says whether to go on.
 func (g *group) events(off int64, from Step, yield func(*Event, error) bool) bool {
+	if err := g.skip(from); err != nil {
+		yield(nil, at(off, err))
+		return false
+	}
 	for g.ev.row < g.ev.rows {
 		e, err := g.next()
 		if err != nil {
 			yield(nil, at(off, err))
 			return false
 		}
-		if e.Step >= from && !yield(e, nil) {
+		if !yield(e, nil) {
 			return false
 		}
 	}

@@ -82,6 +82,7 @@ type Exec struct {
 	Path   string   // /proc/PID/exe after it
 	Argv   []string // as far as it could be read
 	OldTID uint32   // the kernel's tid of the calling thread before it
+	Auxv   []byte   // /proc/PID/auxv
 }
 
 // Clone is the birth of a thread or process, seen from its parent. The child's
@@ -151,7 +152,12 @@ type Sample struct {
 
 // Attach is the beginning of the recording of a running process; the full state
 // is in its Changes.
-type Attach struct{ PID uint32 }
+type Attach struct {
+	PID  uint32
+	Auxv []byte // /proc/PID/auxv
+	Path string // /proc/PID/exe
+	Argv []string
+}
 
 // Detach is the end of the recording of a thread that lives on.
 type Detach struct{ Reason string }
@@ -262,6 +268,15 @@ type Pages struct {
 	Refs []PageRef // PageData on the way out, one a page
 }
 
+// RegsSet is the registers of a thread at the event, in the order of
+// arch.Registers: of threads that are not the event's own (Event.Regs), as when
+// the memory that they share is read. It is no part of the State: Reader.Regs
+// finds it.
+type RegsSet struct {
+	Thread uint32
+	Regs   []uint64
+}
+
 // PageKind is what is known of a page.
 type PageKind uint8
 
@@ -286,3 +301,4 @@ func (*VMASet) change()    {}
 func (*VMADel) change()    {}
 func (*VMAMove) change()   {}
 func (*Pages) change()     {}
+func (*RegsSet) change()   {}

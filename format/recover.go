@@ -160,11 +160,11 @@ func (r *Reader) openTruncated() error {
 
 // lastTime is the time of the last event of an EVENT chunk.
 func (r *Reader) lastTime(e entry) uint64 {
-	ch, payload, err := r.read(e)
+	payload, err := r.cached(e)
 	if err != nil {
 		return 0
 	}
-	d, err := newEventDec(&ch, payload, nil, r.h.TimeShift)
+	d, err := newEventDec(e, payload, nil, r.h.TimeShift)
 	if err != nil {
 		return 0
 	}
@@ -294,10 +294,7 @@ func Recover(r io.ReaderAt, size int64, w io.Writer) (*Info, error) {
 	if _, err := io.Copy(w, io.NewSectionReader(r, 0, s.off)); err != nil {
 		return nil, fmt.Errorf("copy the log: %w", err)
 	}
-	o, err := newEncoderOutput(w, rd.h)
-	if err != nil {
-		return nil, err
-	}
+	o := newIdleOutput(w, rd.h)
 	o.off, o.seq, o.entries, o.firstSeq, o.blocks, o.types = s.off, s.seq, s.entries, s.first, s.blocks, s.info.types
 	if n := len(s.blocks); n > 0 {
 		o.lastIndex = s.blocks[n-1].off

@@ -60,12 +60,12 @@ func everything() []Event {
 	fail := &Syscall{Arch: arch.I386, Nr: 5, Args: [6]uint64{1, 2, 3, 4, 5, 6}, Ret: -2, Enter: 9 * u, Returned: true, Injected: true,
 		Bufs: []Buf{{Arg: 0, More: true, Addr: 99, Data: []byte{}}}}
 	return []Event{
-		{Time: 5 * u, Thread: 1, Record: &Exec{Path: "/bin/x", Argv: []string{"x", ""}, OldTID: 77}, Changes: []Change{
+		{Time: 5 * u, Thread: 1, Record: &Exec{Path: "/bin/x", Argv: []string{"x", ""}, OldTID: 77, Auxv: []byte{33, 0, 1}}, Changes: []Change{
 			&MMNew{MM: 1},
 			&ThreadSet{Thread{No: 1, TID: 77, TGID: 77, NSTID: 2, Proc: 1, MM: 1, Parent: 0, Arch: arch.X86_64}},
 			&VMASet{1, v}, &VMASet{1, w}, &VMASet{1, heap}, &VMASet{1, vs}, &VMASet{1, odd},
 		}},
-		{Time: 6 * u, Record: &Attach{PID: 77}},
+		{Time: 6 * u, Record: &Attach{PID: 77, Auxv: []byte{}, Path: "/bin/x", Argv: []string{"x"}}},
 		{Time: 8 * u, Thread: 1, Record: call, Regs: regs},
 		{Time: 8 * u, Thread: 1, Record: call, Regs: regs2},
 		{Time: 7 * u, Thread: 2, Record: fail},
@@ -77,6 +77,7 @@ func everything() []Event {
 			&Pages{MM: 1, Addr: 0x400000, N: 2, What: PageFile},
 			&Pages{MM: 1, Addr: 0x402000, N: 1, What: PageUnreadable},
 			&Pages{MM: 1, Addr: 0x1001000, N: 1, What: PageAbsent},
+			&RegsSet{Thread: 1, Regs: regs2}, &RegsSet{Thread: 7, Regs: []uint64{}},
 		}},
 		{Time: 13 * u, Thread: 1, Record: &Clone{Child: 3, Flags: 17, Stack: 0x7ffe0000}, Changes: []Change{
 			&MMNew{MM: 2, From: 1},

@@ -1,7 +1,9 @@
 package format
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -170,6 +172,96 @@ func (s *State) apply(g *group, n Step) error {
 	}
 }
 
+// StepChange is a change with the step that it belongs to.
+type StepChange struct {
+	Step   Step
+	Change Change
+}
+
+// Changes yields the changes of the state from a step on, in order. It reads no
+// events, which makes it the quick way to what happened to a page. After an
+// error nothing follows.
+func (r *Reader) Changes(from Step) iter.Seq2[StepChange, error] {
+	return func(yield func(StepChange, error) bool) {
+		if from >= r.info.Steps {
+			return
+		}
+		// The group that has from: its STATE chunks may begin before.
+		p, ok, err := r.x.last(TypeEvent, uint64(from))
+		if err != nil || !ok {
+			if err != nil {
+				yield(StepChange{}, err)
+			}
+			return
+		}
+		for p.i--; ; p.i-- {
+			e, ok, err := r.x.entry(&p)
+			if err != nil {
+				yield(StepChange{}, err)
+				return
+			}
+			if !ok {
+				p = pos{}
+			}
+			if !ok || e.commit {
+				break
+			}
+		}
+		for ; ; p.i++ {
+			e, ok, err := r.x.entry(&p)
+			if err == nil && ok && e.typ == TypeState {
+				var more bool
+				if more, err = r.chunkChanges(e, p, from, yield); err == nil && !more {
+					return
+				}
+			}
+			if err != nil {
+				yield(StepChange{}, at(e.off, err))
+			}
+			if err != nil || !ok {
+				return
+			}
+		}
+	}
+}
+
+// chunkChanges yields the changes of one STATE chunk; it says whether to go on.
+func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, error) bool) (more bool, err error) {
+	part, err := r.state(e, p)
+	if err != nil {
+		return false, err
+	}
+	g := group{states: []statePart{part}}
+	stop := errors.New("stop")
+	for {
+		step, ok, err := g.peek()
+		if err != nil || !ok || step >= r.info.Steps {
+			return true, err
+		}
+		err = g.changes(step, func(c Change, run pageRun) error {
+			if step < from {
+				return nil
+			}
+			if c == nil {
+				if run.kind == PageData && run.n > MaxEventPages {
+					return overLimit("the number of pages of an event", run.n, MaxEventPages)
+				}
+				c = run.pages()
+			}
+			if !yield(StepChange{step, c}, nil) {
+				return stop
+			}
+			return nil
+		})
+		if err == stop {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
 // Regs is the registers of a thread as the log had them last at step n, and the
 // step that they are of; nil where they were never read.
 func (r *Reader) Regs(n Step, thread uint32) ([]uint64, Step, error) {
@@ -224,5 +316,19 @@ func (r *Reader) groupRegs(p pos, n Step, thread uint32) (regs []uint64, step St
 			regs, step = append(regs[:0], e.Regs...), e.Step
 		}
 	}
-	return slices.Clip(regs), step, nil
+	for {
+		at, ok, err := g.peek()
+		if err != nil || !ok || at > n {
+			return slices.Clip(regs), step, err
+		}
+		err = g.changes(at, func(c Change, _ pageRun) error {
+			if c, is := c.(*RegsSet); is && c.Thread == thread && (regs == nil || at > step) {
+				regs, step = c.Regs, at
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
 }

@@ -153,6 +153,10 @@ func (s *State) Apply(c Change) error {
 		return s.room()
 	case *Pages:
 		return s.pages(c)
+	case *RegsSet:
+		if len(c.Regs) > MaxRegs {
+			return overLimit("the number of registers", uint64(len(c.Regs)), MaxRegs)
+		}
 	default:
 		return fmt.Errorf("format: unknown change %T", c)
 	}

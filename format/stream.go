@@ -166,7 +166,7 @@ func (s *StreamReader) group() (g *group, off int64, err error) {
 			if Step(c.base) != s.info.Steps {
 				return nil, off, corrupt("events %d to %d are missing", s.info.Steps, c.base)
 			}
-			g.ev, err = newEventDec(&c, payload, blob, s.h.TimeShift)
+			g.ev, err = newEventDec(c.entry(), payload, blob, s.h.TimeShift)
 			return g, off, err
 		case TypeRoot:
 			return nil, off, s.root(&c, payload)

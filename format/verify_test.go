@@ -61,7 +61,7 @@ func TestRecover(t *testing.T) {
 	}
 	want := collect(t, whole, 0)
 	rng := rand.New(rand.NewPCG(2, 2))
-	for i := range 60 {
+	for i := range 24 {
 		n := headerFixed + 400 + rng.IntN(len(b)-headerFixed-400)
 		cut := bytes.Clone(b[:n])
 		switch i % 4 {
@@ -217,32 +217,36 @@ func TestTimer(t *testing.T) {
 			time.Sleep(3 * time.Millisecond)
 		}
 	}
+	wait := func(steps int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			st, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := NewReader(f, st.Size(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int(r.Steps()) == steps {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d steps in the file, want %d", r.Steps(), steps)
+			}
+		}
+	}
+	wait(len(evs))
+	// A change that waits for its event is not torn from it.
 	if err := w.Change(&MMNew{MM: 50}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		st, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := NewReader(f, st.Size(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if int(r.Steps()) == len(evs) {
-			break
-		}
-		if time.Now().After(deadline) {
-			// The change that waits for its event holds the timer's group back.
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-		if _, err := w.Event(&Event{Record: &Lost{}}); err != nil {
-			t.Fatal(err)
-		}
-		evs = append(evs, Event{Record: &Lost{}})
+	time.Sleep(20 * time.Millisecond)
+	wait(len(evs))
+	if _, err := w.Event(&Event{Record: &Lost{}}); err != nil {
+		t.Fatal(err)
 	}
+	wait(len(evs) + 1)
 	if err := w.Close("x"); err != nil {
 		t.Fatal(err)
 	}

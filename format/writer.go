@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Writer struct {
 	group   uint64 // groups since the last keyframe
 	updates uint64 // page updates since
 	keyAt   Step   // steps at the last keyframe
+	keyDue  bool   // one is to follow the last commit, not from the timer: it touches the state
 	key     keyframeEnc
 	regs    map[uint32]*threadRegs
 
@@ -66,6 +68,9 @@ type Writer struct {
 	patch   patchEnc
 	scratch []byte
 	pages   uint64 // of data since the last event
+	// lastPages is how many the last event had that had any.
+	lastPages uint64
+	frames    int // full RAW frames since the last commit
 }
 
 // NewWriter begins a log on w with a header. Where h.Salt is zero it is chosen
@@ -131,6 +136,9 @@ func (w *Writer) ready() error {
 	if w.closed {
 		return ErrClosed
 	}
+	if w.keyDue {
+		w.keyframe() // before anything else is in the next group
+	}
 	return w.out.error()
 }
 
@@ -154,8 +162,15 @@ func (w *Writer) change(c Change) error {
 	if err := w.state.Apply(c); err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
-	if n, ok := c.(*MMNew); ok && n.From != 0 {
-		w.cache.forks++
+	switch c := c.(type) {
+	case *MMNew:
+		if c.From != 0 {
+			w.cache.forks++
+		}
+	case *RegsSet:
+		if !w.opt.NoKeyframes {
+			w.regs[c.Thread] = &threadRegs{regs: slices.Clone(c.Regs), step: w.step()}
+		}
 	}
 	w.open()
 	w.st.change(w.step(), c)
@@ -191,9 +206,13 @@ func (w *Writer) putState() {
 	w.out.put(chunk{typ: TypeState, base: uint64(w.st.base), count: uint32(w.st.recs)}, append(w.out.buffer(), w.st.b...))
 }
 
-// safeRows is how many events are committed before pages are written: few enough
-// to lose, many enough that small groups do not cost.
-const safeRows = 256
+// safeRows is how many events are committed before a snapshot of many pages is
+// written: few enough to lose, many enough that small groups do not cost.
+const (
+	safeRows  = 256
+	frameRows = 64 // and how many after a full frame of pages: a small disk fills with those
+	manyPages = 64
+)
 
 // change1 writes a Pages change.
 func (w *Writer) change1(p *Pages) error {
@@ -222,8 +241,11 @@ func (w *Writer) change1(p *Pages) error {
 	if w.pages += p.N; w.pages > MaxEventPages {
 		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
 	}
-	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows {
+	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows && (p.N >= manyPages || w.lastPages >= manyPages) {
 		w.commit() // so that a disk that the pages fill does not cost the events before them
+		if err := w.ready(); err != nil {
+			return err
+		}
 	}
 	w.info.Pages += p.N
 	w.updates += p.N
@@ -272,9 +294,11 @@ func (w *Writer) Event(e *Event) (Step, error) {
 	}
 	w.state.Step = step
 	w.info.Steps, w.info.Time = step+1, e.Time>>w.h.TimeShift<<w.h.TimeShift
-	w.pages = 0
+	if w.pages > 0 {
+		w.lastPages, w.pages = w.pages, 0
+	}
 	w.pending, w.began = false, true
-	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() {
+	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows {
 		w.commit()
 	}
 	return step, nil
@@ -282,7 +306,7 @@ func (w *Writer) Event(e *Event) (Step, error) {
 
 // commit ends the group. No changes may wait for their event.
 func (w *Writer) commit() {
-	w.due, w.began = false, false
+	w.due, w.began, w.frames = false, false, 0
 	for b := w.ev.blob; len(b) > 0; {
 		n := min(len(b), frameBytes)
 		w.out.put(chunk{typ: TypeBlob, base: w.nblob, count: uint32(n)}, append(w.out.buffer(), b[:n]...))
@@ -299,15 +323,14 @@ func (w *Writer) commit() {
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
 	if !w.opt.NoKeyframes {
 		for no, r := range w.ev.regs {
-			w.regs[no] = r
+			if old := w.regs[no]; old == nil || old.step <= r.step {
+				w.regs[no] = r
+			}
 		}
 	}
 	w.ev.reset()
 	w.group++
-	if n := w.state.Step + 1; !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || n-w.keyAt >= w.opt.epoch) {
-		w.keyframe()
-		w.group, w.updates, w.keyAt = 0, 0, n
-	}
+	w.keyDue = !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || w.state.Step+1-w.keyAt >= w.opt.epoch)
 }
 
 // keyframe writes the state whole. The group before it is complete.
@@ -319,6 +342,8 @@ func (w *Writer) keyframe() {
 	}
 	w.key.write(w.state, w.regs)
 	w.info.Keyframes++
+	w.keyDue = false
+	w.group, w.updates, w.keyAt = 0, 0, w.state.Step+1
 }
 
 // Flush puts all events so far where a crash of this process does not reach

@@ -78,14 +78,11 @@ func (r *Recorder) firstState(p *process) error {
 	r.refresh(mm)
 	p.arch = r.imageArch(leader)
 	r.changes = r.changes[:0]
-	r.change(&format.MMNew{MM: mm.no})
-	for v := range mm.vmas.All() {
-		r.change(&format.VMASet{MM: mm.no, VMA: v})
-	}
+	r.writeSpace(mm)
 	for _, t := range p.threads {
 		r.change(r.threadSet(t))
 	}
-	r.emit(leader, &format.Attach{PID: uint32(p.pid)})
+	r.emit(leader, &format.Attach{PID: uint32(p.pid), Auxv: procfs.Auxv(p.pid), Path: procfs.Exe(p.pid), Argv: procfs.Cmdline(p.pid)})
 	r.snapshot(mm, leader, "attach")
 	return nil
 }

@@ -3,8 +3,6 @@
 package record
 
 import (
-	"encoding/binary"
-
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
@@ -40,7 +38,7 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 	t.inCall, t.skipExit = true, false
 	id := abi(info.AuditArch)
 	c := &t.call
-	*c = format.Syscall{Arch: id, Nr: uint32(info.Nr()), Enter: r.now()}
+	*c = format.Syscall{Arch: id, Nr: uint32(info.Nr()), Enter: r.now(), SP: info.SP}
 	r.paced(t, c.Enter)
 	row, _ := id.Syscall(c.Nr)
 	if row.Name == "" {
@@ -54,6 +52,7 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 			r.hidePin(t)
 		}
 	}
+	r.noteEntry(t)
 	if t.effect != effNone {
 		r.prepare(t)
 		if t.effect.exclusive() && !r.acquire(t) {
@@ -61,6 +60,20 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.resume(t, 0)
+}
+
+// noteEntry reads the registers at the beginning of a call in which the thread
+// may still be when others have the memory read: it cannot be asked then.
+func (r *Recorder) noteEntry(t *thread) {
+	p := &r.opts.Snapshot
+	t.noted, t.told = false, false
+	if !mayBlock(t.call.Arch, t.call.Nr) || p.Interval == 0 && (len(t.mm.users) == 1 || !p.Step && p.Every == 0 && p.Syscalls.Empty()) {
+		return
+	}
+	if t.entry == nil {
+		t.entry = new(ptrace.Regs)
+	}
+	t.noted = ptrace.GetRegs(t.tid, t.entry) == nil
 }
 
 // leaveCall writes a call at its end, with what the kernel says it changed.
@@ -129,7 +142,7 @@ func (r *Recorder) adopt(t *thread, info *ptrace.SyscallInfo) bool {
 
 // captureEntry reads what the call's arguments point to before it.
 func (r *Recorder) captureEntry(t *thread) {
-	t.read = call.Call{Arch: t.call.Arch, Nr: t.call.Nr, Args: t.call.Args}
+	t.read = call.Call{Arch: t.call.Arch, Nr: t.call.Nr, Args: t.call.Args, SP: t.call.SP}
 	t.collector.Enter(&t.read)
 }
 
@@ -140,35 +153,12 @@ func (r *Recorder) captureExit(t *thread) {
 	t.read.Ret, t.read.Returned = c.Ret, true
 	t.collector.Exit(&t.read)
 	c.Bufs = t.read.Bufs
-	if c.Ret < 0 {
-		return
-	}
-	if row, ok := c.Arch.Syscall(c.Nr); ok && row.Flags&arch.NamesFD != 0 {
-		r.nameFDs(t, row.Name)
-	}
+	t.read.MadeFDs(func(fd int32, _ bool) { r.nameFD(t, fd) })
 }
 
-// nameFDs asks the kernel what the new descriptors refer to. Copies (dup) and
-// closed ones follow from the call itself.
-func (r *Recorder) nameFDs(t *thread, name string) {
-	c := &t.call
-	switch name {
-	case "close", "close_range", "dup", "dup2", "dup3", "fcntl", "fcntl64", "execve", "execveat":
-		return
-	case "pipe", "pipe2", "socketpair":
-		for _, b := range c.Bufs {
-			if b.Out && len(b.Data) == 8 {
-				r.nameFD(t, int(binary.LittleEndian.Uint32(b.Data)))
-				r.nameFD(t, int(binary.LittleEndian.Uint32(b.Data[4:])))
-			}
-		}
-		return
-	}
-	r.nameFD(t, int(c.Ret))
-}
-
-func (r *Recorder) nameFD(t *thread, fd int) {
-	n, err := procfs.FDName(t.tid, fd, r.fdName[:])
+// nameFD asks the kernel what a new descriptor refers to.
+func (r *Recorder) nameFD(t *thread, fd int32) {
+	n, err := procfs.FDName(t.tid, int(fd), r.fdName[:])
 	if err != nil {
 		return
 	}

@@ -83,6 +83,32 @@ var effects = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]effect {
 	return t
 })
 
+// blocking are the calls in which threads are mostly found that wait for
+// something.
+var blocking = []string{
+	"read", "readv", "pread64", "preadv", "write", "writev", "sendto", "sendmsg", "sendmmsg", "send", "recvfrom", "recvmsg", "recvmmsg", "recv",
+	"accept", "accept4", "connect", "poll", "ppoll", "select", "pselect6", "old_select", "epoll_wait", "epoll_pwait", "epoll_pwait2",
+	"futex", "futex_wait", "futex_waitv", "wait4", "waitid", "waitpid", "nanosleep", "clock_nanosleep", "pause",
+	"rt_sigsuspend", "sigsuspend", "rt_sigtimedwait", "flock", "fcntl", "fcntl64", "semop", "semtimedop", "msgrcv", "msgsnd", "mq_timedreceive",
+	"io_getevents", "io_pgetevents", "io_uring_enter", "vfork", "clone", "clone3", "open", "openat", "fsync", "fdatasync", "restart_syscall", "socketcall", "ipc",
+}
+
+var blocks = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]bool {
+	t := new([arch.I386 + 1][arch.MaxSyscall]bool)
+	for _, id := range []arch.ID{arch.X86_64, arch.I386} {
+		for _, name := range blocking {
+			if nr, ok := id.Number(name); ok {
+				t[id][nr] = true
+			}
+		}
+	}
+	return t
+})
+
+func mayBlock(id arch.ID, nr uint32) bool {
+	return id <= arch.I386 && nr < arch.MaxSyscall && blocks()[id][nr]
+}
+
 func effectOf(id arch.ID, nr uint32) effect {
 	if id > arch.I386 || nr >= arch.MaxSyscall {
 		return effNone
@@ -186,7 +212,9 @@ func (r *Recorder) prepare(t *thread) {
 	case effOldMap:
 		var b [24]byte
 		if r.vm.Read(t.tid, b[:], addr.Addr(c.Args[0])) == len(b) {
-			t.block = [2]uint64{uint64(binary.LittleEndian.Uint32(b[0:])), uint64(binary.LittleEndian.Uint32(b[4:]))}
+			for i, word := range []int{0, 1, 3} {
+				t.block[i] = uint64(binary.LittleEndian.Uint32(b[4*word:]))
+			}
 		}
 	case effFork:
 		t.clone = r.readClone(t)
@@ -246,6 +274,13 @@ func (r *Recorder) applyEffect(t *thread) {
 			where = ret
 		}
 		r.replaced(mm, span(where, length), ok)
+		flags := a[3]
+		if t.effect == effOldMap {
+			flags = t.block[2]
+		}
+		if ok && flags&unix.MAP_GROWSDOWN != 0 {
+			mm.grow = append(mm.grow, span(where, length).End-1)
+		}
 	case effShadow:
 		if ok {
 			r.replaced(mm, span(ret, a[1]), true)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -151,7 +150,7 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	if !ws.Stopped() {
 		return 0, fmt.Errorf("the launcher ended before the program was started (status %d)", ws.ExitStatus())
 	}
-	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec); err != nil {
+	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec|ptrace.OptSeccomp); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, &ws, 0, nil)
 		return 0, err
@@ -208,12 +207,10 @@ func startSignals() (ignore []int, mask uint64) {
 			ignore = append(ignore, n)
 		}
 	}
-	if b, err := os.ReadFile("/proc/self/status"); err == nil {
-		if s, ok := statusField(b, "SigBlk"); ok {
-			mask, _ = strconv.ParseUint(s, 16, 64)
-		}
-	}
-	return ignore, mask
+	// Every thread of the runtime has the mask that the process was started with.
+	// /proc/self/status would not do: the main thread blocks all for a moment now
+	// and then.
+	return ignore, ptrace.OwnSigMask()
 }
 
 // WaitFor waits for the end of a program that Run started and left running.
@@ -221,7 +218,9 @@ func WaitFor(pid int) (status unix.WaitStatus, ended bool) {
 	for {
 		switch _, err := unix.Wait4(pid, &status, 0, nil); err {
 		case nil:
-			return status, true
+			if status.Exited() || status.Signaled() {
+				return status, true
+			}
 		case unix.EINTR:
 		default:
 			return 0, false

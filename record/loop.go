@@ -5,6 +5,8 @@ package record
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,7 +140,7 @@ func (r *Recorder) next() (ptrace.Stop, error) {
 func (r *Recorder) handle(s ptrace.Stop) {
 	t := r.threads[s.TID]
 	if t == nil {
-		r.orphans[s.TID] = s // its parent's event is still to come
+		r.orphan(s)
 		return
 	}
 	t.running = false
@@ -461,9 +463,78 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 	child.running = true
 	if s, ok := r.orphans[tid]; ok {
 		delete(r.orphans, tid)
-		r.handle(s)
+		if s.Kind != ptrace.EventExit { // that was answered
+			r.handle(s)
+		}
 	}
 	r.resume(t, 0)
+}
+
+// orphan keeps the report of a new tracee that its parent has not told of. If the
+// parent was killed it never will.
+func (r *Recorder) orphan(s ptrace.Stop) {
+	_, known := r.orphans[s.TID]
+	r.orphans[s.TID] = s
+	switch s.Kind {
+	case ptrace.EventExit:
+		_ = ptrace.Cont(s.TID, 0)
+	case ptrace.Exited, ptrace.Killed:
+	default:
+		if !known {
+			time.AfterFunc(orphanPatience, func() { r.Ask(func() { r.adoptOrphan(s.TID) }) })
+		}
+	}
+}
+
+// orphanPatience is how long a new tracee's parent has to tell of it.
+const orphanPatience = 200 * time.Millisecond
+
+// adoptOrphan takes in a tracee whose parent was killed in the middle of making
+// it: as if it had been attached to.
+func (r *Recorder) adoptOrphan(tid int) {
+	s, ok := r.orphans[tid]
+	if !ok || r.threads[tid] != nil {
+		return
+	}
+	delete(r.orphans, tid)
+	if s.Kind == ptrace.EventExit || s.Kind == ptrace.Exited || s.Kind == ptrace.Killed {
+		return
+	}
+	status, err := procfs.Status(tid)
+	if err != nil {
+		return
+	}
+	pid := tid
+	if v, ok := procfs.Field(status, "Tgid"); ok {
+		pid, _ = strconv.Atoi(v)
+	}
+	if leader := r.threads[pid]; leader != nil {
+		t := r.addThread(tid, leader.proc)
+		r.join(t, leader.mm)
+		r.change(r.threadSet(t))
+		r.emit(t, &format.Attach{PID: uint32(pid)})
+		r.handle(s)
+		return
+	}
+	t := r.addThread(tid, &process{pid: pid, threads: map[int]*thread{}})
+	mm, err := r.newSpace(tid)
+	if err != nil {
+		mm = r.emptySpace(tid)
+	}
+	r.join(t, mm)
+	t.proc.arch = r.imageArch(t)
+	r.writeSpace(mm)
+	r.change(r.threadSet(t))
+	r.emit(t, &format.Attach{PID: uint32(pid)})
+	r.handle(s)
+}
+
+// writeSpace writes a whole address space as new.
+func (r *Recorder) writeSpace(mm *space) {
+	r.change(&format.MMNew{MM: mm.no})
+	for v := range mm.vmas.All() {
+		r.change(&format.VMASet{MM: mm.no, VMA: v})
+	}
 }
 
 // execed moves a process into its new image. Its other threads are gone, and the
@@ -509,14 +580,11 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	}
 	r.join(t, mm)
 	t.proc.arch = r.imageArch(t)
-	r.change(&format.MMNew{MM: mm.no})
-	for v := range mm.vmas.All() {
-		r.change(&format.VMASet{MM: mm.no, VMA: v})
-	}
+	r.writeSpace(mm)
 	r.change(r.threadSet(t))
 	e := &r.event
 	*e = format.Event{Time: r.now(), Thread: t.no, Changes: r.changes,
-		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old}}
+		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid)}}
 	var regs ptrace.Regs
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)

@@ -185,6 +185,7 @@ func (r *Recorder) onThread(ctx context.Context, begin func() error) (*Result, e
 	}
 	done := make(chan outcome)
 	var run func()
+	tid := 0
 	run = func() {
 		runtime.LockOSThread() // and never unlocked
 		if unix.Gettid() == unix.Getpid() {
@@ -194,6 +195,7 @@ func (r *Recorder) onThread(ctx context.Context, begin func() error) (*Result, e
 			<-ctx.Done()
 			return
 		}
+		tid = unix.Gettid()
 		res, err := r.serve(ctx, begin)
 		r.release()
 		done <- outcome{res, err}
@@ -202,6 +204,9 @@ func (r *Recorder) onThread(ctx context.Context, begin func() error) (*Result, e
 	defer cancel()
 	go run()
 	o := <-done
+	for path := fmt.Sprintf("/proc/self/task/%d", tid); r.stop && unix.Access(path, unix.F_OK) == nil; {
+		time.Sleep(100 * time.Microsecond) // until it is gone nobody has been let go
+	}
 	return o.res, o.err
 }
 

@@ -5,6 +5,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,9 +123,31 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	for v := range mm.vmas.Clone().All() {
 		pages += r.readMapping(mm, v)
 	}
+	r.spaceRegisters(mm)
 	pause := time.Since(begin)
 	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: format.DirtyCompare, Full: true,
 		Pages: pages, PauseNS: uint64(pause)})
+}
+
+// spaceRegisters writes the registers of the threads of an address space, of
+// those in a system call as they were at its beginning.
+func (r *Recorder) spaceRegisters(mm *space) {
+	var regs ptrace.Regs
+	for t := range mm.users {
+		switch {
+		case t.exiting && len(mm.users) > 1:
+			continue
+		case !t.running && ptrace.GetRegs(t.tid, &regs) == nil:
+		case t.running && t.inCall && t.noted:
+			if t.told {
+				continue
+			}
+			regs, t.told = *t.entry, true
+		default:
+			continue
+		}
+		r.change(&format.RegsSet{Thread: t.no, Regs: slices.Clone(r.registers(t, &regs))})
+	}
 }
 
 // Where the log has no use for a mapping's bytes: the kernel's own pages.
@@ -138,6 +161,9 @@ func unread(v vma.VMA) bool {
 func (r *Recorder) readMapping(mm *space, v vma.VMA) (pages uint64) {
 	if unread(v) {
 		return 0
+	}
+	if v.Kind == vma.VDSO { // a mapping of the kernel's: what is not resident yet is not zero
+		return r.readPages(mm, v.Range)
 	}
 	const present = procfs.PagePresent | procfs.PageSwapped
 	private := v.Prot&addr.Shared == 0

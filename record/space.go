@@ -124,9 +124,14 @@ func (r *Recorder) mappingAt(mm *space, a addr.Addr) (vma.VMA, bool, error) {
 	return v, ok, err
 }
 
+// userEnd is above every address that a program can map.
+const userEnd addr.Addr = 1 << 63
+
 // ask brings the table up to date around a range that a call may have changed.
 func (r *Recorder) ask(mm *space, at addr.Range) {
-	if at.Empty() {
+	// The vsyscall page above all is not the process's own: the kernel's answers
+	// leave it out, and nothing changes it.
+	if at.End = min(at.End, userEnd); at.Empty() {
 		return
 	}
 	window := mm.vmas.Widen(at)
@@ -150,10 +155,6 @@ func (r *Recorder) ask(mm *space, at addr.Range) {
 			break
 		}
 		window = mm.vmas.Widen(grown)
-	}
-	// The vsyscall page is not the process's own: the kernel does not name it.
-	if v, ok := mm.vmas.Find(window.End - 1); ok && v.Name == "[vsyscall]" {
-		r.found = append(r.found, v)
 	}
 	r.update(mm, window, r.found)
 }
@@ -210,7 +211,10 @@ func (r *Recorder) findGrowing(mm *space) {
 
 // refreshGrowth looks whether a growing mapping has grown.
 func (r *Recorder) refreshGrowth(mm *space) {
-	for _, a := range mm.grow {
+	for i, a := range mm.grow {
+		if _, there := mm.vmas.Find(a); !there && i > 0 {
+			continue // it has been unmapped
+		}
 		now, ok, err := r.mappingAt(mm, a)
 		if err != nil || !ok {
 			if errors.Is(err, errors.ErrUnsupported) {
@@ -326,5 +330,3 @@ func hexField(status []byte, name string) uint64 {
 	n, _ := strconv.ParseUint(s, 16, 64)
 	return n
 }
-
-func statusField(status []byte, name string) (string, bool) { return procfs.Field(status, name) }

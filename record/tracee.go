@@ -11,6 +11,7 @@ import (
 	"memtrace/format/call"
 	"memtrace/format/vma"
 	"memtrace/record/procfs"
+	"memtrace/record/ptrace"
 )
 
 // thread is a traced thread.
@@ -26,7 +27,10 @@ type thread struct {
 	clone     cloneArgs // of a clone call in progress
 	read      call.Call // the call in progress, with the memory read around it
 	collector call.Collector
-	block     [2]uint64 // address and length of an old_mmap in progress
+	block     [3]uint64    // address, length and flags of an old_mmap in progress
+	entry     *ptrace.Regs // registers at the beginning of the call in progress,
+	noted     bool         // if it is one that may block,
+	told      bool         // and whether they are in the log
 
 	running   bool   // not in a stop that we know of
 	loose     bool   // its call has lost its turn, see watch

@@ -128,6 +128,7 @@ func cloneEvent(ev *format.Event) *format.Event {
 	case *format.Exec:
 		s := *r
 		s.Argv = slices.Clone(r.Argv)
+		s.Auxv = slices.Clone(r.Auxv)
 		c.Record = &s
 	case *format.Clone:
 		s := *r
@@ -149,6 +150,7 @@ func cloneEvent(ev *format.Event) *format.Event {
 		c.Record = &s
 	case *format.Attach:
 		s := *r
+		s.Auxv = slices.Clone(r.Auxv)
 		c.Record = &s
 	case *format.Detach:
 		s := *r
@@ -195,6 +197,8 @@ func cloneChange(c format.Change) format.Change {
 	case *format.VMAMove:
 		d := *c
 		return &d
+	case *format.RegsSet:
+		return &format.RegsSet{Thread: c.Thread, Regs: slices.Clone(c.Regs)}
 	case *format.Pages:
 		d := *c
 		d.Refs = slices.Clone(c.Refs)

@@ -18,12 +18,15 @@ const (
 
 // descriptors are the descriptor tables of all threads, as the calls in the log
 // made them. Threads that share a table share the pointer.
-type descriptors struct{ of map[uint32]*call.FDs }
+type descriptors struct {
+	of      map[uint32]*call.FDs
+	several bool // there has been more than one thread
+}
 
 // copy is deep, and keeps what is shared shared.
 func (d *descriptors) copy() *descriptors {
 	seen := map[*call.FDs]*call.FDs{}
-	c := &descriptors{of: make(map[uint32]*call.FDs, len(d.of))}
+	c := &descriptors{of: make(map[uint32]*call.FDs, len(d.of)), several: d.several}
 	for no, f := range d.of {
 		if seen[f] == nil {
 			seen[f] = f.Clone()
@@ -72,6 +75,7 @@ func (d *descriptors) feed(ev *format.Event) {
 	for _, c := range ev.Changes {
 		switch c := c.(type) {
 		case *format.ThreadSet: // found by an attach: threads of a process share
+			d.several = d.several || c.Thread.No > 1
 			if d.of[c.Thread.No] == nil && c.Thread.Proc != c.Thread.No {
 				d.of[c.Thread.No] = d.table(c.Thread.Proc)
 			}

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"context"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -92,4 +94,64 @@ func ParseRange(s string, space *AddressSpace) (addr.Range, error) {
 		return addr.Range{}, fmt.Errorf("%q is no range: want ADDR:LEN or START-END", s)
 	}
 	return addr.Range{Start: addr.Addr(a), End: addr.Addr(b)}, nil
+}
+
+// ParseBytes reads "text" with C escapes, 0x and hexadecimal digits, or text as
+// it is.
+func ParseBytes(s string) ([]byte, error) {
+	if h, ok := strings.CutPrefix(s, "0x"); ok {
+		b, err := hex.DecodeString(h)
+		if err != nil || len(b) == 0 {
+			return nil, fmt.Errorf("%q: want an even number of hexadecimal digits", s)
+		}
+		return b, nil
+	}
+	if strings.HasPrefix(s, `"`) {
+		t, err := strconv.Unquote(s)
+		if err != nil || t == "" {
+			return nil, fmt.Errorf("%s is no text", s)
+		}
+		return []byte(t), nil
+	}
+	return []byte(strings.Trim(s, "'")), nil
+}
+
+// ParseHistory reads what History is asked about: ADDR or ADDR:LEN, one byte
+// without a length. A name means the first mapping of that name that process
+// pid has at its last step.
+func (t *Trace) ParseHistory(ctx context.Context, s string, pid uint32) (addr.Range, error) {
+	if !strings.Contains(s, ":") {
+		s += ":1"
+	}
+	if r, err := ParseRange(s, nil); err == nil {
+		return r, nil
+	}
+	lives, err := t.Lives(ctx)
+	if err != nil {
+		return addr.Range{}, err
+	}
+	for i := range lives {
+		l := &lives[i]
+		if pid != 0 && l.PID != pid {
+			continue
+		}
+		n := l.Last
+		if l.Ended && n > 0 {
+			n--
+		}
+		v, err := t.At(n)
+		if err != nil {
+			return addr.Range{}, err
+		}
+		p, err := v.ByNo(l.No)
+		if err != nil {
+			return addr.Range{}, err
+		}
+		space, err := p.Space()
+		if err != nil {
+			return addr.Range{}, err
+		}
+		return ParseRange(s, space)
+	}
+	return ParseRange(s, nil)
 }

@@ -68,7 +68,7 @@ func (p *Printer) AppendLine(b []byte, m *Moment) []byte {
 	if p.Steps {
 		b = fmt.Appendf(b, "%6d ", ev.Step)
 	}
-	p.PIDs = p.PIDs || len(m.State.Threads) > 1
+	p.PIDs = p.PIDs || p.fds.several || len(m.State.Threads) > 1
 	if p.PIDs {
 		if m.Thread.TID != 0 {
 			b = fmt.Appendf(b, "[pid %d] ", m.Thread.TID)

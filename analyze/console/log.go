@@ -90,6 +90,10 @@ func (l *Log) Words() []Command {
 			Complete: func(*Session, []string) []string { return condWords() },
 			Run:      l.cont,
 		},
+		{
+			Name: "history", Args: "ADDR [LEN]", Short: "what these bytes were over the whole log, and from when to when",
+			Complete: places, Run: l.history,
+		},
 		{Name: "diff", Args: "STEP | N..M", Short: "what differs between the present step and another, or between two", Complete: steps, Run: l.diff},
 	}
 }
@@ -197,6 +201,52 @@ func (l *Log) diff(ctx context.Context, s *Session, args []string) error {
 		return err
 	}
 	return d.Write(s.Out)
+}
+
+func (l *Log) history(ctx context.Context, s *Session, args []string) error {
+	if len(args) == 0 || len(args) > 2 {
+		return errors.New("history of which bytes? history ADDR [LEN]")
+	}
+	p, err := s.target(ctx, nil)
+	if err != nil {
+		return err
+	}
+	sp, err := p.Space()
+	if err != nil {
+		return err
+	}
+	spec := strings.Join(args, ":")
+	if !strings.Contains(spec, ":") {
+		spec += ":1"
+	}
+	r, err := replay.ParseRange(spec, sp)
+	if err != nil {
+		return err
+	}
+	eras, err := l.t.History(ctx, r, p.PID)
+	if err != nil {
+		return err
+	}
+	return replay.WriteHistory(s.Out, r, eras)
+}
+
+// FindAll lists where bytes were at any step.
+func (l *Log) FindAll(ctx context.Context, s *Session, want []byte) error {
+	found, err := l.t.FindBytes(ctx, want, s.pid)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		if i == maxFound {
+			fmt.Fprintf(s.Out, "and %d more\n", len(found)-i)
+			break
+		}
+		fmt.Fprintf(s.Out, "%s\n", found[i].Append(nil))
+	}
+	if len(found) == 0 {
+		return errors.New("nowhere in the memory that the log holds")
+	}
+	return nil
 }
 
 func countArg(args []string) (uint64, error) {

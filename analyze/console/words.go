@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,9 @@ func sharedWords() []Command {
 			Name: "mem", Aliases: []string{"x"}, Args: "ADDR LEN", Short: "bytes in hexadecimal; ADDR may be a mapping's name, as heap+0x10",
 			Complete: places, Run: mem,
 		},
-		{Name: "find", Args: "BYTES", Short: `where captured memory holds "text" or 0xHEX bytes`, Run: find},
+		{
+			Name: "find", Args: "BYTES [all]", Short: `where captured memory holds "text" or 0xHEX bytes; all: at any step`, Run: find,
+		},
 		{Name: "regs", Args: "[ID]", Short: "registers of the threads, at their last stop", Complete: pids, Run: regs},
 		{Name: "event", Args: "", Short: "all there is to say about the present event", Run: event},
 		{Name: "threads", Short: "the processes and threads that live at this step", Run: threads},
@@ -425,12 +426,22 @@ const maxFound = 20
 
 // find looks for bytes in what is captured of the process.
 func find(ctx context.Context, s *Session, args []string) error {
-	if len(args) != 1 {
+	all := len(args) == 2 && args[1] == "all"
+	if len(args) != 1 && !all {
 		return errors.New(`find what? find "text", or find 0xHEX`)
 	}
-	want, err := parseBytes(args[0])
+	want, err := replay.ParseBytes(args[0])
 	if err != nil {
 		return err
+	}
+	if all {
+		log, ok := s.Target.(interface {
+			FindAll(ctx context.Context, s *Session, want []byte) error
+		})
+		if !ok {
+			return errors.New("what has happened is in the log: find all is for memtrace replay")
+		}
+		return log.FindAll(ctx, s, want)
 	}
 	sp, err := s.space(ctx, nil)
 	if err != nil {
@@ -496,23 +507,4 @@ func search(ctx context.Context, sp *replay.AddressSpace, want []byte, found fun
 		}
 	}
 	return nil
-}
-
-// parseBytes reads "text" with C escapes, or 0x and hexadecimal digits.
-func parseBytes(s string) ([]byte, error) {
-	if h, ok := strings.CutPrefix(s, "0x"); ok {
-		b, err := hex.DecodeString(h)
-		if err != nil || len(b) == 0 {
-			return nil, fmt.Errorf("%q: want an even number of hexadecimal digits", s)
-		}
-		return b, nil
-	}
-	if strings.HasPrefix(s, `"`) {
-		t, err := strconv.Unquote(s)
-		if err != nil || t == "" {
-			return nil, fmt.Errorf("%s is no text", s)
-		}
-		return []byte(t), nil
-	}
-	return []byte(strings.Trim(s, "'")), nil
 }

@@ -19,14 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	time.Local = time.UTC // golden files have times of day
-	os.Exit(m.Run())
-}
-
-// memtrace runs a command line in this process.
-func memtrace(t *testing.T, in string, args ...string) (status int, out, errs string) {
+// invoke runs a command line in this process.
+func invoke(t *testing.T, in string, args ...string) (status int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	status = run(context.Background(), args, strings.NewReader(in), &o, &e)
@@ -65,6 +59,9 @@ func golden(t *testing.T, dir, name, got string) {
 }
 
 func TestGolden(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC // golden files have times of day
+	t.Cleanup(func() { time.Local = local })
 	dir, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +82,10 @@ func TestGolden(t *testing.T) {
 		"replay-regs-json": "replay --at 10 --pid 101 --regs --json",
 		"replay-diff":      "replay --diff 3..14",
 		"replay-diff-json": "replay --diff 3..14 --json",
+		"replay-history":   "replay --history 0x555555558ffc:8",
+		"export-jsonl":     "export --to jsonl --from 3 --until 5",
+		"export-csv":       "export --to csv --from 7",
+		"report-writers":   "report writers",
 		"report":           "report",
 		"report-list":      "report list",
 		"report-two":       "report memtrace.data syscalls growth --top 2",
@@ -92,7 +93,7 @@ func TestGolden(t *testing.T) {
 		"info":             "info",
 		"man":              "man replay",
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(line)...)
+		status, out, errs := invoke(t, "", strings.Fields(line)...)
 		if status != 0 {
 			t.Errorf("%s: status %d: %s", line, status, errs)
 		}
@@ -107,7 +108,29 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
+// TestLong: output that is too long for a golden file.
+func TestLong(t *testing.T) {
+	sample(t)
+	for _, c := range []struct {
+		line, has string
+		lines     int
+	}{
+		{"replay --diff 3..14 --bytes", "\n-555555558ff0  41 41", 8 + 2*256},
+		{"replay --find AAA --pid 100", "0x555555558ffd steps 3..13, process 100, [heap]", 4094},
+		{"replay --find AAA --json --pid 100", `{"addr":"0x555555558000","from":3,"to":13,"pid":100,"path":"[heap]"}`, 4094},
+	} {
+		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
+		if n := strings.Count(out, "\n"); status != 0 || !strings.Contains(out, c.has) || n != c.lines {
+			t.Errorf("%s: status %d, %d lines, want %d with %q; %s", c.line, status, n, c.lines, c.has, errs)
+		}
+	}
+	console := "find AAA all\nhistory heap 4\n"
+	if _, out, errs := invoke(t, console, "replay", "--step"); !strings.Contains(out, "and 8168 more") || !strings.Contains(out, "steps 3..13: 41 41 41 41 |AAAA|") {
+		t.Errorf("console: %s%s", out, errs)
+	}
+}
+
+func TestExits(t *testing.T) {
 	log := sample(t)
 	write := func(name string, b []byte) {
 		t.Helper()
@@ -126,6 +149,16 @@ func TestStatus(t *testing.T) {
 		status int
 		err    string // part of the one line on stderr
 	}{
+		{"export", 2, "--to FORMAT"},
+		{"export --to pdf", 2, "want core, jsonl, csv"},
+		{"export --to csv --at 3", 2, "list of events"},
+		{"export --to core --from 3", 2, "about one step"},
+		{"export --to core --at 3 --pid 7 -o core", 1, "no such process"},
+		{"replay --find nowhere", 1, "is nowhere"},
+		{"replay --find 0x1", 2, "even number"},
+		{"replay --history nothing", 2, "neither an address"},
+		{"replay --bytes", 2, "goes with --diff"},
+		{"replay --history 0x1000 --at 3", 2, "question of their own"},
 		{"replay nosuch", 1, "open nosuch: no such file or directory"},
 		{"replay .", 1, "is a directory"},
 		{"replay text", 1, "read text: not a memtrace log; name a log"},
@@ -169,7 +202,7 @@ func TestStatus(t *testing.T) {
 		{"man nosuch", 2, "no command"},
 		{"version", 0, ""}, {"help replay", 0, ""}, {"completion bash", 0, ""},
 	} {
-		status, out, errs := memtrace(t, "", strings.Fields(c.line)...)
+		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
 		if status != c.status || !strings.Contains(errs, c.err) {
 			t.Errorf("%s: status %d, want %d; stderr %q, want %q", c.line, status, c.status, errs, c.err)
 		}
@@ -180,7 +213,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: no output", c.line)
 		}
 	}
-	if _, out, _ := memtrace(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
+	if _, out, _ := invoke(t, "", "replay", "--at", "14", "--mem", "heap:8192", "--raw"); out != strings.Repeat("C", 4096) {
 		t.Errorf("what is known before the unknown: %d bytes", len(out))
 	}
 	if _, err := os.Stat("x"); err == nil {
@@ -198,7 +231,7 @@ func TestReportArguments(t *testing.T) {
 		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
 		"report ./growth": "program ", "report sys": "System calls\n",
 	} {
-		if status, out, errs := memtrace(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
+		if status, out, errs := invoke(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
 		}
 	}
@@ -206,7 +239,7 @@ func TestReportArguments(t *testing.T) {
 
 func TestConsole(t *testing.T) {
 	sample(t)
-	status, out, errs := memtrace(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
+	status, out, errs := invoke(t, "next 2\nbogus\nmaps\nq\n", "replay", "--step")
 	if status != 0 || !strings.Contains(out, "[heap]") || !strings.Contains(errs, `no word "bogus"`) {
 		t.Errorf("%d %q\n%s", status, errs, out)
 	}
@@ -214,7 +247,7 @@ func TestConsole(t *testing.T) {
 
 func TestManPages(t *testing.T) {
 	dir := t.TempDir()
-	if status, _, errs := memtrace(t, "", "man", "-o", dir); status != 0 {
+	if status, _, errs := invoke(t, "", "man", "-o", dir); status != 0 {
 		t.Fatal(errs)
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
@@ -248,15 +281,15 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range lines {
-			if status, _, errs := memtrace(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
+			if status, _, errs := invoke(t, "", strings.Fields(line)...); status > 4 || status != 0 && errs == "" {
 				t.Errorf("%s: status %d, %q", line, status, errs)
 			}
 		}
 		_ = os.Remove("saved")
-		if status, _, _ := memtrace(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
+		if status, _, _ := invoke(t, "", "recover", "damaged", "-o", "saved"); status != 0 {
 			continue // the header itself
 		}
-		if status, _, errs := memtrace(t, "", "verify", "saved"); status != 0 {
+		if status, _, errs := invoke(t, "", "verify", "saved"); status != 0 {
 			t.Errorf("recovered log %d: %s", i, errs)
 		}
 	}

@@ -45,11 +45,11 @@ func TestDocs(t *testing.T) {
 	if err := os.WriteFile(defaultLog, replaytest.Log(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, out, _ := memtrace(t, "", "replay", "--json")
+	_, out, _ := invoke(t, "", "replay", "--json")
 	for _, m := range regexp.MustCompile(`[{,]"([a-z_]+)":`).FindAllStringSubmatch(out, -1) {
 		needs("key", m[1])
 	}
-	_, out, _ = memtrace(t, "help\n", "replay", "--step")
+	_, out, _ = invoke(t, "help\n", "replay", "--step")
 	words := 0
 	for l := range strings.Lines(out) {
 		if m := regexp.MustCompile(`^([a-z]+)[, ]`).FindStringSubmatch(l); m != nil {

@@ -11,12 +11,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay"
 )
 
 const progsDir = "../../testdata/progs"
@@ -85,7 +88,7 @@ func compile(t *testing.T, name, build string) string {
 		flags = []string{"-static"}
 	}
 	once, _ := built.LoadOrStore(name+"-"+build, sync.OnceValues(func() (string, error) {
-		out := filepath.Join(scratch, name+"-"+build)
+		out := filepath.Join(scratch(), name+"-"+build)
 		args := append([]string{"-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread", "-o", out}, flags...)
 		if text, err := exec.Command("gcc", append(args, filepath.Join(progsDir, name+".c"))...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%w\n%s", err, text)
@@ -104,7 +107,7 @@ func compile(t *testing.T, name, build string) string {
 
 // m32 says why 32-bit programs cannot be built and run here.
 var m32 = sync.OnceValue(func() error {
-	src, out := filepath.Join(scratch, "m32.c"), filepath.Join(scratch, "m32")
+	src, out := filepath.Join(scratch(), "m32.c"), filepath.Join(scratch(), "m32")
 	if err := os.WriteFile(src, []byte("#include <stdio.h>\nint main(void) { return 0; }\n"), 0o644); err != nil {
 		return err
 	}
@@ -229,6 +232,7 @@ func checkMarks(t *testing.T, p *place) {
 		if mm == nil {
 			t.Fatalf("step %d: thread %d has no address space", e.Step, e.Thread)
 		}
+		checkMem(t, p, r, e.Step, th.TGID, k, left)
 		if got := mm.VMAs.AppendMaps(nil); !bytes.Equal(got, want) {
 			if wrong++; wrong <= 3 {
 				t.Errorf("mark %d of pid %d, step %d: -%s's own +the log's\n%s", k, th.TGID, e.Step, filepath.Base(p.dir), lineDiff(want, got))
@@ -239,9 +243,54 @@ func checkMarks(t *testing.T, p *place) {
 		t.Errorf("%d of %d marks differ", wrong, marks)
 	}
 	for name := range left {
-		if strings.HasSuffix(name, ".maps") {
-			t.Errorf("the mark of %s is not in the log", name)
-		}
+		t.Errorf("the mark of %s is not in the log", name)
 	}
 	t.Logf("%d events, %d marks, %d bytes", r.Steps(), marks, st.Size())
+}
+
+// checkMem compares the memory that a program saved at a mark with the log's.
+func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid uint32, k uint64, left map[string]bool) {
+	t.Helper()
+	prefix := fmt.Sprintf("%d.%d.", pid, k)
+	for name := range left {
+		at, ok := strings.CutSuffix(strings.TrimPrefix(name, prefix), ".mem")
+		if !ok || !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		delete(left, name)
+		a, err := strconv.ParseUint(at, 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(filepath.Join(p.marks(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		view, err := replay.New(r).At(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proc, err := view.Process(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		space, err := proc.Space()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(want))
+		n, asOf, err := space.ReadMem(got, addr.Addr(a))
+		if err != nil || n != len(want) {
+			t.Errorf("mark %d of pid %d, step %d: %d of %d bytes at %#x: %v", k, pid, step, n, len(want), a, err)
+			continue
+		}
+		if !bytes.Equal(got, want) {
+			i := 0
+			for got[i] == want[i] {
+				i++
+			}
+			t.Errorf("mark %d of pid %d, step %d: byte %#x (page %d of what was saved) is %#x, not %#x; as of step %d",
+				k, pid, step, a+uint64(i), i/addr.PageSize, got[i], want[i], asOf)
+		}
+	}
 }

@@ -23,36 +23,39 @@ import (
 // The tests of this file and its sisters (e2e_*_test.go) run the built program
 // on real ones. docs/testing.md says what they need and how they are judged.
 
-var (
-	memtrace string // the program under test
-	scratch  string // removed at the end
-)
-
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(runTests(m))
+	status := m.Run()
+	for _, f := range atEnd {
+		f()
+	}
+	os.Exit(status)
 }
 
-func runTests(m *testing.M) int {
-	var err error
-	if scratch, err = os.MkdirTemp("", "memtrace-e2e-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+// atEnd is done when all tests have run.
+var atEnd []func()
+
+// lab is what all of them share: a directory that is removed at the end, and in
+// it the program under test.
+var lab = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "memtrace-e2e-")
+	if err != nil {
+		panic(err)
 	}
-	defer os.RemoveAll(scratch)
-	if err := os.Chmod(scratch, 0o755); err != nil { // programs of other users run there
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // programs of other users run there
+		panic(err)
 	}
-	memtrace = filepath.Join(scratch, "memtrace")
-	build := exec.Command("go", "build", "-o", memtrace, ".")
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "memtrace"), ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building memtrace: %v\n%s", err, out)
-		return 1
+		panic(fmt.Sprintf("building memtrace: %v\n%s", err, out))
 	}
-	return m.Run()
-}
+	return dir
+})
+
+func scratch() string { return lab() }
+func binary() string  { return filepath.Join(lab(), "memtrace") }
 
 // require skips a test on a machine without what. Where $MEMTRACE_REQUIRE
 // (a comma-separated list, or "all") says that it is there, skipping would hide
@@ -79,7 +82,7 @@ func tool(t *testing.T, name string) string {
 }
 
 var tracing = sync.OnceValue(func() error {
-	out, err := exec.Command(memtrace, "record", "-q", "-o", "/dev/null", "--", "/bin/true").CombinedOutput()
+	out, err := exec.Command(binary(), "record", "-q", "-o", "/dev/null", "--", "/bin/true").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -119,7 +122,7 @@ type place struct {
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	dir, err := os.MkdirTemp(scratch, "run-")
+	dir, err := os.MkdirTemp(scratch(), "run-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +269,7 @@ func (p *place) compare(t *testing.T, limit time.Duration, flags, env []string, 
 		time.Sleep(10 * time.Millisecond)
 		limit -= 10 * time.Millisecond
 	}
-	traced := p.execute(t, limit, env, slices.Concat([]string{memtrace, "record", "-o", p.log()}, flags, []string{"--"}, argv)...)
+	traced := p.execute(t, limit, env, slices.Concat([]string{binary(), "record", "-o", p.log()}, flags, []string{"--"}, argv)...)
 	program, recorder := said(traced.stderr)
 	if traced.status != plain.status {
 		t.Errorf("%s alone, %s under memtrace; stderr %s, memtrace said %s",

@@ -313,6 +313,8 @@ func parseSize(s string) (int64, error) {
 // program has ended; with -p it ends the recording. A SIGTERM or SIGHUP is
 // passed on to the program; a second one ends the recording.
 func serveSignals(stop func(), attached bool, pid *atomic.Int64, job *jobControl) {
+	// A reader of the log that goes away is an error of the write, not our end.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	c := make(chan os.Signal, 8)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	asked := 0
@@ -372,15 +374,14 @@ func recordStatus(res *record.Result) error {
 		return failRecord(exitFailed, "record --check: %d of %d checks differed", res.Differed, res.Checks)
 	}
 	switch {
-	case res.Err != nil:
-		return &exitError{code: exitFailed}
-	case !res.Ended:
-		return nil
-	case res.Status.Signaled():
+	case res.Ended && res.Status.Signaled():
 		record.DieBy(int(res.Status.Signal()))
 		return &exitError{code: 128 + int(res.Status.Signal())}
-	case res.Status.ExitStatus() != 0:
+	case res.Ended && res.Status.ExitStatus() != 0:
 		return &exitError{code: res.Status.ExitStatus()}
+	}
+	if res.Err != nil {
+		return &exitError{code: exitFailed} // what was wrong has been said
 	}
 	return nil
 }

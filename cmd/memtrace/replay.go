@@ -14,9 +14,9 @@ import (
 
 // replayOptions are the flags of replay.
 type replayOptions struct {
-	json, step, maps, raw, regs, elapsed, noSteps bool
-	from, to, at, mem, diff, set, clock           string
-	pid                                           uint32
+	json, step, maps, raw, regs, elapsed, noSteps, bytes bool
+	from, to, at, mem, diff, set, clock, history, find   string
+	pid                                                  uint32
 }
 
 func newReplayCmd() *cobra.Command {
@@ -58,15 +58,23 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.raw, "raw", false, "write the bytes of --mem as they are")
 	f.BoolVar(&o.regs, "regs", false, "the registers of the process's threads")
 	f.StringVar(&o.diff, "diff", "", "what differs between two steps `N..M`")
+	f.BoolVar(&o.bytes, "bytes", false, "with --diff: what differs in the pages, too")
+	f.StringVar(&o.history, "history", "", "what the bytes of `ADDR[:LEN]` were, and from when to when")
+	f.StringVar(&o.find, "find", "", "where and when `BYTES` were in memory: text, \"text\" with escapes, or 0xHEX")
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
 	return cmd
 }
 
 func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 	looks := o.maps || o.regs || o.mem != ""
+	over := o.history != "" || o.find != ""
 	switch {
-	case o.step && (looks || o.at != "" || o.diff != "" || o.json):
+	case o.step && (looks || o.at != "" || o.diff != "" || o.json || over):
 		return usagef("--step goes with no other question: ask in the console")
+	case over && (looks || o.at != "" || o.diff != "" || o.from != "" || o.to != "" || o.history != "" && o.find != ""):
+		return usagef("--history and --find are each a question of their own, about all steps")
+	case o.bytes && o.diff == "":
+		return usagef("--bytes goes with --diff")
 	case o.diff != "" && (looks || o.at != ""):
 		return usagef("--diff names its own steps: --at does not go with it")
 	case looks && o.at == "":
@@ -102,6 +110,10 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 		return runConsole(cmd, t, name)
 	case o.diff != "":
 		return runDiff(cmd, t, name, o)
+	case o.history != "":
+		return runHistory(cmd, t, name, o)
+	case o.find != "":
+		return runFind(cmd, t, name, o)
 	case o.at != "" && looks:
 		return runLook(cmd, t, name, o)
 	case o.at != "":
@@ -221,5 +233,54 @@ func runDiff(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 		_, err = cmd.OutOrStdout().Write(append(d.AppendJSON(nil), '\n'))
 		return err
 	}
-	return d.Write(cmd.OutOrStdout())
+	if err := d.Write(cmd.OutOrStdout()); err != nil || !o.bytes {
+		return err
+	}
+	return replaying(name, t.WriteBytes(cmd.Context(), cmd.OutOrStdout(), d))
+}
+
+// runHistory tells what some bytes were over the whole log.
+func runHistory(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions) error {
+	r, err := t.ParseHistory(cmd.Context(), o.history, o.pid)
+	if err != nil {
+		return usageError{fmt.Errorf("--history: %w", err)}
+	}
+	eras, err := t.History(cmd.Context(), r, o.pid)
+	if err != nil {
+		return replaying(name, err)
+	}
+	if !o.json {
+		return replay.WriteHistory(cmd.OutOrStdout(), r, eras)
+	}
+	for i := range eras {
+		if _, err := cmd.OutOrStdout().Write(append(eras[i].AppendJSON(nil), '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runFind tells where and when some bytes were in memory.
+func runFind(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions) error {
+	want, err := replay.ParseBytes(o.find)
+	if err != nil {
+		return usageError{fmt.Errorf("--find: %w", err)}
+	}
+	found, err := t.FindBytes(cmd.Context(), want, o.pid)
+	if err != nil {
+		return replaying(name, err)
+	}
+	for i := range found {
+		line := found[i].Append
+		if o.json {
+			line = found[i].AppendJSON
+		}
+		if _, err := cmd.OutOrStdout().Write(append(line(nil), '\n')); err != nil {
+			return err
+		}
+	}
+	if len(found) == 0 {
+		return &exitError{statusFailed, fmt.Errorf("replay %s: %q is nowhere in the memory that the log holds", name, o.find)}
+	}
+	return nil
 }

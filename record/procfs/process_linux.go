@@ -228,6 +228,12 @@ func Cmdline(pid int) []string {
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00")
 }
 
+// Auxv is the auxiliary vector that a process was started with.
+func Auxv(pid int) []byte {
+	b, _ := ReadText("/proc/" + strconv.Itoa(pid) + "/auxv")
+	return b
+}
+
 // Kernel is uname's release and version.
 func Kernel() string {
 	var u unix.Utsname

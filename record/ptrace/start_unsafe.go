@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,13 @@ func StartHandlers() []uintptr {
 	return nil
 }
 
+// OwnSigMask is the calling thread's mask of blocked signals.
+func OwnSigMask() uint64 {
+	var mask uint64
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, 0, uintptr(unsafe.Pointer(&mask)), 8, 0, 0)
+	return mask
+}
+
 // SetSigMask sets the calling thread's mask of blocked signals.
 func SetSigMask(mask uint64) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2 /* SIG_SETMASK */, uintptr(unsafe.Pointer(&mask)), 0, 8, 0, 0)
@@ -95,6 +103,7 @@ func DieBy(sig int) {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	var sa kernelSigaction
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
+	runtime.LockOSThread()
 	_ = SetSigMask(0)
-	_ = unix.Kill(unix.Getpid(), unix.Signal(sig))
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.Signal(sig)) // to this thread: it takes effect at once
 }

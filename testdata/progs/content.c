@@ -6,7 +6,7 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define N 64
 
-static unsigned char data_seg[8 * PAGE] = {1, 2, 3};
+static unsigned char data_seg[8 * PAGE] __attribute__((aligned(4096))) = {1, 2, 3};
 static unsigned char bss_seg[8 * PAGE];
 
 static void fill(char *p, size_t n, unsigned seed)
@@ -72,7 +72,9 @@ int main(void)
 	data_seg[0] = 9;
 	data_seg[5 * PAGE] = 9;
 	bss_seg[3 * PAGE] = 9;
-	MARKMEM(k++, data_seg, sizeof data_seg);
+	/* what nobody wrote to is in the file, and not in the log */
+	MARKMEM(k++, data_seg, PAGE);
+	MARKMEM(k++, data_seg + 5 * PAGE, PAGE);
 	MARKMEM(k++, bss_seg + 3 * PAGE - 100, 200);
 	char *h = malloc(100000);
 	fill(h, 100000, 3);

@@ -176,8 +176,15 @@ static UNUSED void mark(unsigned k)
 	rawcall(SYS_write, -1, MAGIC + k, 0, 0);
 }
 
+static UNUSED void mark_with(unsigned k, const void *p, size_t n)
+{
+	mark_deepen();
+	mark_mem(k, p, n);
+	mark(k);
+}
+
 #define MARK(k) mark(k)
-#define MARKMEM(k, p, n) (mark_mem(k, p, n), mark(k))
+#define MARKMEM(k, p, n) mark_with(k, p, n)
 
 /* Is there a mapping at p? */
 static UNUSED int mapped(const volatile void *p)

@@ -1,0 +1,201 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"memtrace/analyze"
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/replay"
+	"memtrace/replay/elfcore"
+)
+
+// core writes a process at a step as an ELF core.
+func core(ctx context.Context, t *replay.Trace, w io.Writer, o Options) ([]string, error) {
+	v, err := t.At(o.At)
+	if err != nil {
+		return nil, err
+	}
+	p, err := t.Find(ctx, v, o.PID)
+	if err != nil {
+		return nil, err
+	}
+	s := Subject{View: v, Process: p}
+	if s.Registers, err = t.Registers(o.At, p.Threads); err != nil {
+		return nil, err
+	}
+	if s.Origin, err = t.Origin(o.At, p); err != nil {
+		return nil, err
+	}
+	if err := s.findSignal(t); err != nil {
+		return nil, err
+	}
+	return s.WriteCore(ctx, w)
+}
+
+// Subject is a process at a moment, with what a core says of it beside its
+// memory. It is one of a log, or a living one that is held still.
+type Subject struct {
+	View      *replay.View
+	Process   *replay.Process
+	Registers []replay.Registers
+	Origin    replay.Origin
+	UID, GID  uint32
+	// Signal, if it is not 0, is the one that Thread (its number) has got.
+	Signal  int32
+	SigInfo []byte
+	Thread  uint32
+}
+
+// findSignal looks whether the step is the end of the process by a signal, or
+// the snapshot after it, and whose event it is.
+func (s *Subject) findSignal(t *replay.Trace) error {
+	n := s.View.Step
+	for ev, err := range t.Events(n - min(n, 2)) {
+		if err != nil {
+			return err
+		}
+		if ev.Step > n {
+			break
+		}
+		if !slices.ContainsFunc(s.Process.Threads, func(t format.Thread) bool { return t.No == ev.Thread }) {
+			continue
+		}
+		switch r := ev.Record.(type) {
+		case *format.Signal:
+			s.Thread = ev.Thread
+			if s.Signal = 0; r.Fatal {
+				s.Signal, s.SigInfo = r.Signo, slices.Clone(r.Info)
+			}
+		case *format.Snapshot, *format.Check:
+		default:
+			s.Signal, s.SigInfo, s.Thread = 0, nil, ev.Thread
+		}
+	}
+	return nil
+}
+
+// maxZeros is the longest run of zeros that is put into a core. Longer ones are
+// reservations that the program never touched.
+const maxZeros = 1 << 30
+
+// WriteCore writes the subject as an ELF core and says what is not in it.
+func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) {
+	space, err := s.Process.Space()
+	if err != nil {
+		return nil, err
+	}
+	c := &elfcore.Core{Arch: s.Process.Arch, Auxv: s.Origin.Auxv, Process: elfcore.Process{
+		PID: s.Process.PID, UID: s.UID, GID: s.GID, Name: path.Base(s.Origin.Path), Args: strings.Join(s.Origin.Argv, " "),
+	}}
+	if ps := s.View.Processes(); s.Process.Parent != 0 {
+		for _, p := range ps {
+			if p.No == s.Process.Parent {
+				c.Process.PPID = p.PID
+			}
+		}
+	}
+	var notes []string
+	for _, r := range s.Registers {
+		t := elfcore.Thread{TID: r.Thread.TID, Regs: r.Values}
+		switch {
+		case r.Values == nil:
+			notes = append(notes, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))
+		case r.AsOf != s.View.Step:
+			notes = append(notes, fmt.Sprintf("thread %d: registers as of step %d", r.Thread.TID, r.AsOf))
+		}
+		if r.Thread.No != s.Thread {
+			c.Threads = append(c.Threads, t)
+			continue
+		}
+		t.Signal, t.SigInfo = s.Signal, s.SigInfo
+		c.Threads = slices.Insert(c.Threads, 0, t) // the one to be shown first
+	}
+	if len(c.Auxv) == 0 {
+		notes = append(notes, "the auxiliary vector is not in the log: shared libraries may not be found")
+	}
+	memory, err := s.segments(c, space)
+	if err != nil {
+		return notes, err
+	}
+	return append(notes, memory...), c.Write(w, func(a addr.Addr, page *[addr.PageSize]byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := space.Page(a, page)
+		return err
+	})
+}
+
+// segments cuts the mappings where what is known of them changes.
+func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes []string, err error) {
+	var data, files, unknown uint64
+	oldest := s.View.Step
+	for v := range space.Mappings() {
+		if c.Arch == arch.I386 && v.End > 1<<32 {
+			continue
+		}
+		if v.File() && strings.HasPrefix(v.Name, "/") {
+			c.Files = append(c.Files, elfcore.File{Range: v.Range, Offset: v.Offset, Name: v.Name})
+		}
+		add := func(r addr.Range, what elfcore.Content) {
+			n := len(c.Segments)
+			if n > 0 && c.Segments[n-1].End == r.Start && c.Segments[n-1].What == what && r.Start != v.Start {
+				c.Segments[n-1].End = r.End
+				return
+			}
+			c.Segments = append(c.Segments, elfcore.Segment{Range: r, Prot: v.Prot, What: what})
+		}
+		absent := func(r addr.Range) {
+			if v.File() {
+				files += r.Len()
+			} else {
+				unknown += r.Len()
+			}
+		}
+		at := v.Start
+		for run, err := range space.Pages(v.Range) {
+			if err != nil {
+				return nil, err
+			}
+			end, ok := addr.Span(run.Addr, run.N*addr.PageSize)
+			if !ok {
+				end.End = v.End
+			}
+			r := end.Intersect(v.Range)
+			if r.Empty() {
+				continue
+			}
+			absent(addr.Range{Start: at, End: r.Start})
+			at = r.End
+			switch {
+			case run.What == format.PageData:
+				add(r, elfcore.Data)
+				data += r.Len()
+				oldest = min(oldest, run.AsOf)
+			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
+				add(r, elfcore.Zero)
+			case run.What == format.PageZero: // a reservation
+			default:
+				absent(r)
+			}
+		}
+		absent(addr.Range{Start: at, End: v.End})
+	}
+	if data > 0 && oldest < s.View.Step {
+		notes = append(notes, fmt.Sprintf("memory is as of step %d or later", oldest))
+	}
+	if files > 0 {
+		notes = append(notes, analyze.Size(files)+" are left to the mapped files")
+	}
+	if unknown > 0 {
+		notes = append(notes, analyze.Size(unknown)+" of memory are not in the log, and absent")
+	}
+	return notes, nil
+}

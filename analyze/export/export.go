@@ -1,0 +1,54 @@
+// Package export gives what a log holds to other programs, in their formats: one
+// format is one file. It makes no files and knows no names of files; where the
+// bytes go is its caller's to say.
+package export
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"memtrace/format"
+	"memtrace/format/arch"
+	"memtrace/replay"
+)
+
+// Options say what is exported.
+type Options struct {
+	At       format.Step // for formats about one moment
+	From, To format.Step // for streams, both included
+	PID      uint32      // 0: the log's first process, or all of them
+	Set      arch.Set    // system calls of a stream
+	AllCalls bool        // Set was not given: events that are no calls, too
+}
+
+// Format is a format that can be asked for by name.
+type Format struct {
+	Name, Short string
+	// Moment says that it is about one step, not about a range of them.
+	Moment bool
+	// Binary output is not for a terminal.
+	Binary bool
+	// Write writes it to w and returns what a person should know of it.
+	Write func(ctx context.Context, t *replay.Trace, w io.Writer, o Options) (notes []string, err error)
+}
+
+// Formats are all formats, in the order in which they are listed.
+var Formats = []Format{
+	{"core", "an ELF core of a process at a step, for gdb", true, true, core},
+	{"jsonl", "events, one JSON object a line, as replay --json", false, false, jsonl},
+	{"csv", "events, one row each", false, false, csvEvents},
+}
+
+// Find finds a format by its name.
+func Find(name string) (*Format, error) {
+	var names []string
+	for i := range Formats {
+		if Formats[i].Name == name {
+			return &Formats[i], nil
+		}
+		names = append(names, Formats[i].Name)
+	}
+	return nil, fmt.Errorf("no format %q: want %s", name, strings.Join(names, ", "))
+}

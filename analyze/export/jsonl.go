@@ -1,0 +1,13 @@
+package export
+
+import (
+	"context"
+	"io"
+
+	"memtrace/replay"
+)
+
+// jsonl writes events as replay --json does.
+func jsonl(ctx context.Context, t *replay.Trace, w io.Writer, o Options) ([]string, error) {
+	return nil, t.List(ctx, w, replay.ListOptions{JSON: true, From: o.From, To: o.To, PID: o.PID, Set: o.Set, AllCalls: o.AllCalls})
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// memtraceRun runs the built program, which must succeed, and returns what it
+// wrote to stdout and stderr.
+func memtraceRun(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	c := exec.Command(binary(), args...)
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		t.Fatalf("memtrace %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), errs.String()
+}
+
+func gdb(t *testing.T, prog, core string, commands ...string) string {
+	t.Helper()
+	args := []string{"-nx", "-batch"}
+	for _, c := range commands {
+		args = append(args, "-ex", c)
+	}
+	// Its status says whether the last command failed: what it says is judged.
+	out, _ := exec.Command(tool(t, "gdb"), append(args, prog, core)...).CombinedOutput()
+	return string(out)
+}
+
+// TestCore opens with gdb what a log knows in the middle of a recursion.
+func TestCore(t *testing.T) {
+	for _, build := range []string{"x86_64", "i386"} {
+		t.Run(build, func(t *testing.T) {
+			t.Parallel()
+			require(t, "ptrace", tracing())
+			tool(t, "gdb")
+			prog := compile(t, "recurse", build)
+			p := newPlace(t)
+			o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
+			if o.status != 0 {
+				t.Fatal(o)
+			}
+			list, _ := memtraceRun(t, "replay", p.log(), "-e", "getppid")
+			m := regexp.MustCompile(`(?m)^ *(\d+) .*getppid\(\)`).FindStringSubmatch(list)
+			if m == nil {
+				t.Fatalf("no getppid in\n%s", list)
+			}
+			n, _ := strconv.Atoi(m[1])
+			core := filepath.Join(p.dir, "core")
+			_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+			if strings.Contains(notes, "registers") || strings.Contains(notes, "auxiliary") {
+				t.Errorf("export said %s", notes)
+			}
+			out := gdb(t, prog, core, "bt", "info proc mappings", "thread apply all bt", "frame function descend", "print *self", "print/x $sp")
+			var want []string
+			for d := 7; d <= 12; d++ {
+				want = append(want, fmt.Sprintf(` in descend \(n=(n@entry=)?%d, up=.*\) at .*recurse\.c:\d+`, d))
+			}
+			want = append(want, ` in main \(\) at .*recurse\.c`)
+			rest := out
+			for _, w := range want {
+				at := regexp.MustCompile(`(?m)^#\d+ .*` + w).FindStringIndex(rest)
+				if at == nil {
+					t.Fatalf("no frame %s in\n%s", w, out)
+				}
+				rest = rest[at[1]:]
+			}
+			for _, w := range []string{
+				`(?m)^[ \t]+0x[0-9a-f]+ +0x[0-9a-f]+ .*` + regexp.QuoteMeta(prog), `libc\.so`, // mappings
+				`(?s)Thread 2 .*#\d+ .* in waiter \(p=0x0\) at `, `depth = 7, up = 0x[0-9a-f]+, text = "the node"`,
+			} {
+				if !regexp.MustCompile(w).MatchString(out) {
+					t.Errorf("nothing that matches %s in\n%s", w, out)
+				}
+			}
+			// The call itself comes before the snapshot: what the log had then is
+			// the memory at the exec, and of the heap nothing.
+			_, notes = memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n), "-o", core)
+			if !strings.Contains(notes, "as of step") || !strings.Contains(notes, "not in the log, and absent") {
+				t.Errorf("export said %s", notes)
+			}
+			maps, _ := memtraceRun(t, "replay", p.log(), "--at", fmt.Sprint(n), "--maps")
+			m = regexp.MustCompile(`(?m)^([0-9a-f]+)-.*\[heap\]$`).FindStringSubmatch(maps)
+			if m == nil {
+				t.Fatalf("no heap in\n%s", maps)
+			}
+			if out := gdb(t, prog, core, "x/4gx 0x"+m[1]); !strings.Contains(out, "Cannot access memory at address 0x"+strings.TrimLeft(m[1], "0")) {
+				t.Errorf("memory that is not in the log:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestCoreOfSignal: a process that is about to be killed has its signal in the
+// core, and its threads' order.
+func TestCoreOfSignal(t *testing.T) {
+	require(t, "ptrace", tracing())
+	p := newPlace(t)
+	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--", "/bin/sh", "-c", "kill -SEGV $$")
+	if o.status == 0 {
+		t.Fatal(o)
+	}
+	list, _ := memtraceRun(t, "replay", p.log())
+	m := regexp.MustCompile(`(?m)^ *(\d+) --- SIGSEGV`).FindStringSubmatch(list)
+	if m == nil {
+		t.Fatalf("no SIGSEGV in\n%s", list)
+	}
+	core := filepath.Join(p.dir, "core")
+	n, _ := strconv.Atoi(m[1])
+	memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+	if st, err := os.Stat(core); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("core: %v %v", st, err)
+	}
+	out := gdb(t, "/bin/sh", core, "print $_siginfo.si_signo", "bt")
+	if !strings.Contains(out, "terminated with signal SIGSEGV") || !strings.Contains(out, "$1 = 11") {
+		t.Errorf("gdb said\n%s", out)
+	}
+}

@@ -1,0 +1,62 @@
+package format
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the logs of testdata/traces that do not exist yet")
+
+const traces = "../testdata/traces"
+
+// TestTraces reads the logs that earlier versions have written.
+func TestTraces(t *testing.T) {
+	if name := filepath.Join(traces, "v1", "everything.mtl"); *update {
+		if _, err := os.Stat(name); err != nil {
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, writeLog(t, everything(), nil, 4), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no logs in %s: %v", traces, err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustVerify(t, b)
+		if filepath.Base(name) != "everything.mtl" {
+			continue
+		}
+		r := openLog(t, b)
+		if diff := cmp.Diff(expected(), collect(t, r, 0), cmpEvents...); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		s, err := r.StateAt(r.Steps() - 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := openLog(t, writeLog(t, everything(), nil, 4))
+		w, err := now.StateAt(now.Steps() - 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(stateText(t, w), stateText(t, s)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if h := testHeader(); !bytes.Equal(r.Header().Salt[:], h.Salt[:]) {
+			t.Errorf("%s: %+v", name, r.Header())
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package format
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/format/vma"
+)
+
+var seekEvents = flag.Int("seek.events", 200_000, "events of the log that BenchmarkSeek makes: 10000000 takes a minute and 0.5 GB of disk")
+
+// world is a family of processes whose memory a generated log records: what the
+// log must give back.
+type world struct {
+	rng   *rand.Rand
+	words [1 << 14]uint64
+	procs []*genProc
+	now   uint64
+	calls []Event
+}
+
+type genProc struct {
+	mm    uint32
+	pages [][]byte
+	hot   []int // pages that change often
+}
+
+const (
+	genBase  = 0x5500_0000_0000
+	genPages = 8192 // of a process
+)
+
+func newWorld() *world {
+	w := &world{rng: rand.New(rand.NewPCG(1, 2)), calls: walkEvents(4096)}
+	for i := range w.words {
+		switch i % 4 {
+		case 0:
+			w.words[i] = 0x7f00_0000_0000 + w.rng.Uint64N(1<<30)&^15
+		case 1:
+			w.words[i] = w.rng.Uint64N(1 << 16)
+		case 2:
+			w.words[i] = w.rng.Uint64()
+		}
+	}
+	for i := range 8 {
+		w.procs = append(w.procs, &genProc{mm: uint32(i + 1)})
+	}
+	return w
+}
+
+func (w *world) fill(p []byte) {
+	for i := 0; i < len(p); i += 8 {
+		binary.LittleEndian.PutUint64(p[i:], w.words[w.rng.Uint32N(1<<14)])
+	}
+}
+
+// touch changes a few bytes of a page, sometimes many.
+func (w *world) touch(p []byte) {
+	n := 1 + int(w.rng.ExpFloat64()*3)
+	if w.rng.IntN(40) == 0 {
+		n = 60
+	}
+	for range n {
+		binary.LittleEndian.PutUint64(p[w.rng.IntN(addr.PageSize/8)*8:], w.words[w.rng.Uint32N(1<<14)])
+	}
+}
+
+// event makes the next event. Every 50th brings some pages.
+func (w *world) event(i int) Event {
+	e := w.calls[i%len(w.calls)]
+	s := *e.Record.(*Syscall)
+	w.now += 4000 + w.rng.Uint64N(4000)
+	s.Enter = w.now
+	w.now += 3000 + w.rng.Uint64N(2000)
+	p := w.procs[(i>>8)%len(w.procs)]
+	e.Time, e.Record, e.Thread = w.now, &s, p.mm
+	if i%50 != 49 {
+		return e
+	}
+	e.Regs = make([]uint64, 27)
+	for k := range e.Regs {
+		e.Regs[k] = w.words[(k+i>>9)%len(w.words)]
+	}
+	for range 6 {
+		at, n := 0, 1+w.rng.IntN(3)
+		fresh := len(p.pages) < genPages && w.rng.IntN(4) == 0
+		if fresh || len(p.pages) < 16 {
+			at = len(p.pages)
+			for range n {
+				q := make([]byte, addr.PageSize)
+				w.fill(q)
+				p.pages = append(p.pages, q)
+			}
+		} else {
+			// Most writes go to few pages, which move on slowly.
+			at = w.rng.IntN(min(len(p.pages)-n, 200))
+			if w.rng.IntN(3) == 0 {
+				at = w.rng.IntN(len(p.pages) - n)
+			}
+			for k := range n {
+				w.touch(p.pages[at+k])
+			}
+		}
+		c := &Pages{MM: p.mm, Addr: genBase + addr.Addr(at<<addr.PageShift), N: uint64(n), What: PageData}
+		for k := range n {
+			c.Data = append(c.Data, p.pages[at+k]...)
+		}
+		e.Changes = append(e.Changes, c)
+	}
+	return e
+}
+
+// sample is a page at a step, by its checksum.
+type sample struct {
+	step Step
+	mm   uint32
+	at   addr.Addr
+	crc  uint32
+}
+
+// generate writes a log of n events and says what to find in it.
+func generate(t testing.TB, w io.Writer, n, samples int) []sample {
+	t.Helper()
+	lw, err := NewWriter(w, testHeader(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wd := newWorld()
+	for i, p := range wd.procs {
+		for _, c := range []Change{
+			&MMNew{MM: p.mm}, &ThreadSet{Thread{No: p.mm, TID: p.mm, TGID: p.mm, NSTID: p.mm, Proc: p.mm, MM: p.mm, Arch: arch.X86_64}},
+			&VMASet{p.mm, vma.VMA{Range: addr.Range{Start: genBase, End: genBase + genPages<<addr.PageShift + 1<<20}, Prot: addr.Read | addr.Write, Kind: vma.Heap, Name: "[heap]"}},
+		} {
+			if err := lw.Change(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for k := range 200 {
+			v := vma.VMA{Range: addr.Range{Start: addr.Addr(0x7f0000000000 + k<<20), End: addr.Addr(0x7f0000000000 + k<<20 + 0x8000)}, Prot: addr.Read, Kind: vma.FilePrivate, Inode: uint64(k/4 + 1), Offset: uint64(k%4) << 15, Name: "/usr/lib/libsomething" + string(rune('a'+i))}
+			if err := lw.Change(&VMASet{p.mm, v}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var out []sample
+	every := max(1, n/samples)
+	for i := range n {
+		e := wd.event(i)
+		step, err := lw.Event(&e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%every == every/2 {
+			p := wd.procs[wd.rng.IntN(len(wd.procs))]
+			if len(p.pages) > 0 {
+				k := wd.rng.IntN(len(p.pages))
+				out = append(out, sample{step, p.mm, genBase + addr.Addr(k<<addr.PageShift), crc32.ChecksumIEEE(p.pages[k])})
+			}
+		}
+	}
+	if err := lw.Close("generated"); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// countReader counts what is read.
+type countReader struct {
+	r        io.ReaderAt
+	n, bytes atomic.Int64
+}
+
+func (c *countReader) ReadAt(b []byte, off int64) (int, error) {
+	c.n.Add(1)
+	c.bytes.Add(int64(len(b)))
+	return c.r.ReadAt(b, off)
+}
+
+func check(t testing.TB, r *Reader, s sample) {
+	t.Helper()
+	st, err := r.StateAt(s.step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.MMs[s.mm].VMAs.Len() != 201 {
+		t.Fatalf("%d mappings", st.MMs[s.mm].VMAs.Len())
+	}
+	info, ok := st.MMs[s.mm].Page(s.at)
+	if !ok {
+		t.Fatalf("step %d: nothing known of %v", s.step, s.at)
+	}
+	var p [addr.PageSize]byte
+	if err := r.Page(info.Ref, &p); err != nil {
+		t.Fatal(err)
+	}
+	if crc32.ChecksumIEEE(p[:]) != s.crc {
+		t.Fatalf("step %d: %v of %d is wrong", s.step, s.at, s.mm)
+	}
+}
+
+// TestGenerated checks a small generated log.
+func TestGenerated(t *testing.T) {
+	var b bytes.Buffer
+	samples := generate(t, &b, 30_000, 50)
+	mustVerify(t, b.Bytes())
+	for _, s := range samples {
+		check(t, openLog(t, b.Bytes()), s)
+	}
+}
+
+// BenchmarkSeek answers mappings, registers and a page of a log just opened, at
+// random steps. The log is in the system's page cache.
+func BenchmarkSeek(b *testing.B) {
+	f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	start := time.Now()
+	samples := generate(b, f, *seekEvents, 300)
+	st, err := f.Stat()
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := NewReader(f, st.Size(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d events, %d MB of pages in %d bytes, written in %v", r.Steps(), r.Info().Pages>>8, st.Size(), time.Since(start))
+	for u := range r.Info().Usage() {
+		b.Logf("%-5v %6d chunks %10d bytes of %d", u.Type, u.Chunks, u.Stored, u.Decoded)
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	var took []time.Duration
+	c := &countReader{r: f}
+	for b.Loop() {
+		s := samples[rng.IntN(len(samples))]
+		start := time.Now()
+		r, err := NewReader(c, st.Size(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		check(b, r, s)
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	ms := func(q int) float64 { return float64(took[(len(took)-1)*q/100].Microseconds()) / 1000 }
+	b.ReportMetric(ms(50), "p50-ms")
+	b.ReportMetric(ms(99), "p99-ms")
+	b.ReportMetric(ms(100), "max-ms")
+	b.ReportMetric(float64(c.n.Load())/float64(len(took)), "preads/seek")
+	b.ReportMetric(float64(c.bytes.Load())/float64(len(took))/1024, "KB/seek")
+}
+
+// BenchmarkStream reads all events and changes of a generated log.
+func BenchmarkStream(b *testing.B) {
+	var log bytes.Buffer
+	generate(b, &log, 200_000, 1)
+	r := openLog(b, log.Bytes())
+	n := 0
+	for b.Loop() {
+		for _, err := range r.Events(0) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+}

@@ -1,0 +1,152 @@
+package elfcore
+
+import (
+	"encoding/binary"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+)
+
+// Types of notes (elf.h; include/uapi/linux/elf.h).
+const (
+	ntPRStatus = 1
+	ntPRPSInfo = 3
+	ntAuxv     = 6
+	ntSigInfo  = 0x53494749
+	ntFile     = 0x46494c45
+)
+
+// layout is where fields lie in the structs of an architecture
+// (include/linux/elfcore.h; arch/x86/include/asm/user_32.h, user_64.h).
+type layout struct {
+	word int // size of a long
+	// struct elf_prstatus: the pids begin at pids, the registers at regs.
+	status, pids, regs, nregs int
+	// struct elf_prpsinfo
+	info, ids, idSize, infoPIDs int
+}
+
+var layouts = map[arch.ID]layout{
+	arch.X86_64: {word: 8, status: 336, pids: 32, regs: 112, nregs: 27, info: 136, ids: 16, idSize: 4, infoPIDs: 24},
+	arch.I386:   {word: 4, status: 144, pids: 24, regs: 72, nregs: 17, info: 124, ids: 8, idSize: 2, infoPIDs: 12},
+}
+
+// sigInfoSize is the size of struct siginfo.
+const sigInfoSize = 128
+
+// notes is the contents of the PT_NOTE segment, in the kernel's order.
+func (c *Core) notes() []byte {
+	l := layouts[c.Arch]
+	var b []byte
+	threads := c.Threads
+	if len(threads) == 0 { // a debugger wants one
+		threads = []Thread{{TID: c.Process.PID}}
+	}
+	for i := range threads {
+		t := &threads[i]
+		b = appendNote(b, ntPRStatus, c.status(l, t))
+		if i == 0 {
+			b = appendNote(b, ntPRPSInfo, c.info(l))
+		}
+		if t.SigInfo != nil {
+			var info [sigInfoSize]byte
+			copy(info[:], t.SigInfo)
+			b = appendNote(b, ntSigInfo, info[:])
+		}
+		if i == 0 {
+			if len(c.Auxv) > 0 {
+				b = appendNote(b, ntAuxv, c.Auxv)
+			}
+			if len(c.Files) > 0 {
+				b = appendNote(b, ntFile, c.files(l))
+			}
+		}
+	}
+	return b
+}
+
+func appendNote(b []byte, typ uint32, desc []byte) []byte {
+	const name = "CORE\x00"
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, uint32(len(name)))
+	b = le.AppendUint32(b, uint32(len(desc)))
+	b = le.AppendUint32(b, typ)
+	b = pad(append(b, name...))
+	return pad(append(b, desc...))
+}
+
+func pad(b []byte) []byte {
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// status is a struct elf_prstatus.
+func (c *Core) status(l layout, t *Thread) []byte {
+	le := binary.LittleEndian
+	b := make([]byte, l.status)
+	le.PutUint32(b, uint32(t.Signal)) // si_signo, si_code, si_errno
+	if len(t.SigInfo) >= 12 {
+		copy(b[4:8], t.SigInfo[8:12])
+		copy(b[8:12], t.SigInfo[4:8])
+	}
+	le.PutUint16(b[12:], uint16(t.Signal))
+	for i, v := range [4]uint32{t.TID, c.Process.PPID, c.Process.PGRP, c.Process.SID} {
+		le.PutUint32(b[l.pids+4*i:], v)
+	}
+	for i, v := range t.Regs[:min(len(t.Regs), l.nregs)] {
+		l.put(b[l.regs+l.word*i:], v)
+	}
+	return b
+}
+
+func (l layout) put(b []byte, v uint64) {
+	if l.word == 4 {
+		binary.LittleEndian.PutUint32(b, uint32(v))
+	} else {
+		binary.LittleEndian.PutUint64(b, v)
+	}
+}
+
+// info is a struct elf_prpsinfo.
+func (c *Core) info(l layout) []byte {
+	le := binary.LittleEndian
+	p := &c.Process
+	b := make([]byte, l.info)
+	b[1] = 'R'
+	for i, v := range [2]uint32{p.UID, p.GID} {
+		if l.idSize == 2 {
+			le.PutUint16(b[l.ids+2*i:], uint16(min(v, 0xffff)))
+		} else {
+			le.PutUint32(b[l.ids+4*i:], v)
+		}
+	}
+	for i, v := range [4]uint32{p.PID, p.PPID, p.PGRP, p.SID} {
+		le.PutUint32(b[l.infoPIDs+4*i:], v)
+	}
+	name := l.infoPIDs + 16
+	copy(b[name:name+15], p.Name)
+	copy(b[name+16:name+16+79], p.Args)
+	return b
+}
+
+// files is the contents of an NT_FILE note: how many, the unit of offsets,
+// start, end and offset of each, and their names.
+func (c *Core) files(l layout) []byte {
+	n := len(c.Files)
+	b := make([]byte, l.word*(2+3*n))
+	w := 0
+	put := func(v uint64) { l.put(b[w:], v); w += l.word }
+	put(uint64(n))
+	put(addr.PageSize)
+	for _, f := range c.Files {
+		put(uint64(f.Start))
+		put(uint64(f.End))
+		put(f.Offset / addr.PageSize)
+	}
+	for _, f := range c.Files {
+		b = append(append(b, f.Name...), 0)
+	}
+	return b
+}

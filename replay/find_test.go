@@ -1,0 +1,216 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay/replaytest"
+)
+
+const needle = "needle!"
+
+// hay is a log in which pages with and without a pattern come, go, move and are
+// inherited; the pattern lies inside pages and across their ends.
+func hay(t *testing.T, seed uint64) *Trace {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	page := func() []byte {
+		p := bytes.Repeat([]byte{'.'}, addr.PageSize)
+		switch rng.IntN(6) {
+		case 0:
+			copy(p[rng.IntN(4000):], needle)
+		case 1:
+			copy(p, needle+needle)
+		case 2:
+			clear(p)
+		default:
+			n := rng.IntN(len(needle))
+			copy(p[len(p)-n:], needle[:n])
+			n = rng.IntN(len(needle))
+			copy(p, needle[n:])
+		}
+		return p
+	}
+	b := replaytest.New(t)
+	const base, n = replaytest.Anon, 12
+	b.Event(1, &format.Exec{Path: "/x"}, &format.MMNew{MM: 1}, replaytest.Map(1, base, n, addr.Read|addr.Write, ""), replaytest.Thread(1, 100, 100, 1, 1, 0))
+	mms, next := []uint32{1}, uint32(2)
+	for range 150 {
+		mm := mms[rng.IntN(len(mms))]
+		at := base + addr.Addr(rng.IntN(n-2))<<addr.PageShift
+		switch rng.IntN(12) {
+		case 0:
+			b.Event(0, &format.Lost{}, replaytest.Unmap(mm, at, 2))
+		case 1:
+			b.Event(0, &format.Lost{}, &format.Pages{MM: mm, Addr: at, N: 3, What: format.PageAbsent})
+		case 2:
+			b.Event(0, &format.Lost{}, &format.Pages{MM: mm, Addr: at, N: 3, What: format.PageZero})
+		case 3:
+			b.Event(0, &format.Lost{}, &format.VMAMove{MM: mm, From: base, To: base + 6<<addr.PageShift, Len: 3 << addr.PageShift})
+		case 4:
+			if len(mms) > 3 {
+				break
+			}
+			mms = append(mms, next)
+			b.Event(1, &format.Clone{Child: next, Flags: 17}, &format.MMNew{MM: next, From: mm}, replaytest.Thread(next, 100+next, 100+next, next, next, 1))
+			next++
+		case 5:
+			if mm == 1 {
+				break
+			}
+			mms = slices.DeleteFunc(mms, func(x uint32) bool { return x == mm })
+			b.Event(mm, &format.Exit{Process: true}, &format.ThreadEnd{No: mm}, &format.MMDrop{MM: mm})
+		default:
+			data := append(page(), page()...)
+			cs := []format.Change{replaytest.Map(mm, base, n, addr.Read|addr.Write, ""), &format.Pages{MM: mm, Addr: at, N: 2, What: format.PageData, Data: data}}
+			b.Event(0, &format.Snapshot{MM: mm}, cs...)
+		}
+	}
+	return New(replaytest.Open(t, b.Bytes()))
+}
+
+// naive reads all memory at every step.
+func naive(t *testing.T, tr *Trace, want string) []string {
+	t.Helper()
+	open, done := map[place]format.Step{}, []string{}
+	last, _ := tr.Last()
+	for n := format.Step(0); n <= last+1; n++ {
+		now := map[place]bool{}
+		if n <= last {
+			v, err := tr.At(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for no := range v.State.MMs {
+				s, _ := v.Space(no)
+				all := []byte{}
+				for a := replaytest.Anon; a < replaytest.Anon+12<<addr.PageShift; a += addr.PageSize {
+					var p [addr.PageSize]byte
+					info, _ := s.mm.Page(a)
+					switch info.What {
+					case format.PageData:
+						if err := v.Pages.Page(info.Ref, &p); err != nil {
+							t.Fatal(err)
+						}
+					case format.PageZero:
+					default:
+						p = [addr.PageSize]byte(bytes.Repeat([]byte{0xff}, addr.PageSize))
+					}
+					all = append(all, p[:]...)
+				}
+				for from := 0; ; {
+					k := bytes.Index(all[from:], []byte(want))
+					if k < 0 {
+						break
+					}
+					now[place{no, replaytest.Anon + addr.Addr(from+k)}] = true
+					from += k + 1
+				}
+			}
+		}
+		for p := range now {
+			if _, is := open[p]; !is {
+				open[p] = n
+			}
+		}
+		for p, from := range open {
+			if !now[p] {
+				done = append(done, fmt.Sprintf("%d %v %d..%d", p.mm, p.addr, from, n-1))
+				delete(open, p)
+			}
+		}
+	}
+	slices.Sort(done)
+	return done
+}
+
+// TestFindBytes compares with reading all memory at every step.
+func TestFindBytes(t *testing.T) {
+	hits := 0
+	for seed := range uint64(4) {
+		tr := hay(t, seed)
+		for _, want := range []string{needle, "n", "le!\x00\x00", "\x00need"} {
+			var got []string
+			fs, err := tr.FindBytes(context.Background(), []byte(want), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range fs {
+				got = append(got, fmt.Sprintf("%d %v %d..%d", f.MM, f.Addr, f.From, f.To))
+			}
+			slices.Sort(got)
+			exp := naive(t, tr, want)
+			if !slices.Equal(got, exp) {
+				t.Fatalf("seed %d %q: got\n%s\nwant\n%s", seed, want, strings.Join(got, "\n"), strings.Join(exp, "\n"))
+			}
+			hits += len(got)
+		}
+	}
+	if hits < 200 {
+		t.Errorf("only %d hits", hits)
+	}
+	tr := hay(t, 0)
+	if _, err := tr.FindBytes(context.Background(), make([]byte, 3), 0); err == nil {
+		t.Error("zeros were looked for")
+	}
+}
+
+// TestHistory compares with reading the bytes at every step.
+func TestHistory(t *testing.T) {
+	for seed := range uint64(3) {
+		tr := hay(t, seed)
+		last, _ := tr.Last()
+		for _, r := range []addr.Range{
+			{Start: replaytest.Anon + 2*addr.PageSize, End: replaytest.Anon + 2*addr.PageSize + 4},
+			{Start: replaytest.Anon + 5*addr.PageSize - 3, End: replaytest.Anon + 6*addr.PageSize + 3},
+		} {
+			eras, err := tr.History(context.Background(), r, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := -1
+			var was string
+			for n := format.Step(0); n <= last; n++ {
+				v, err := tr.At(n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, ok := v.Space(1)
+				if !ok {
+					t.Fatal("the first address space is gone")
+				}
+				b := make([]byte, r.Len())
+				c, asOf, err := s.ReadMem(b, r.Start)
+				is := fmt.Sprintf("%x %v", b[:c], sentinel(err))
+				if is != was {
+					k++
+					if k >= len(eras) || eras[k].From != n || !bytes.Equal(eras[k].Value, b[:c]) || !errors.Is(eras[k].Err, sentinel(err)) {
+						t.Fatalf("seed %d: era %d at step %d: %+v", seed, k, n, eras[min(k, len(eras)-1)])
+					}
+					if k > 0 && eras[k-1].To != n-1 {
+						t.Errorf("seed %d: era %d ends at %d, not %d", seed, k-1, eras[k-1].To, n-1)
+					}
+				}
+				if err == nil && eras[k].Seen < asOf {
+					t.Errorf("seed %d: era %d was seen last at %d, not %d", seed, k, eras[k].Seen, asOf)
+				}
+				was = is
+			}
+			if k != len(eras)-1 {
+				t.Errorf("seed %d: %d eras, want %d", seed, len(eras), k+1)
+			}
+			var b strings.Builder
+			if err := WriteHistory(&b, r, eras); err != nil || strings.Count(b.String(), "\n") != len(eras) {
+				t.Errorf("%v\n%s", err, b.String())
+			}
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+)
+
+// Era is a stretch of steps during which the log shows the same at an address.
+type Era struct {
+	From, To format.Step // both included
+	// Since is the last step at which the log knew what was there before: it
+	// changed after Since and not later than From. It is From where nothing
+	// was known before.
+	Since format.Step
+	// Seen is the last step at which it was captured or confirmed, if Err is nil.
+	Seen  format.Step
+	Value []byte // as far as it is known
+	Err   error  // why it is not known whole: ErrUnmapped or ErrUnknown
+	MM    uint32
+}
+
+// MaxHistory is how many bytes History looks at.
+const MaxHistory = 1 << 20
+
+// History tells what the bytes of r were in process pid (0: the log's first)
+// over the whole log, in order. What the log does not know between two captures
+// it cannot tell: an era begins where its value was first seen.
+func (t *Trace) History(ctx context.Context, r addr.Range, pid uint32) ([]Era, error) {
+	if r.Empty() || r.Len() > MaxHistory {
+		return nil, fmt.Errorf("history of %d bytes: want 1 to %d", r.Len(), MaxHistory)
+	}
+	last, ok := t.Last()
+	if !ok {
+		return nil, ErrEmpty
+	}
+	no, err := t.procNo(ctx, pid)
+	if err != nil {
+		return nil, err
+	}
+	pages := r.PageAlign()
+	h := history{r: r, old: make([]byte, r.Len())}
+	h.view = View{Pages: t.r, Files: &t.files, Start: t.Header().Start}
+	for m, err := range t.Walk(0, last) {
+		if err == nil && m.Event.Step%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		mm := h.mm
+		for _, c := range m.Event.Changes {
+			if c, ok := c.(*format.ThreadSet); ok && c.Thread.Proc == no {
+				mm = c.Thread.MM
+			}
+		}
+		if mm == 0 || mm == h.mm && !slices.ContainsFunc(m.Event.Changes, func(c format.Change) bool { return touches(c, mm, pages) }) {
+			continue
+		}
+		h.mm = mm
+		if err := h.look(m); err != nil {
+			return nil, err
+		}
+	}
+	for i := range h.eras {
+		h.eras[i].To = last
+		if i+1 < len(h.eras) {
+			h.eras[i].To = h.eras[i+1].From - 1
+		}
+	}
+	return h.eras, nil
+}
+
+// procNo is the number of the process with this pid; of several, the first.
+func (t *Trace) procNo(ctx context.Context, pid uint32) (uint32, error) {
+	if pid == 0 {
+		if no := t.first(); no != 0 {
+			return no, nil
+		}
+		return 0, fmt.Errorf("%w: the log knows none", ErrNoProcess)
+	}
+	lives, err := t.Lives(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range lives {
+		if lives[i].PID == pid {
+			return lives[i].No, nil
+		}
+	}
+	return 0, fmt.Errorf("pid %d: %w in this log (memtrace report processes lists them)", pid, ErrNoProcess)
+}
+
+// touches says whether a change may alter what is known of pages of mm.
+func touches(c format.Change, mm uint32, pages addr.Range) bool {
+	hits := func(no uint32, a addr.Addr, n uint64) bool {
+		r, ok := addr.Span(a, n)
+		return no == mm && (!ok || r.Overlaps(pages))
+	}
+	switch c := c.(type) {
+	case *format.Pages:
+		return hits(c.MM, c.Addr, c.N<<addr.PageShift)
+	case *format.VMASet:
+		return hits(c.MM, c.VMA.Start, c.VMA.Len())
+	case *format.VMADel:
+		return hits(c.MM, c.Range.Start, c.Range.Len())
+	case *format.VMAMove:
+		return hits(c.MM, c.From, c.Len) || hits(c.MM, c.To, c.Len)
+	case *format.MMDrop:
+		return c.MM == mm
+	}
+	return false
+}
+
+type history struct {
+	r    addr.Range
+	mm   uint32
+	old  []byte
+	eras []Era
+	view View
+}
+
+// look compares what is there now with the last era.
+func (h *history) look(m *Moment) error {
+	h.view.Step, h.view.State = m.Event.Step, m.State
+	e := Era{From: m.Event.Step, Since: m.Event.Step, MM: h.mm}
+	n := 0
+	if s, ok := h.view.Space(h.mm); ok {
+		var seen format.Step
+		n, seen, e.Err = s.ReadMem(h.old, h.r.Start)
+		if e.Err == nil {
+			e.Seen = seen
+		}
+	} else {
+		e.Err = ErrUnmapped
+	}
+	if e.Err != nil && sentinel(e.Err) == nil {
+		return e.Err // the log is damaged there
+	}
+	if k := len(h.eras); k > 0 {
+		was := &h.eras[k-1]
+		if bytes.Equal(was.Value, h.old[:n]) && sentinel(was.Err) == sentinel(e.Err) {
+			was.Seen = max(was.Seen, e.Seen)
+			return nil
+		}
+		if was.Err == nil {
+			e.Since = was.Seen
+		}
+	}
+	e.Value = bytes.Clone(h.old[:n])
+	h.eras = append(h.eras, e)
+	return nil
+}
+
+// sentinel is the one of this package's errors that err is.
+func sentinel(err error) error {
+	for _, s := range []error{ErrUnmapped, ErrUnknown} {
+		if errors.Is(err, s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// maxShown is how many bytes of a value are shown.
+const maxShown = 16
+
+// WriteHistory writes eras for a person, a line each; of long values the bytes that
+// differ from the era before.
+func WriteHistory(w io.Writer, r addr.Range, eras []Era) error {
+	var b []byte
+	for i := range eras {
+		e := &eras[i]
+		b = fmt.Appendf(b, "steps %d..%d", e.From, e.To)
+		if e.Since != e.From && e.Since+1 != e.From {
+			b = fmt.Appendf(b, " (changed after %d)", e.Since)
+		}
+		b = append(b, ": "...)
+		from := 0
+		if i > 0 {
+			old := eras[i-1].Value
+			for from < len(e.Value) && from < len(old) && e.Value[from] == old[from] {
+				from++
+			}
+			from = min(from, max(0, len(e.Value)-maxShown))
+		}
+		if len(e.Value) <= maxShown {
+			from = 0
+		}
+		if from > 0 {
+			b = fmt.Appendf(b, "+%#x ", from)
+		}
+		shown := e.Value[from:min(len(e.Value), from+maxShown)]
+		if len(shown) > 0 {
+			b = fmt.Appendf(b, "% x |", shown)
+			b = append(appendText(b, shown), '|')
+		}
+		switch {
+		case e.Err != nil && len(e.Value) > 0:
+			b = fmt.Appendf(b, ", from %v on %v", r.Start+addr.Addr(len(e.Value)), sentinel(e.Err))
+		case e.Err != nil:
+			b = append(b, sentinel(e.Err).Error()...)
+		case i > 0 && len(e.Value) > maxShown && len(eras[i-1].Value) == len(e.Value):
+			n := 0
+			for k := range e.Value {
+				if e.Value[k] != eras[i-1].Value[k] {
+					n++
+				}
+			}
+			b = fmt.Appendf(b, " %d of %d bytes changed", n, len(e.Value))
+		case len(e.Value) > from+maxShown:
+			b = append(b, "..."...)
+		}
+		b = append(b, '\n')
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+// AppendJSON appends the era as a JSON object: the value in hexadecimal.
+func (e *Era) AppendJSON(b []byte) []byte {
+	b = strconv.AppendUint(append(b, `{"from":`...), uint64(e.From), 10)
+	b = strconv.AppendUint(key(b, "to"), uint64(e.To), 10)
+	b = strconv.AppendUint(key(b, "since"), uint64(e.Since), 10)
+	if e.Err == nil {
+		b = strconv.AppendUint(key(b, "seen"), uint64(e.Seen), 10)
+	} else {
+		b = str(key(b, "unknown"), sentinel(e.Err).Error())
+	}
+	b = fmt.Appendf(key(b, "bytes"), `"%x"`, e.Value)
+	return append(b, '}')
+}
