@@ -244,6 +244,7 @@ func (r *Recorder) write(e *format.Event) {
 		r.opts.Observe(e)
 	}
 	r.afterEvent(e)
+	r.pauseAfter(e)
 	for _, mm := range touched {
 		r.check(mm, e.Thread)
 	}
@@ -293,7 +294,13 @@ func (r *Recorder) signal(t *thread, sig int) {
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)
 	}
+	r.keep = false
 	r.write(e)
+	if r.keep {
+		r.keep = false
+		r.resume(t, 0)
+		return
+	}
 	if fatal && r.opts.Snapshot.Signal {
 		r.snapshot(t.mm, t, "signal")
 	}
@@ -340,6 +347,7 @@ func (r *Recorder) trap(t *thread) {
 			r.opts.Stopped(0)
 		}
 	}
+	r.pauseInterrupted(t)
 	r.undoInterrupt(t)
 	r.resume(t, 0)
 }
