@@ -181,7 +181,7 @@ func (p *Pause) Text(source string, pid uint32) ([]byte, error) {
 }
 
 // Detach ends the recording; the program runs on.
-func (p *Pause) Detach() { p.r.finish("detached") }
+func (p *Pause) Detach() { p.r.finish(Detached) }
 
 // Kill ends all traced processes.
 func (p *Pause) Kill() {

@@ -51,6 +51,8 @@ type Options struct {
 	// StdoutToStderr gives the program standard error as its standard output,
 	// because the log goes to the latter.
 	StdoutToStderr bool
+	// NoStdin gives the program an empty standard input.
+	NoStdin bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
@@ -91,8 +93,12 @@ type Result struct {
 	Err error
 }
 
-// Interrupted is the Reason of a recording that its context ended.
-const Interrupted = "interrupted"
+// Interrupted is the Reason of a recording that its context ended, Detached of
+// one that Pause.Detach did.
+const (
+	Interrupted = "interrupted"
+	Detached    = "detached"
+)
 
 // Errors of this package.
 var (
