@@ -53,6 +53,7 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.noteEntry(t)
+	r.pauseBefore(t)
 	if t.effect != effNone {
 		r.prepare(t)
 		if t.effect.exclusive() && !r.acquire(t) {
