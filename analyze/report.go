@@ -26,6 +26,8 @@ type Options struct {
 	// Sort is the key of the column to sort by, biggest first (texts: A first);
 	// a leading '-' turns it round.
 	Sort string
+	// ASCII keeps to characters that every terminal has.
+	ASCII bool
 }
 
 // Report is a report that can be asked for by name.
@@ -47,6 +49,9 @@ var Reports = []Report{
 	{"processes", "every process: program, life, exit, peak", Processes, 0},
 	{"writers", "the mappings that are written to most, as snapshots saw them", Writers, 20},
 	{"shm", "shared memory segments and objects, and who attached them when", SharedMemory, 0},
+	{"system", "the system's memory, and what moved in it", SystemReport, 0},
+	{"timeline", "memory over time, of the program and of the system", Timeline, 0},
+	{"leaks", "whether memory grows without end, and whose", Leaks, 0},
 }
 
 // Find finds a report by its name or an unambiguous beginning of it.

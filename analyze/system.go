@@ -32,11 +32,13 @@ var groups = []group{
 }
 
 // System shows a text of /proc/meminfo in groups, as read at step at.
-func System(text []byte, at format.Step) *Result {
+func System(text []byte, at format.Step) *Result { return systemTable(parseMeminfo(text), at) }
+
+// systemTable puts values of /proc/meminfo into groups.
+func systemTable(m map[string]uint64, at format.Step) *Result {
 	r := &Result{Report: "system", Title: fmt.Sprintf("Memory of the system, sampled at step %d", at), Columns: []Column{
 		{Key: "group", Title: "", Unit: Text}, {Key: "key", Title: "", Unit: Text}, {Key: "bytes", Title: "SIZE", Unit: Bytes}, {Key: "share", Title: "SHARE", Unit: Percent},
 	}}
-	m := parseMeminfo(text)
 	for _, g := range groups {
 		name := g.name
 		for _, k := range g.keys {

@@ -21,6 +21,7 @@ const (
 	recThreadEnd  = 7
 	recVMAMove    = 12
 	recRegs       = recAncillary | 13
+	recConfirm    = recAncillary | 14
 	recXState     = recAncillary | 11
 	recAncillary  = 0x80
 	runRaw        = 0 // kinds of a run of pages: the next ids in line
@@ -164,6 +165,8 @@ func (e *stateEnc) change(step Step, c Change) {
 		b = appendU(b, uint64(c.From))
 		b = appendU(b, uint64(c.To))
 		b = appendU(b, c.Len)
+	case *Confirm:
+		typ, b = recConfirm, appendU(b, uint64(c.MM))
 	case *XStateSet:
 		typ, b = recXState, appendXState(appendU(b, uint64(c.Thread)), c.Data)
 	case *RegsSet:
@@ -425,7 +428,7 @@ func (d *stateDec) advance() error {
 		}
 		d.step += Step(delta)
 		switch d.typ {
-		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState:
+		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState, recConfirm:
 			d.ok = true
 			return nil
 		}
@@ -464,6 +467,8 @@ func (d *stateDec) next() (c Change, r pageRun, err error) {
 		c = &ThreadEnd{No: b.u32()}
 	case recVMAMove:
 		c = &VMAMove{MM: b.u32(), From: addr.Addr(b.u()), To: addr.Addr(b.u()), Len: b.u()}
+	case recConfirm:
+		c = &Confirm{MM: b.u32()}
 	case recXState:
 		c = &XStateSet{Thread: b.u32(), Data: b.xstate()}
 	case recRegs:

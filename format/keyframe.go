@@ -95,6 +95,9 @@ func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs, xs map[uint32
 		b = appendU(b, uint64(no))
 		b = appendU(b, s.MMs[no].key-1)
 	}
+	for _, no := range mms {
+		b = appendU(b, s.MMs[no].confirmed)
+	}
 	nos, size := sortedKeys(xs), 0
 	for i, no := range nos {
 		if size += len(xs[no].data); size > maxXStates {
@@ -378,8 +381,9 @@ type keyframe struct {
 const maxXStates = 8 << 20
 
 type keyMM struct {
-	no uint32
-	id uint64
+	no        uint32
+	id        uint64
+	confirmed uint64
 }
 
 func parseKey(b []byte, base Step) (*keyframe, error) {
@@ -408,7 +412,12 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 		return nil, overLimit("the number of address spaces", uint64(n), MaxMMs)
 	}
 	for range n {
-		k.mms = append(k.mms, keyMM{c.u32(), c.u()})
+		k.mms = append(k.mms, keyMM{no: c.u32(), id: c.u()})
+	}
+	for i := 0; i < n && len(c.b) > 0; i++ {
+		if k.mms[i].confirmed = c.u(); k.mms[i].confirmed > uint64(base) {
+			c.fail()
+		}
 	}
 	if c.more() {
 		size := 0

@@ -268,6 +268,11 @@ type Pages struct {
 	Refs []PageRef // PageData on the way out, one a page
 }
 
+// Confirm says that what is known of an address space's pages is true of this
+// step: what was written since the last snapshot has been found and is in the
+// changes before it.
+type Confirm struct{ MM uint32 }
+
 // RegsSet is the registers of a thread at the event, in the order of
 // arch.Registers: of threads that are not the event's own (Event.Regs), as when
 // the memory that they share is read. It is no part of the State: Reader.Regs
@@ -310,4 +315,5 @@ func (*VMADel) change()    {}
 func (*VMAMove) change()   {}
 func (*Pages) change()     {}
 func (*RegsSet) change()   {}
+func (*Confirm) change()   {}
 func (*XStateSet) change() {}

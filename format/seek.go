@@ -92,7 +92,7 @@ func (r *Reader) mm(km keyMM) (*MM, error) {
 		}
 		r.mms.put(int64(km.id), m, budget.used+int64(m.VMAs.Len())*128+1024)
 	}
-	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone()}, nil
+	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: km.confirmed}, nil
 }
 
 // leaf is a leaf of the page maps of keyframes; it is not to be changed.

@@ -106,6 +106,9 @@ func (r *Recorder) release() {
 		if mm.fs != nil {
 			mm.fs.Close()
 		}
+		if mm.track.uffd != nil {
+			mm.track.uffd.Close()
+		}
 	}
 	for _, t := range r.threads {
 		r.emitDetach(t)
@@ -130,14 +133,19 @@ func undoInterrupt(tid int) bool {
 	if int32(regs[ptrace.RegOrigRAX]) < 0 || int32(regs[ptrace.RegRAX]) != eintr {
 		return false
 	}
-	status, err := procfs.Status(tid)
-	if err != nil || (hexField(status, "SigPnd")|hexField(status, "ShdPnd"))&^hexField(status, "SigBlk") != 0 {
+	if signalsPending(tid) {
 		return false
 	}
 	regs[ptrace.RegRAX] = regs[ptrace.RegOrigRAX]
 	regs[ptrace.RegOrigRAX] = ^uint64(0)
 	regs[ptrace.RegRIP] -= 2 // syscall and int 0x80 are two bytes long
 	return ptrace.SetRegs(tid, &regs) == nil
+}
+
+// signalsPending says whether a signal waits to be delivered to a thread.
+func signalsPending(tid int) bool {
+	status, err := procfs.Status(tid)
+	return err != nil || (hexField(status, "SigPnd")|hexField(status, "ShdPnd"))&^hexField(status, "SigBlk") != 0
 }
 
 // guessClone tells a new thread from a process where the call was not seen.

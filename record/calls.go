@@ -53,6 +53,7 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.noteEntry(t)
+	r.pauseBefore(t)
 	if t.effect != effNone {
 		r.prepare(t)
 		if t.effect.exclusive() && !r.acquire(t) {
@@ -99,7 +100,13 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.callDone(t)
+	t.injectable = c.Ret > -eRestartSys || c.Ret < -eRestartByBlock
 	r.policy(t)
+	t.injectable = false
+	if t.preempted {
+		t.preempted = false
+		return // what it reported waits its turn
+	}
 	r.resume(t, 0)
 }
 

@@ -277,19 +277,31 @@ func (p *Held) pages(v vma.VMA) error {
 		return err
 	}
 	const present = procfs.PagePresent | procfs.PageSwapped
-	err := p.fs.Scan(v.Range, present, present|procfs.PageIsFile|procfs.PageIsZero, false, func(g procfs.Region) error {
-		switch {
-		case g.Categories&procfs.PageIsZero != 0:
-			return set(g.Range, format.PageZero)
-		case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
-			return nil
+	for next := v.Start; next < v.End; {
+		var regions []procfs.Region
+		var err error
+		next, err = p.fs.Scan(addr.Range{Start: next, End: v.End}, present, present|procfs.PageIsFile|procfs.PageIsZero, false, 0,
+			func(g procfs.Region) { regions = append(regions, g) })
+		if errors.Is(err, errors.ErrUnsupported) { // before Linux 6.7
+			return p.data(v.Range)
 		}
-		return p.data(g.Range)
-	})
-	if errors.Is(err, errors.ErrUnsupported) { // before Linux 6.7
-		return p.data(v.Range)
+		if err != nil {
+			return err
+		}
+		for _, g := range regions {
+			switch {
+			case g.Categories&procfs.PageIsZero != 0:
+				err = set(g.Range, format.PageZero)
+			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+			default:
+				err = p.data(g.Range)
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
-	return err
+	return nil
 }
 
 // data notes pages whose references are their own numbers.

@@ -33,6 +33,8 @@ type launchSpec struct {
 	NoNewPrivs bool              `json:",omitempty"`
 	// StdoutToStderr: the log goes to standard output.
 	StdoutToStderr bool `json:",omitempty"`
+	// NoStdin: standard input is for memtrace.
+	NoStdin bool `json:",omitempty"`
 }
 
 // User is whom to run as.
@@ -78,6 +80,16 @@ func (s *launchSpec) launch(argv []string) int {
 	fail := func(what string, err error) int {
 		fmt.Fprintf(os.Stderr, "memtrace: record: %s: %v\n", what, err)
 		return launchFailed
+	}
+	if s.NoStdin {
+		null, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
+		if err == nil {
+			err = unix.Dup2(null, 0)
+			_ = unix.Close(null)
+		}
+		if err != nil {
+			return fail("redirect standard input", err)
+		}
 	}
 	if s.StdoutToStderr {
 		if err := unix.Dup2(2, 1); err != nil {

@@ -32,7 +32,7 @@ func (r *Recorder) traceOptions() int {
 
 // launch starts the program and writes its exec, step 0.
 func (r *Recorder) launch(path string, argv, env []string) error {
-	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr}
+	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin}
 	spec.Ignore, spec.Mask = startSignals()
 	if r.filt {
 		spec.Filter = filter(&r.set)
@@ -178,6 +178,7 @@ func (r *Recorder) handle(s ptrace.Stop) {
 func (r *Recorder) resume(t *thread, sig int) {
 	t.running, t.listening = true, false
 	t.resumed = r.now()
+	t.mm.ran = true
 	var err error
 	if r.filt && !t.inCall && !t.skipExit {
 		err = ptrace.Cont(t.tid, sig)
@@ -235,15 +236,16 @@ func (r *Recorder) write(e *format.Event) {
 	}
 	e.Step = step
 	touched := r.touched(e.Record)
+	if r.opts.Observe != nil && r.result.Err == nil {
+		r.opts.Observe(e)
+	}
 	clear(r.changes)
 	r.changes = r.changes[:0]
 	if r.result.Err != nil {
 		return
 	}
-	if r.opts.Observe != nil {
-		r.opts.Observe(e)
-	}
 	r.afterEvent(e)
+	r.pauseAfter(e)
 	for _, mm := range touched {
 		r.check(mm, e.Thread)
 	}
@@ -293,7 +295,13 @@ func (r *Recorder) signal(t *thread, sig int) {
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)
 	}
+	r.keep = false
 	r.write(e)
+	if r.keep {
+		r.keep = false
+		r.resume(t, 0)
+		return
+	}
 	if fatal && r.opts.Snapshot.Signal {
 		r.snapshot(t.mm, t, "signal")
 	}
@@ -340,6 +348,7 @@ func (r *Recorder) trap(t *thread) {
 			r.opts.Stopped(0)
 		}
 	}
+	r.pauseInterrupted(t)
 	undoInterrupt(t.tid)
 	r.resume(t, 0)
 }

@@ -48,9 +48,14 @@ type Options struct {
 	// MemInfoInterval; 0 leaves the pace to the recorder.
 	MemInfo         bool
 	MemInfoInterval time.Duration
+	// NoTrack reads and compares memory at each snapshot instead of finding what
+	// was written with a userfaultfd in the program.
+	NoTrack bool
 	// StdoutToStderr gives the program standard error as its standard output,
 	// because the log goes to the latter.
 	StdoutToStderr bool
+	// NoStdin gives the program an empty standard input.
+	NoStdin bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
@@ -58,6 +63,9 @@ type Options struct {
 	// Observe, if not nil, is called with each event as it is written. It must
 	// not keep it.
 	Observe func(*format.Event)
+	// Pause, if not nil, is called on the tracing thread whenever a thread is at
+	// a stop: before and after each call, and after every other event.
+	Pause func(*Pause)
 	// Warn, if not nil, is told once of what a person should know.
 	Warn func(string)
 }
@@ -71,7 +79,7 @@ func DefaultOptions() Options {
 // filter. A program with such a filter cannot go on without its tracer: it is not
 // used where the program may outlive the recording.
 func (o *Options) filtered() bool {
-	return !o.Trace.All() && o.Follow && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
+	return !o.Trace.All() && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
 }
 
 // Result is how a recording ended.
@@ -88,8 +96,12 @@ type Result struct {
 	Err error
 }
 
-// Interrupted is the Reason of a recording that its context ended.
-const Interrupted = "interrupted"
+// Interrupted is the Reason of a recording that its context ended, Detached of
+// one that Pause.Detach did.
+const (
+	Interrupted = "interrupted"
+	Detached    = "detached"
+)
 
 // Errors of this package.
 var (
@@ -118,11 +130,11 @@ type Recorder struct {
 	main    int // pid whose status is the result
 
 	event   format.Event
-	call    format.Syscall
 	changes []format.Change
 	vm      procfs.VMReader
 	found   []vma.VMA
 	fdName  [4096]byte
+	regions []procfs.Region
 	regs    [27]uint64
 	xbuf    []byte
 
@@ -137,6 +149,8 @@ type Recorder struct {
 	warned    map[string]bool
 	pin       pinner
 	sampler   sampler
+	keep      bool // the signal at hand is not to be delivered
+	pausing   bool // Interrupt was called
 
 	// wake is how other goroutines reach the thread that waits.
 	mu      sync.Mutex
@@ -153,7 +167,7 @@ func New(w *format.Writer, o Options) *Recorder {
 		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
 	}
 	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
-	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns"} {
+	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
 		if s, err := arch.ParseSet("?" + name); err == nil {
 			r.set = r.set.Union(s)
 		}

@@ -34,20 +34,22 @@ type thread struct {
 	quick     [32]quick    // by the number of a call
 	xstate    []byte       // as the log has it
 
-	running   bool   // not in a stop that we know of
-	loose     bool   // its call has lost its turn, see watch
-	queued    bool   // held at a call's entry until another of its address space is done
-	listening bool   // in a group-stop
-	skipExit  bool   // the next exit stop belongs to a call that is not the program's
-	sticky    bool   // an interrupt of ours met the entry of the call in progress
-	resumed   uint64 // when it was last let run
-	gap       uint64 // how long it runs between calls: a moving average, ns
-	pinRow    int    // in the guard's table
-	pinned    bool
-	affinity  unix.CPUSet // before it was pinned
-	exiting   bool
-	status    uint32 // the wait status to come, once exiting
-	asked     bool   // an interrupt of ours is on its way
+	running    bool   // not in a stop that we know of
+	loose      bool   // its call has lost its turn, see watch
+	queued     bool   // held at a call's entry until another of its address space is done
+	listening  bool   // in a group-stop
+	skipExit   bool   // the next exit stop belongs to a call that is not the program's
+	sticky     bool   // an interrupt of ours met the entry of the call in progress
+	resumed    uint64 // when it was last let run
+	gap        uint64 // how long it runs between calls: a moving average, ns
+	pinRow     int    // in the guard's table
+	pinned     bool
+	affinity   unix.CPUSet // before it was pinned
+	injectable bool        // stands where a call can be made in its name
+	preempted  bool        // reported something else while we tried
+	exiting    bool
+	status     uint32 // the wait status to come, once exiting
+	asked      bool   // an interrupt of ours is on its way
 }
 
 // quick is how many calls of a kind in a row have come back at once, and how
@@ -86,10 +88,13 @@ type space struct {
 	// busy is the thread whose address-space-changing call is under way; others
 	// that want to make one wait in queue, so that the log's order is the
 	// kernel's.
-	busy  *thread
-	queue []*thread
-	turn  uint64 // how often busy has been set
-	loose int    // calls under way that have lost their turn
+	busy      *thread
+	queue     []*thread
+	track     tracking
+	ran       bool   // a thread has run since the last snapshot
+	notBefore uint64 // no interval snapshot before this time
+	turn      uint64 // how often busy has been set
+	loose     int    // calls under way that have lost their turn
 	// watching: a timer looks after busy.
 	watching bool
 	// text is /proc/PID/maps at the last refresh; changed says that the table

@@ -26,6 +26,9 @@ type View struct {
 	Pages PageSource
 	Files FileSource // may be nil: file pages are unknown then
 	Start time.Time  // of the recording: files changed since are not trusted
+	// Live, if not nil, is where memory is read instead: a View of a living
+	// program.
+	Live LiveMemory
 }
 
 // Process is a process that lives at the step of its View.
@@ -146,6 +149,12 @@ func (s *AddressSpace) Page(a addr.Addr, dst *[addr.PageSize]byte) (asOf format.
 	if !ok {
 		return fail(ErrUnmapped, "")
 	}
+	if s.view.Live != nil {
+		if n, _ := s.view.Live.ReadMem(s.mm.No, dst[:], a.PageDown()); n < len(dst) {
+			return fail(ErrUnknown, "the kernel would not let it be read")
+		}
+		return s.view.Step, nil
+	}
 	info, ok := s.mm.Page(a.PageDown())
 	if !ok {
 		return fail(ErrUnknown, "not captured up to this step")
@@ -205,4 +214,20 @@ func (s *AddressSpace) LastWrite(a addr.Addr) (n format.Step, ok bool) {
 }
 
 // Pages are the pages of r of which something is known.
-func (s *AddressSpace) Pages(r addr.Range) iter.Seq2[format.PageRun, error] { return s.mm.Pages(r) }
+func (s *AddressSpace) Pages(r addr.Range) iter.Seq2[format.PageRun, error] {
+	if s.view.Live == nil {
+		return s.mm.Pages(r)
+	}
+	return func(yield func(format.PageRun, error) bool) {
+		for v := range s.Mappings() {
+			at := v.Range.Intersect(r)
+			if at.Empty() || v.Prot&(addr.Read|addr.Write|addr.Exec) == 0 {
+				continue
+			}
+			run := format.PageRun{Addr: at.Start, N: at.Len() / addr.PageSize, PageInfo: format.PageInfo{What: format.PageData, AsOf: s.view.Step}}
+			if !yield(run, nil) {
+				return
+			}
+		}
+	}
+}

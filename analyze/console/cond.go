@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"memtrace/format"
@@ -23,18 +24,25 @@ const CondHelp = `  mmap, memory, /^m/, ...   a system call of that set (strace'
   change                    anything that changes mappings
   map, unmap, protect, remap   that change
   size>1G, size<1M          the mapped bytes of the event's process
+  rss>1G, rss<1M            its resident memory: now, or in a log as sampled
   addr=0x7f..               a mapping change that touches the address
   pid=N                     an event of that process or thread
 Several, with "and" between them, must all hold.`
 
-// ParseCond reads a condition.
-func ParseCond(words []string) (Cond, error) {
+// RSS tells the resident memory of a living process.
+type RSS func(pid uint32) (bytes uint64, ok bool)
+
+// ParseCond reads a condition about the events of a log.
+func ParseCond(words []string) (Cond, error) { return ParseCondLive(words, nil) }
+
+// ParseCondLive reads a condition about a living program, which rss looks at.
+func ParseCondLive(words []string, rss RSS) (Cond, error) {
 	var all []Cond
 	for _, w := range words {
 		if w == "and" || w == "&&" {
 			continue
 		}
-		c, err := parseOne(w)
+		c, err := parseOne(w, rss)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +70,7 @@ var changeOps = map[string]vma.Op{
 	"map": vma.Map, "unmap": vma.Unmap, "protect": vma.Protect, "remap": vma.Remap, "name": vma.Rename,
 }
 
-func parseOne(w string) (Cond, error) {
+func parseOne(w string, rss RSS) (Cond, error) {
 	if eventTypes[w] {
 		return func(m *replay.Moment) bool { return replay.TypeName(m.Event.Record) == w }, nil
 	}
@@ -94,7 +102,7 @@ func parseOne(w string) (Cond, error) {
 		}, nil
 	}
 	if i := strings.IndexAny(w, "=<>"); i > 0 {
-		return parseCompare(w[:i], w[i], w[i+1:])
+		return parseCompare(w[:i], w[i], w[i+1:], rss)
 	}
 	set, err := arch.ParseSet(w)
 	if err != nil {
@@ -106,7 +114,7 @@ func parseOne(w string) (Cond, error) {
 	}, nil
 }
 
-func parseCompare(what string, op byte, val string) (Cond, error) {
+func parseCompare(what string, op byte, val string, rss RSS) (Cond, error) {
 	if what == "error" && op == '=' {
 		return func(m *replay.Moment) bool {
 			e := errnoOf(m)
@@ -131,6 +139,14 @@ func parseCompare(what string, op byte, val string) (Cond, error) {
 			}
 			return false
 		}, nil
+	case what == "rss" && op != '=':
+		return func(m *replay.Moment) bool {
+			if rss != nil {
+				now, ok := rss(m.Thread.TGID)
+				return ok && (op == '>' && now > n || op == '<' && now < n)
+			}
+			return sampledRSS(m, func(now uint64) bool { return op == '>' && now > n || op == '<' && now < n })
+		}, nil
 	case what == "size" && op != '=':
 		return func(m *replay.Moment) bool {
 			mm := m.State.MMs[m.Thread.MM]
@@ -153,4 +169,28 @@ func errnoOf(m *replay.Moment) int {
 		return int(-s.Ret)
 	}
 	return 0
+}
+
+// sampledRSS says whether a sample of the log has a process whose resident
+// memory is as is says.
+func sampledRSS(m *replay.Moment, is func(uint64) bool) bool {
+	mi, ok := m.Event.Record.(*format.MemInfo)
+	if !ok {
+		return false
+	}
+	for _, s := range mi.Samples {
+		if s.Source != "status" {
+			continue
+		}
+		for line := range strings.Lines(string(s.Data)) {
+			f := strings.Fields(line)
+			if len(f) < 2 || f[0] != "VmRSS:" {
+				continue
+			}
+			if kb, err := strconv.ParseUint(f[1], 10, 64); err == nil && is(kb<<10) {
+				return true
+			}
+		}
+	}
+	return false
 }

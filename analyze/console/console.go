@@ -65,12 +65,19 @@ type Session struct {
 	words    []Command
 	pid      uint32 // the process that words are about; 0: the main one
 	last     []string
+	symbols  replay.Symbols
+	vars     map[string]uint64 // of a repeat
 }
 
 // New makes a session on a target.
 func New(t Target, out, errw io.Writer) *Session {
 	s := &Session{Target: t, Out: out, Err: errw}
-	s.words = append(slices.Clone(t.Words()), sharedWords()...)
+	s.words = slices.Clone(t.Words())
+	for _, w := range sharedWords() {
+		if !slices.ContainsFunc(s.words, func(own Command) bool { return own.Name == w.Name }) {
+			s.words = append(s.words, w)
+		}
+	}
 	slices.SortFunc(s.words, func(a, b Command) int { return cmp.Compare(a.Name, b.Name) })
 	return s
 }
@@ -112,6 +119,9 @@ func (s *Session) Run(ctx context.Context, in io.Reader) error {
 }
 
 func (s *Session) prompt() string {
+	if t, ok := s.Target.(interface{ Prompt() string }); ok {
+		return t.Prompt()
+	}
 	if m := s.Moment(); m != nil {
 		return fmt.Sprintf("step %d> ", m.Event.Step)
 	}
@@ -177,12 +187,22 @@ func (s *Session) find(word string) (*Command, error) {
 
 // show prints where the session stands.
 func (s *Session) show() {
+	if t, ok := s.Target.(interface{ Show(io.Writer) }); ok {
+		t.Show(s.Out)
+		return
+	}
 	if m := s.Moment(); m != nil {
 		fmt.Fprintln(s.Out, s.Line())
 		for _, c := range summarize(m) {
 			fmt.Fprintln(s.Out, "       "+c)
 		}
 	}
+}
+
+// scope is what names in expressions mean.
+func (s *Session) scope(sp *replay.AddressSpace) *replay.Scope {
+	s.symbols.Start = s.View().Start
+	return &replay.Scope{Space: sp, Symbols: &s.symbols, Vars: s.vars}
 }
 
 // fields splits a line at blanks; "..." and '...' keep theirs, quotes

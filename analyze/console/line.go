@@ -14,6 +14,8 @@ import (
 type terminal struct {
 	l       *liner.State
 	history string // file; "" for none
+	// The terminal is as others left it, but while a line is typed.
+	calm, typing liner.ModeApplier
 }
 
 // open chooses the kind of input: line editing needs the process's own
@@ -22,7 +24,9 @@ func (s *Session) open(in io.Reader) (src input, interactive bool) {
 	if f, ok := in.(*os.File); !ok || f != os.Stdin || !isTerminal(os.Stdin) || !isTerminal(os.Stdout) {
 		return pipe{bufio.NewReader(in)}, false
 	}
+	calm, _ := liner.TerminalMode()
 	l := liner.NewLiner()
+	typing, _ := liner.TerminalMode()
 	l.SetCtrlCAborts(true)
 	l.SetTabCompletionStyle(liner.TabPrints)
 	l.SetCompleter(func(line string) []string {
@@ -32,7 +36,8 @@ func (s *Session) open(in io.Reader) (src input, interactive bool) {
 		}
 		return c
 	})
-	t := &terminal{l: l, history: historyFile()}
+	t := &terminal{l: l, history: historyFile(), calm: calm, typing: typing}
+	t.mode(calm)
 	if f, err := os.Open(t.history); err == nil {
 		_, _ = l.ReadHistory(f) // a damaged history is no reason not to start
 		_ = f.Close()
@@ -46,7 +51,9 @@ func isTerminal(f *os.File) bool {
 }
 
 func (t *terminal) line(prompt string) (string, error) {
+	t.mode(t.typing)
 	s, err := t.l.Prompt(prompt)
+	t.mode(t.calm)
 	if errors.Is(err, liner.ErrPromptAborted) {
 		return "", errAborted
 	}
@@ -54,6 +61,12 @@ func (t *terminal) line(prompt string) (string, error) {
 		t.l.AppendHistory(s)
 	}
 	return s, err
+}
+
+func (t *terminal) mode(m liner.ModeApplier) {
+	if m != nil {
+		_ = m.ApplyMode() // a terminal that has gone needs none
+	}
 }
 
 func (t *terminal) close() {

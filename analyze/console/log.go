@@ -99,7 +99,7 @@ func (l *Log) Words() []Command {
 }
 
 func condWords() []string {
-	words := []string{"until", "change", "fatal", "error", "memory", "file", "process", "network", "desc", "size>", "addr=", "pid="}
+	words := []string{"until", "change", "fatal", "error", "memory", "file", "process", "network", "desc", "size>", "rss>", "addr=", "pid="}
 	for w, ok := range eventTypes {
 		if ok {
 			words = append(words, w)

@@ -162,13 +162,11 @@ func mem(ctx context.Context, s *Session, args []string) error {
 	var r addr.Range
 	switch len(args) {
 	case 1:
-		spec := args[0]
-		if !strings.ContainsAny(spec, ":-") {
-			spec += ":256"
+		if r, err = replay.ParseRange(args[0], sp); err != nil {
+			r, err = s.place(sp, args[0], "256")
 		}
-		r, err = replay.ParseRange(spec, sp)
 	case 2:
-		r, err = replay.ParseRange(args[0]+":"+args[1], sp)
+		r, err = s.place(sp, args[0], args[1])
 	default:
 		err = errors.New("which bytes? mem ADDR LEN")
 	}
@@ -183,6 +181,23 @@ func mem(ctx context.Context, s *Session, args []string) error {
 		fmt.Fprintf(s.Out, "%v: as of step %d\n", c.Range, c.AsOf)
 	}
 	return err
+}
+
+// place is a stretch of memory that begins at an expression.
+func (s *Session) place(sp *replay.AddressSpace, at, length string) (addr.Range, error) {
+	a, err := s.scope(sp).Eval(at)
+	if err != nil {
+		return addr.Range{}, err
+	}
+	n, err := s.scope(sp).Eval(length)
+	if err != nil {
+		return addr.Range{}, err
+	}
+	r, ok := addr.Span(addr.Addr(a), n)
+	if !ok || n == 0 {
+		return addr.Range{}, fmt.Errorf("a length of %d bytes is not possible at %v", n, addr.Addr(a))
+	}
+	return r, nil
 }
 
 func regs(ctx context.Context, s *Session, args []string) error {

@@ -48,6 +48,7 @@ type recordFlags struct {
 	check     bool
 	noPin     bool
 	meminfo   string
+	stepFlags
 }
 
 func newRecordCmd() *cobra.Command {
@@ -94,6 +95,8 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
 	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
 	fs.Lookup("meminfo").NoOptDefVal = "auto"
+	fs.BoolVarP(&f.step, "step", "s", false, "live console: stop before and after every system call")
+	fs.StringVar(&f.script, "exec-script", "", "console commands from `FILE`, from the program's start on")
 	fs.BoolVar(&f.check, "check", false, "compare the log's mappings with the kernel's after every change")
 	fs.BoolVar(&f.noPin, "no-pin", false, "leave a program with one thread on all its CPUs")
 	return c
@@ -106,6 +109,9 @@ func failRecord(status int, format string, args ...any) error {
 
 func runRecord(f *recordFlags, args []string) error {
 	o, err := f.options()
+	if err == nil {
+		err = f.goesWith(f.output)
+	}
 	if err != nil {
 		return usageError{err}
 	}
@@ -144,14 +150,24 @@ func runRecord(f *recordFlags, args []string) error {
 		return failRecord(exitFailed, "record -v: %w", err)
 	}
 	defer stopPrinting()
+	interrupt, endConsole, err := f.console(o, w.Header().Start)
+	if err != nil {
+		out.remove()
+		return failRecord(exitFailed, "record --exec-script: %w", err)
+	}
 	r := record.New(w, *o)
-	go serveSignals(stop, len(f.attach) > 0, &pid, &job)
+	onInterrupt := func() bool { return false }
+	if interrupt != nil {
+		onInterrupt = func() bool { interrupt(r); return true }
+	}
+	go serveSignals(stop, onInterrupt, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
 	if len(f.attach) > 0 {
 		res, err = r.Attach(ctx, f.attach...)
 	} else {
 		res, err = r.Run(ctx, path, argv, f.environ())
 	}
+	quit := endConsole()
 	if err != nil {
 		_ = w.Close("failed")
 		out.remove()
@@ -167,7 +183,7 @@ func runRecord(f *recordFlags, args []string) error {
 	if res.Err == nil {
 		res.Err = cerr
 	}
-	if !res.Ended && pid.Load() != 0 && res.Reason != record.Interrupted {
+	if !res.Ended && pid.Load() != 0 && res.Reason != record.Interrupted && res.Reason != record.Detached {
 		// The program is our child still: the shell waits for us, and we for it.
 		res.Status, res.Ended = record.WaitFor(int(pid.Load()))
 	}
@@ -177,6 +193,9 @@ func runRecord(f *recordFlags, args []string) error {
 	}
 	if !f.quiet && f.output != "-" {
 		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", res.Events, size(w.Bytes()), name, name)
+	}
+	if quit {
+		return nil
 	}
 	return recordStatus(res)
 }
@@ -312,7 +331,7 @@ func parseSize(s string) (int64, error) {
 // reaches the program by itself, as under strace, and memtrace goes on until the
 // program has ended; with -p it ends the recording. A SIGTERM or SIGHUP is
 // passed on to the program; a second one ends the recording.
-func serveSignals(stop func(), attached bool, pid *atomic.Int64, job *jobControl) {
+func serveSignals(stop func(), interrupt func() bool, attached bool, pid *atomic.Int64, job *jobControl) {
 	// A reader of the log that goes away is an error of the write, not our end.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	c := make(chan os.Signal, 8)
@@ -324,7 +343,7 @@ func serveSignals(stop func(), attached bool, pid *atomic.Int64, job *jobControl
 			job.self()
 			continue
 		case syscall.SIGINT, syscall.SIGQUIT:
-			if !attached {
+			if s == syscall.SIGINT && interrupt() || !attached {
 				continue
 			}
 		}

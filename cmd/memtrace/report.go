@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,11 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"memtrace/analyze"
+	"memtrace/analyze/plot"
+	"memtrace/replay"
 )
 
 // reportOptions are the flags of report.
 type reportOptions struct {
 	format, from, to, at, sort string
+	plot                       string
 	pid                        uint32
 	top                        int
 }
@@ -47,6 +51,7 @@ Numbers are rounded in tables and Markdown, and exact in JSON and CSV.` + "\n\n"
 	f.StringVar(&o.at, "at", "", "`STEP` for tables about one moment (default: the peak)")
 	f.Uint32Var(&o.pid, "pid", 0, "only this process")
 	f.IntVar(&o.top, "top", 0, "at most this many rows; -1: all")
+	f.StringVar(&o.plot, "plot", "", "draw the timeline into `FILE`, .svg or .png")
 	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN the other way round")
 	return cmd
 }
@@ -70,6 +75,14 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if o.plot != "" {
+		if err := plot.Check(o.plot); err != nil {
+			return usageError{fmt.Errorf("--plot %w", err)}
+		}
+		if len(args) == 0 {
+			args = []string{"timeline"}
+		}
+	}
 	if len(args) == 0 {
 		args = []string{"summary"}
 	}
@@ -89,7 +102,7 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 		return err
 	}
 	defer t.Close()
-	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort}
+	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal()}
 	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
 		return fmt.Errorf("report %s: %w", name, err)
 	}
@@ -99,6 +112,11 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 			return fmt.Errorf("report %s: %w", name, err)
 		}
 		ao.At = &at
+	}
+	if o.plot != "" {
+		if err := drawPlot(cmd, t, ao, o.plot); err != nil {
+			return fmt.Errorf("report --plot %s: %w", o.plot, err)
+		}
 	}
 	for i, r := range reports {
 		res, err := r.Make(cmd.Context(), t, ao)
@@ -113,6 +131,29 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 		}
 	}
 	return nil
+}
+
+// drawPlot draws the timeline into a file.
+func drawPlot(cmd *cobra.Command, t *replay.Trace, o analyze.Options, name string) error {
+	charts, err := analyze.Charts(cmd.Context(), t, o)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(plot.Draw(f, name, charts), f.Close())
+}
+
+// utf8Terminal says whether the locale has more than ASCII.
+func utf8Terminal() bool {
+	for _, v := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if s := strings.ToLower(os.Getenv(v)); s != "" {
+			return strings.Contains(s, "utf-8") || strings.Contains(s, "utf8")
+		}
+	}
+	return false
 }
 
 func exists(name string) bool {
