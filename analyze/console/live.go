@@ -65,6 +65,7 @@ type Live struct {
 	begun   bool
 	why     string // why this stop, if it is not a step
 	waiting atomic.Bool
+	wanted  atomic.Bool // the user wants to be asked at the next stop
 }
 
 type breakpoint struct {
@@ -104,6 +105,10 @@ func (l *Live) Close() {
 // goroutine.
 func (l *Live) Waiting() bool { return l.waiting.Load() }
 
+// Interrupt has the console asked at the next stop, whatever it is. It may be
+// called from any goroutine.
+func (l *Live) Interrupt() { l.wanted.Store(true) }
+
 // Killed says whether the user ended the program.
 func (l *Live) Killed() bool { return l.killed }
 
@@ -142,12 +147,16 @@ const ctrlC = "Ctrl-C (the signal was kept from the program)"
 func (l *Live) decide() (stop, show bool) {
 	m := l.f.Moment()
 	switch {
-	case l.at.Asked:
-		l.why = "interrupted"
-		return true, true
 	case l.at.Before == nil && fromTerminal(m):
+		l.wanted.Store(false)
 		l.why = ctrlC
 		return true, true
+	case l.wanted.Load():
+		l.wanted.Store(false)
+		l.why = "interrupted"
+		return true, true
+	case l.at.Asked: // for a wish that another stop has fulfilled
+		return false, false
 	case !l.begun:
 		l.begun = true
 		return true, true

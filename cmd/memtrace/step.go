@@ -68,6 +68,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		// foreground as we are.
 		time.AfterFunc(100*time.Millisecond, func() {
 			if !live.Waiting() {
+				live.Interrupt()
 				r.Interrupt()
 			}
 		})
