@@ -75,11 +75,11 @@ func (c *cursor) take(n uint64) []byte {
 	return v
 }
 
-// blob reads a length and as many bytes.
 // more says whether there is another field: one that was added later may be
 // missing.
 func (c *cursor) more() bool { return len(c.b) > 0 }
 
+// blob reads a length and as many bytes.
 func (c *cursor) blob() []byte { return c.take(c.u()) }
 
 func (c *cursor) str() string { return string(c.blob()) }

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"memtrace/format/addr"
@@ -20,6 +21,8 @@ const (
 	recThreadEnd  = 7
 	recVMAMove    = 12
 	recRegs       = recAncillary | 13
+	recConfirm    = recAncillary | 14
+	recXState     = recAncillary | 11
 	recAncillary  = 0x80
 	runRaw        = 0 // kinds of a run of pages: the next ids in line
 	runPatch      = 1
@@ -162,6 +165,10 @@ func (e *stateEnc) change(step Step, c Change) {
 		b = appendU(b, uint64(c.From))
 		b = appendU(b, uint64(c.To))
 		b = appendU(b, c.Len)
+	case *Confirm:
+		typ, b = recConfirm, appendU(b, uint64(c.MM))
+	case *XStateSet:
+		typ, b = recXState, appendXState(appendU(b, uint64(c.Thread)), c.Data)
 	case *RegsSet:
 		typ, b = recRegs, appendRegs(appendU(b, uint64(c.Thread)), c.Regs)
 	}
@@ -185,6 +192,26 @@ func appendRegs(b []byte, regs []uint64) []byte {
 		}
 	}
 	return b
+}
+
+// appendXState writes how long the area is, and its bytes without the zeros at
+// its end.
+func appendXState(b, x []byte) []byte {
+	return appendStr(appendU(b, uint64(len(x))), bytes.TrimRight(x, "\x00"))
+}
+
+func (c *cursor) xstate() []byte {
+	n := c.u()
+	b := c.blob()
+	if n > MaxXState || uint64(len(b)) > n {
+		c.fail()
+	}
+	if c.bad {
+		return nil
+	}
+	x := make([]byte, n)
+	copy(x, b)
+	return x
 }
 
 func (c *cursor) registers() []uint64 {
@@ -401,7 +428,7 @@ func (d *stateDec) advance() error {
 		}
 		d.step += Step(delta)
 		switch d.typ {
-		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs:
+		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState, recConfirm:
 			d.ok = true
 			return nil
 		}
@@ -440,6 +467,10 @@ func (d *stateDec) next() (c Change, r pageRun, err error) {
 		c = &ThreadEnd{No: b.u32()}
 	case recVMAMove:
 		c = &VMAMove{MM: b.u32(), From: addr.Addr(b.u()), To: addr.Addr(b.u()), Len: b.u()}
+	case recConfirm:
+		c = &Confirm{MM: b.u32()}
+	case recXState:
+		c = &XStateSet{Thread: b.u32(), Data: b.xstate()}
 	case recRegs:
 		c = &RegsSet{Thread: b.u32(), Regs: b.registers()}
 	}

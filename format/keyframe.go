@@ -57,7 +57,7 @@ func (k *keyframeEnc) flush(typ Type, next uint64) {
 }
 
 // write writes a keyframe of s, with the last registers of its threads.
-func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs) {
+func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs, xs map[uint32]threadXState) {
 	mms := sortedKeys(s.MMs)
 	for _, no := range mms {
 		if m := s.MMs[no]; m.key == 0 {
@@ -94,6 +94,22 @@ func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs) {
 	for _, no := range mms {
 		b = appendU(b, uint64(no))
 		b = appendU(b, s.MMs[no].key-1)
+	}
+	for _, no := range mms {
+		b = appendU(b, s.MMs[no].confirmed)
+	}
+	nos, size := sortedKeys(xs), 0
+	for i, no := range nos {
+		if size += len(xs[no].data); size > maxXStates {
+			nos = nos[:i]
+			break
+		}
+	}
+	b = appendU(b, uint64(len(nos)))
+	for _, no := range nos {
+		b = appendU(b, uint64(no))
+		b = appendU(b, uint64(s.Step-xs[no].step))
+		b = appendXState(b, xs[no].data)
 	}
 	k.put(chunk{typ: TypeKey, flags: flagCommit, base: uint64(s.Step + 1), count: 1}, b)
 }
@@ -346,16 +362,28 @@ type threadRegs struct {
 	step Step
 }
 
+// threadXState is the same for the extended state.
+type threadXState struct {
+	data []byte
+	step Step
+}
+
 // keyframe is a decoded KEY chunk.
 type keyframe struct {
+	xstates map[uint32]threadXState
 	threads []Thread
 	regs    []threadRegs // of each, nil slices where there are none
 	mms     []keyMM
 }
 
+// maxXStates bounds the extended states of a keyframe; threads beyond have none
+// there.
+const maxXStates = 8 << 20
+
 type keyMM struct {
-	no uint32
-	id uint64
+	no        uint32
+	id        uint64
+	confirmed uint64
 }
 
 func parseKey(b []byte, base Step) (*keyframe, error) {
@@ -384,7 +412,25 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 		return nil, overLimit("the number of address spaces", uint64(n), MaxMMs)
 	}
 	for range n {
-		k.mms = append(k.mms, keyMM{c.u32(), c.u()})
+		k.mms = append(k.mms, keyMM{no: c.u32(), id: c.u()})
+	}
+	for i := 0; i < n && len(c.b) > 0; i++ {
+		if k.mms[i].confirmed = c.u(); k.mms[i].confirmed > uint64(base) {
+			c.fail()
+		}
+	}
+	if c.more() {
+		size := 0
+		k.xstates = map[uint32]threadXState{}
+		for n := c.count(4); n > 0 && !c.bad; n-- {
+			no := c.u32()
+			step := base - 1 - Step(c.u())
+			x := c.xstate()
+			if size += len(x); size > maxXStates {
+				return nil, overLimit("the extended states of a keyframe", uint64(size), maxXStates)
+			}
+			k.xstates[no] = threadXState{x, step}
+		}
 	}
 	if c.bad {
 		return nil, corrupt("KEY chunk")

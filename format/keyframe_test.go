@@ -51,6 +51,9 @@ func randomEvents(seed uint64, n int) []Event {
 			regs := make([]uint64, 27)
 			regs[rng.IntN(27)] = rng.Uint64()
 			e.Changes = append(e.Changes, &RegsSet{Thread: 1 + uint32(rng.IntN(int(threads))), Regs: regs})
+			x := make([]byte, 64)
+			x[rng.IntN(64)] = byte(rng.Uint32())
+			e.Changes = append(e.Changes, &XStateSet{Thread: 1 + uint32(rng.IntN(int(threads))), Data: x})
 		}
 		for range rng.IntN(4) {
 			mm := mms[rng.IntN(len(mms))]
@@ -116,7 +119,7 @@ func randomEvents(seed uint64, n int) []Event {
 // TestKeyframes compares the state that keyframes give with that of applying
 // everything from the beginning.
 func TestKeyframes(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		evs := randomEvents(seed, 200)
 		log := writeLog(t, evs, &WriterOptions{GroupSteps: 7, epoch: 31}, 0)
 		r := openLog(t, log)
@@ -136,7 +139,7 @@ func TestKeyframes(t *testing.T) {
 		}
 		plain := openLog(t, writeLog(t, evs, &WriterOptions{NoKeyframes: true}, 0))
 		rng := rand.New(rand.NewPCG(seed, 9))
-		for range 25 {
+		for range 12 {
 			n := Step(rng.IntN(len(evs)))
 			at, err := r.StateAt(n)
 			if err != nil {
@@ -172,6 +175,17 @@ func TestKeyframes(t *testing.T) {
 				b, sb, err := plain.Regs(n, th)
 				if err != nil {
 					t.Fatal(err)
+				}
+				x, sx, err := r.XState(n, th)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y, sy, err := plain.XState(n, th)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at.Threads[th] != nil && (sx != sy || !cmp.Equal(x, y)) {
+					t.Fatalf("extended state of thread %d at step %d: %v of %d, want %v of %d", th, n, x, sx, y, sy)
 				}
 				if r.Info().Keyframes > 0 && at.Threads[th] != nil && (sa != sb || !cmp.Equal(a, b)) {
 					t.Fatalf("registers of thread %d at step %d: %v of %d, want %v of %d", th, n, a, sa, b, sb)

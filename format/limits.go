@@ -11,6 +11,7 @@ const (
 	MaxRows       = 1 << 16   // events in an EVENT chunk
 	MaxArgs       = 6         // arguments of a system call
 	MaxRegs       = 64        // registers of a thread
+	MaxXState     = 16 << 10  // bytes of its extended state
 	MaxBufs       = 1 << 16   // buffers of a system call
 	MaxColumns    = 8192      // columns of an EVENT chunk
 	MaxFramePages = 64        // pages in a RAW chunk

@@ -79,8 +79,9 @@ func (p *packer) pack(c *chunk, payload, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// jobsAhead bounds what may wait to be written.
-const jobsAhead = 16
+// jobsAhead bounds what may wait to be written: 64 frames are 16 MiB, which a
+// snapshot hands over faster than they can be compressed.
+const jobsAhead = 64
 
 func newOutput(w io.Writer, h *Header) (*output, error) {
 	o := newIdleOutput(w, h)

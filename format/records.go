@@ -268,6 +268,11 @@ type Pages struct {
 	Refs []PageRef // PageData on the way out, one a page
 }
 
+// Confirm says that what is known of an address space's pages is true of this
+// step: what was written since the last snapshot has been found and is in the
+// changes before it.
+type Confirm struct{ MM uint32 }
+
 // RegsSet is the registers of a thread at the event, in the order of
 // arch.Registers: of threads that are not the event's own (Event.Regs), as when
 // the memory that they share is read. It is no part of the State: Reader.Regs
@@ -275,6 +280,14 @@ type Pages struct {
 type RegsSet struct {
 	Thread uint32
 	Regs   []uint64
+}
+
+// XStateSet is a thread's floating-point and vector registers at the event: the
+// area that XSAVE writes, as PTRACE_GETREGSET gives it (NT_X86_XSTATE). Like a
+// RegsSet it is no part of the State: Reader.XState finds it.
+type XStateSet struct {
+	Thread uint32
+	Data   []byte
 }
 
 // PageKind is what is known of a page.
@@ -302,3 +315,5 @@ func (*VMADel) change()    {}
 func (*VMAMove) change()   {}
 func (*Pages) change()     {}
 func (*RegsSet) change()   {}
+func (*Confirm) change()   {}
+func (*XStateSet) change() {}

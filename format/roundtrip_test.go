@@ -77,7 +77,7 @@ func everything() []Event {
 			&Pages{MM: 1, Addr: 0x400000, N: 2, What: PageFile},
 			&Pages{MM: 1, Addr: 0x402000, N: 1, What: PageUnreadable},
 			&Pages{MM: 1, Addr: 0x1001000, N: 1, What: PageAbsent},
-			&RegsSet{Thread: 1, Regs: regs2}, &RegsSet{Thread: 7, Regs: []uint64{}},
+			&RegsSet{Thread: 1, Regs: regs2}, &RegsSet{Thread: 7, Regs: []uint64{}}, &XStateSet{Thread: 1, Data: []byte{1, 0, 2, 0, 0, 0}}, &XStateSet{Thread: 2, Data: []byte{}},
 		}},
 		{Time: 13 * u, Thread: 1, Record: &Clone{Child: 3, Flags: 17, Stack: 0x7ffe0000}, Changes: []Change{
 			&MMNew{MM: 2, From: 1},
@@ -402,6 +402,41 @@ func TestBigSnapshot(t *testing.T) {
 		}
 		if err := r.Page(info.Ref, &p); err != nil || !bytes.Equal(p[:], data[i*addr.PageSize:][:addr.PageSize]) {
 			t.Fatalf("page %d: %v", i, err)
+		}
+	}
+}
+
+// TestHeldPages gives data on top of pages said to be zero, as a recorder does
+// that reads what is present of a mapping: what was not zero before has not
+// changed.
+func TestHeldPages(t *testing.T) {
+	snap := func() Event {
+		return Event{Record: &Snapshot{MM: 1}, Changes: []Change{
+			&Pages{MM: 1, Addr: 0x10000, N: 100, What: PageZero},
+			&Pages{MM: 1, Addr: 0x12000, N: 2, What: PageData, Data: append(page(1), page(2)...)},
+			&Pages{MM: 1, Addr: 0x14000, N: 5, What: PageZero},
+			&Pages{MM: 1, Addr: 0x20000, N: 1, What: PageUnreadable},
+			&Pages{MM: 1, Addr: 0x21000, N: 1, What: PageData, Data: page(3)},
+			&Pages{MM: 1, Addr: 0x90000, N: 3, What: PageFile},
+		}}
+	}
+	b := writeLog(t, []Event{{Record: &Attach{}, Changes: []Change{&MMNew{MM: 1}}}, snap(), snap(), snap()}, nil, 2)
+	mustVerify(t, b)
+	r := openLog(t, b)
+	if r.Info().Same != 6 || r.Info().RawPages != 3 {
+		t.Errorf("%+v", r.Info())
+	}
+	s, err := r.StateAt(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for vpn, want := range map[uint64]PageKind{
+		0x10: PageZero, 0x11: PageZero, 0x12: PageData, 0x13: PageData, 0x14: PageZero, 0x1f: PageZero, 0x20: PageUnreadable,
+		0x21: PageData, 0x22: PageZero, 0x73: PageZero, 0x74: 0, 0x90: PageFile, 0x92: PageFile,
+	} {
+		info, _ := s.MMs[1].Page(addr.Addr(vpn << addr.PageShift))
+		if info.What != want || want != 0 && (info.AsOf != 3 || info.Changed != 1) {
+			t.Errorf("page %#x: %+v, want kind %d as of 3, changed at 1", vpn, info, want)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (r *Reader) mm(km keyMM) (*MM, error) {
 		}
 		r.mms.put(int64(km.id), m, budget.used+int64(m.VMAs.Len())*128+1024)
 	}
-	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone()}, nil
+	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: km.confirmed}, nil
 }
 
 // leaf is a leaf of the page maps of keyframes; it is not to be changed.
@@ -264,36 +264,67 @@ func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, 
 
 // Regs is the registers of a thread as the log had them last at step n, and the
 // step that they are of; nil where they were never read.
-func (r *Reader) Regs(n Step, thread uint32) ([]uint64, Step, error) {
+func (r *Reader) Regs(n Step, thread uint32) (regs []uint64, step Step, err error) {
+	err = r.back(n, func(p pos) (bool, error) {
+		regs, step, err = r.groupRegs(p, n, thread)
+		return regs != nil, err
+	}, func(k *keyframe) {
+		for i := range k.threads {
+			if k.threads[i].No == thread {
+				regs, step = k.regs[i].regs, k.regs[i].step
+			}
+		}
+	})
+	return regs, step, err
+}
+
+// XState is the extended state of a thread as the log had it last at step n, and
+// the step that it is of; nil where it was never read.
+func (r *Reader) XState(n Step, thread uint32) (x []byte, step Step, err error) {
+	err = r.back(n, func(p pos) (bool, error) {
+		g, err := r.group(p)
+		if err != nil {
+			return false, err
+		}
+		err = g.each(n, func(c Change, at Step) {
+			if c, is := c.(*XStateSet); is && c.Thread == thread {
+				x, step = c.Data, at
+			}
+		})
+		return x != nil, err
+	}, func(k *keyframe) {
+		x, step = k.xstates[thread].data, k.xstates[thread].step
+	})
+	return x, step, err
+}
+
+// back calls group for the groups from that of step n backwards until it says
+// that it has found something, and key where a keyframe comes first.
+func (r *Reader) back(n Step, group func(pos) (bool, error), key func(*keyframe)) error {
 	if n >= r.info.Steps {
-		return nil, 0, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+		return fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
 	}
 	p, ok, err := r.x.last(TypeEvent, uint64(n))
 	if err != nil || !ok {
-		return nil, 0, err
+		return err
 	}
 	for ; ; p.i-- {
 		e, ok, err := r.x.entry(&p)
 		if err != nil || !ok {
-			return nil, 0, err
+			return err
 		}
 		switch e.typ {
 		case TypeEvent:
-			regs, step, err := r.groupRegs(p, n, thread)
-			if err != nil || regs != nil {
-				return regs, step, at(e.off, err)
+			if found, err := group(p); err != nil || found {
+				return at(e.off, err)
 			}
 		case TypeKey:
 			k, err := r.key(e)
 			if err != nil {
-				return nil, 0, at(e.off, err)
+				return at(e.off, err)
 			}
-			for i := range k.threads {
-				if k.threads[i].No == thread {
-					return k.regs[i].regs, k.regs[i].step, nil
-				}
-			}
-			return nil, 0, nil
+			key(k)
+			return nil
 		}
 	}
 }
@@ -316,19 +347,29 @@ func (r *Reader) groupRegs(p pos, n Step, thread uint32) (regs []uint64, step St
 			regs, step = append(regs[:0], e.Regs...), e.Step
 		}
 	}
-	for {
-		at, ok, err := g.peek()
-		if err != nil || !ok || at > n {
-			return slices.Clip(regs), step, err
+	err = g.each(n, func(c Change, at Step) {
+		if c, is := c.(*RegsSet); is && c.Thread == thread && (regs == nil || at > step) {
+			regs, step = c.Regs, at
 		}
-		err = g.changes(at, func(c Change, _ pageRun) error {
-			if c, is := c.(*RegsSet); is && c.Thread == thread && (regs == nil || at > step) {
-				regs, step = c.Regs, at
+	})
+	return slices.Clip(regs), step, err
+}
+
+// each calls f with the changes up to step n that are no pages.
+func (g *group) each(n Step, f func(c Change, at Step)) error {
+	for {
+		step, ok, err := g.peek()
+		if err != nil || !ok || step > n {
+			return err
+		}
+		err = g.changes(step, func(c Change, _ pageRun) error {
+			if c != nil {
+				f(c, step)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 	}
 }

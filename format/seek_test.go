@@ -148,7 +148,7 @@ func generate(t testing.TB, w io.Writer, n, samples int) []sample {
 			}
 		}
 		for k := range 200 {
-			v := vma.VMA{Range: addr.Range{Start: addr.Addr(0x7f0000000000 + k<<20), End: addr.Addr(0x7f0000000000 + k<<20 + 0x8000)}, Prot: addr.Read, Kind: vma.FilePrivate, Inode: uint64(k/4 + 1), Offset: uint64(k%4) << 15, Name: "/usr/lib/libsomething" + string(rune('a'+i))}
+			v := vma.VMA{Range: addr.Range{Start: 0x7f0000000000 + addr.Addr(k)<<20, End: 0x7f0000008000 + addr.Addr(k)<<20}, Prot: addr.Read, Kind: vma.FilePrivate, Inode: uint64(k/4 + 1), Offset: uint64(k%4) << 15, Name: "/usr/lib/libsomething" + string(rune('a'+i))}
 			if err := lw.Change(&VMASet{p.mm, v}); err != nil {
 				t.Fatal(err)
 			}

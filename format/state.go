@@ -34,7 +34,9 @@ type MM struct {
 	No    uint32
 	VMAs  *vma.Set // not to be changed
 	pages pageMap
-	key   uint64 // 1 + number of the KEYMM section that is equal, 0 for none
+	// confirmed is the step of the last Confirm and 1, 0 before one.
+	confirmed uint64
+	key       uint64 // 1 + number of the KEYMM section that is equal, 0 for none
 }
 
 // NewState is the state before the first event.
@@ -51,7 +53,7 @@ func (s *State) Clone() *State {
 	}
 	c.mem = s.mem
 	for no, m := range s.MMs {
-		c.MMs[no] = &MM{No: m.No, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), key: m.key}
+		c.MMs[no] = &MM{No: m.No, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: m.confirmed, key: m.key}
 		c.MMs[no].pages.mem = &c.mem
 	}
 	return c
@@ -153,6 +155,16 @@ func (s *State) Apply(c Change) error {
 		return s.room()
 	case *Pages:
 		return s.pages(c)
+	case *Confirm:
+		m, err := s.mm(c.MM)
+		if err != nil {
+			return err
+		}
+		m.confirmed = uint64(s.Step+1) + 1
+	case *XStateSet:
+		if len(c.Data) > MaxXState {
+			return overLimit("the extended state of a thread", uint64(len(c.Data)), MaxXState)
+		}
 	case *RegsSet:
 		if len(c.Regs) > MaxRegs {
 			return overLimit("the number of registers", uint64(len(c.Regs)), MaxRegs)
@@ -191,7 +203,7 @@ func (s *State) newMM(c *MMNew) error {
 	if err != nil {
 		return err
 	}
-	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), key: m.key}
+	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: m.confirmed, key: m.key}
 	return nil
 }
 
@@ -288,7 +300,16 @@ func (m *MM) Page(a addr.Addr) (info PageInfo, ok bool) {
 	if err != nil {
 		return PageInfo{What: PageUnreadable, Err: err}, true
 	}
-	return c.info(), c.ent != 0
+	return m.info(c), c.ent != 0
+}
+
+// info is what c says, as of the last confirmation.
+func (m *MM) info(c cell) PageInfo {
+	i := c.info()
+	if i.AsOf+1 < Step(m.confirmed) && (i.What == PageData || i.What == PageZero || i.What == PageFile) {
+		i.AsOf = Step(m.confirmed - 1)
+	}
+	return i
 }
 
 // PageRun is a stretch of N pages of which the same is known. The references of
@@ -310,7 +331,7 @@ func (m *MM) Pages(r addr.Range) iter.Seq2[PageRun, error] {
 		err := m.pages.runs(r.Start.Page(), (r.End-1).Page()+1, func(r run) bool {
 			if r.cells == nil {
 				if r.uni.ent != 0 {
-					more = yield(PageRun{addr.Addr(r.vpn << addr.PageShift), r.n, r.uni.info()}, nil)
+					more = yield(PageRun{addr.Addr(r.vpn << addr.PageShift), r.n, m.info(r.uni)}, nil)
 				}
 				return more
 			}
@@ -324,7 +345,7 @@ func (m *MM) Pages(r addr.Range) iter.Seq2[PageRun, error] {
 					n++
 				}
 				if c.ent != 0 {
-					more = yield(PageRun{addr.Addr((r.vpn + uint64(i)) << addr.PageShift), uint64(n), c.info()}, nil)
+					more = yield(PageRun{addr.Addr((r.vpn + uint64(i)) << addr.PageShift), uint64(n), m.info(c)}, nil)
 				}
 				i += n
 			}

@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 func TestVerifyFlips(t *testing.T) {
 	b := writeLog(t, randomEvents(3, 40), &WriterOptions{GroupSteps: 9, epoch: 11}, 0)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for i := 0; i < len(b); i += 1 + rng.IntN(1+len(b)/400) {
+	for i := 0; i < len(b); i += 1 + rng.IntN(1+len(b)/120) {
 		c := bytes.Clone(b)
 		c[i] ^= 1 << rng.IntN(8)
 		if _, err := Verify(bytes.NewReader(c), int64(len(c)), nil); err == nil {
@@ -61,7 +61,7 @@ func TestRecover(t *testing.T) {
 	}
 	want := collect(t, whole, 0)
 	rng := rand.New(rand.NewPCG(2, 2))
-	for i := range 24 {
+	for i := range 12 {
 		n := headerFixed + 400 + rng.IntN(len(b)-headerFixed-400)
 		cut := bytes.Clone(b[:n])
 		switch i % 4 {
@@ -129,7 +129,7 @@ func (f *fullDisk) Write(b []byte) (int, error) {
 func TestFullDisk(t *testing.T) {
 	evs := randomEvents(6, 300)
 	total := len(writeLog(t, evs, &WriterOptions{GroupSteps: 5, epoch: 50}, 0))
-	for room := 1000; room < total; room += total / 20 {
+	for room := 1000; room < total; room += total / 8 {
 		name := filepath.Join(t.TempDir(), "log")
 		f, err := os.Create(name)
 		if err != nil {

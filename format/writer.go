@@ -59,6 +59,7 @@ type Writer struct {
 	keyDue  bool   // one is to follow the last commit, not from the timer: it touches the state
 	key     keyframeEnc
 	regs    map[uint32]*threadRegs
+	xstates map[uint32]threadXState
 
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
@@ -67,7 +68,8 @@ type Writer struct {
 	npatch  uint64
 	patch   patchEnc
 	scratch []byte
-	pages   uint64 // of data since the last event
+	pages   uint64  // of data since the last event
+	held    pageRun // pages all alike, not written yet
 	// lastPages is how many the last event had that had any.
 	lastPages uint64
 	frames    int // full RAW frames since the last commit
@@ -94,7 +96,7 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 	}
 	wr.cache = newPageCache(max(0, wr.opt.PageCache))
 	wr.ev = *newEventEnc(h.TimeShift)
-	wr.regs = map[uint32]*threadRegs{}
+	wr.regs, wr.xstates = map[uint32]*threadRegs{}, map[uint32]threadXState{}
 	wr.key.put = func(c chunk, payload []byte) { wr.out.put(c, append(wr.out.buffer(), payload...)) }
 	var err error
 	if wr.out, err = newOutput(w, &wr.h); err != nil {
@@ -154,7 +156,10 @@ func (w *Writer) change(c Change) error {
 		return err
 	}
 	if p, ok := c.(*Pages); ok {
-		return w.change1(p)
+		return w.pagesChange(p)
+	}
+	if err := w.flushHeld(); err != nil {
+		return err
 	}
 	if v, ok := c.(*VMASet); ok && len(v.VMA.Name) > MaxString {
 		return overLimit("the name of a mapping", uint64(len(v.VMA.Name)), MaxString)
@@ -166,6 +171,10 @@ func (w *Writer) change(c Change) error {
 	case *MMNew:
 		if c.From != 0 {
 			w.cache.forks++
+		}
+	case *XStateSet:
+		if !w.opt.NoKeyframes {
+			w.xstates[c.Thread] = threadXState{slices.Clone(c.Data), w.step()}
 		}
 	case *RegsSet:
 		if !w.opt.NoKeyframes {
@@ -214,38 +223,98 @@ const (
 	manyPages = 64
 )
 
-// change1 writes a Pages change.
-func (w *Writer) change1(p *Pages) error {
+// pagesChange writes a Pages change. What is all alike is held back: data often
+// follows that lies in it (a mapping that is zero but for what was touched), and
+// such a page was not zero before.
+func (w *Writer) pagesChange(p *Pages) error {
 	if uint64(p.Addr)%addr.PageSize != 0 {
 		return fmt.Errorf("format: pages at %v, which is no page boundary", p.Addr)
-	}
-	if p.What != PageData {
-		kind := uint64(runUnreadable + 1)
-		for k, what := range runKinds {
-			if what == p.What {
-				kind = uint64(k)
-			}
-		}
-		if kind > runUnreadable {
-			return fmt.Errorf("format: pages of unknown kind %d", p.What)
-		}
-		return w.run(pageRun{mm: p.MM, kind: p.What, vpn: p.Addr.Page(), n: p.N}, kind)
-	}
-	if uint64(len(p.Data)) != p.N*addr.PageSize || p.N > 1<<40 {
-		return fmt.Errorf("format: %d bytes for %d pages", len(p.Data), p.N)
 	}
 	m, err := w.state.mm(p.MM)
 	if err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
-	if w.pages += p.N; w.pages > MaxEventPages {
-		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
+	r := pageRun{mm: p.MM, kind: p.What, vpn: p.Addr.Page(), n: p.N}
+	if r.n > MaxPageNo || r.n > 0 && r.vpn+r.n-1 > MaxPageNo {
+		return overLimit("a page number", r.vpn+r.n-1, MaxPageNo)
 	}
-	if w.pages == p.N && !w.pending && w.ev.rows >= safeRows && (p.N >= manyPages || w.lastPages >= manyPages) {
-		w.commit() // so that a disk that the pages fill does not cost the events before them
-		if err := w.ready(); err != nil {
+	if h := &w.held; h.n > 0 && h.mm == r.mm && r.vpn >= h.vpn && r.vpn+r.n <= h.vpn+h.n {
+		if h.kind == r.kind {
+			return nil
+		}
+		before := *h
+		before.n = r.vpn - h.vpn
+		h.n -= before.n + r.n
+		h.vpn = r.vpn + r.n
+		if err := w.alike(before); err != nil {
 			return err
 		}
+	} else if err := w.flushHeld(); err != nil {
+		return err
+	}
+	if p.What == PageData {
+		return w.data(m, p)
+	}
+	if _, ok := runKind(p.What); !ok {
+		return fmt.Errorf("format: pages of unknown kind %d", p.What)
+	}
+	if w.held.n > 0 { // inside what is held
+		return w.alike(r)
+	}
+	if err := w.early(0); err != nil {
+		return err
+	}
+	w.open()
+	w.held = r
+	return nil
+}
+
+// flushHeld writes what pagesChange held back.
+func (w *Writer) flushHeld() error {
+	r := w.held
+	if r.n == 0 {
+		return nil
+	}
+	w.held.n = 0
+	return w.alike(r)
+}
+
+// alike writes a stretch of pages that are not data.
+func (w *Writer) alike(r pageRun) error {
+	kind, _ := runKind(r.kind)
+	return w.run(r, kind)
+}
+
+func runKind(what PageKind) (kind uint64, ok bool) {
+	for k, x := range runKinds {
+		if x == what && what != PageData {
+			return uint64(k), true
+		}
+	}
+	return 0, false
+}
+
+// early ends the group before a snapshot that may be large, so that a disk that
+// its pages fill does not cost the events before them. n is how many pages are
+// known to come.
+func (w *Writer) early(n uint64) error {
+	if w.pages > 0 || w.pending || w.ev.rows < safeRows || max(n, w.lastPages) < manyPages {
+		return nil
+	}
+	w.commit()
+	return w.ready()
+}
+
+// data writes pages of data.
+func (w *Writer) data(m *MM, p *Pages) error {
+	if p.N > 1<<40 || uint64(len(p.Data)) != p.N*addr.PageSize {
+		return fmt.Errorf("format: %d bytes for %d pages", len(p.Data), p.N)
+	}
+	if err := w.early(p.N); err != nil {
+		return err
+	}
+	if w.pages += p.N; w.pages > MaxEventPages {
+		return overLimit("the number of pages of an event", w.pages, MaxEventPages)
 	}
 	w.info.Pages += p.N
 	w.updates += p.N
@@ -285,6 +354,9 @@ func (w *Writer) Event(e *Event) (Step, error) {
 			return 0, err
 		}
 	}
+	if err := w.flushHeld(); err != nil {
+		return 0, err
+	}
 	if err := w.ev.check(e); err != nil {
 		return 0, err
 	}
@@ -298,10 +370,16 @@ func (w *Writer) Event(e *Event) (Step, error) {
 		w.lastPages, w.pages = w.pages, 0
 	}
 	w.pending, w.began = false, true
-	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows {
+	if w.due || w.ev.rows >= w.opt.GroupSteps || w.ev.full() || w.frames > 0 && w.ev.rows >= frameRows && w.atRisk() {
 		w.commit()
 	}
 	return step, nil
+}
+
+// atRisk says whether a disk that fills now would cost events whose pages are a
+// sizeable part of the log.
+func (w *Writer) atRisk() bool {
+	return int64(w.frames)*frameBytes >= min(8<<20, w.Bytes()/16)
 }
 
 // commit ends the group. No changes may wait for their event.
@@ -340,7 +418,12 @@ func (w *Writer) keyframe() {
 			delete(w.regs, no)
 		}
 	}
-	w.key.write(w.state, w.regs)
+	for no := range w.xstates {
+		if w.state.Threads[no] == nil {
+			delete(w.xstates, no)
+		}
+	}
+	w.key.write(w.state, w.regs, w.xstates)
 	w.info.Keyframes++
 	w.keyDue = false
 	w.group, w.updates, w.keyAt = 0, 0, w.state.Step+1
@@ -375,6 +458,7 @@ func (w *Writer) Close(reason string) error {
 		w.timer.Stop()
 	}
 	if w.ev.rows > 0 && w.out.error() == nil {
+		w.held.n = 0
 		w.commit()
 	}
 	w.info.Reason = reason

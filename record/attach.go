@@ -106,6 +106,9 @@ func (r *Recorder) release() {
 		if mm.fs != nil {
 			mm.fs.Close()
 		}
+		if mm.track.uffd != nil {
+			mm.track.uffd.Close()
+		}
 	}
 	for _, t := range r.threads {
 		r.emitDetach(t)
@@ -121,23 +124,28 @@ func (r *Recorder) emitDetach(t *thread) {
 // undoInterrupt hides from the program that a system call of its thread was
 // interrupted by us and not by a signal: the kernel restarts most calls by
 // itself, but some return EINTR.
-func (r *Recorder) undoInterrupt(t *thread) bool {
+func undoInterrupt(tid int) bool {
 	var regs ptrace.Regs
-	if ptrace.GetRegs(t.tid, &regs) != nil {
+	if ptrace.GetRegs(tid, &regs) != nil {
 		return false
 	}
 	const eintr = -int32(unix.EINTR)
 	if int32(regs[ptrace.RegOrigRAX]) < 0 || int32(regs[ptrace.RegRAX]) != eintr {
 		return false
 	}
-	status, err := procfs.Status(t.tid)
-	if err != nil || (hexField(status, "SigPnd")|hexField(status, "ShdPnd"))&^hexField(status, "SigBlk") != 0 {
+	if signalsPending(tid) {
 		return false
 	}
 	regs[ptrace.RegRAX] = regs[ptrace.RegOrigRAX]
 	regs[ptrace.RegOrigRAX] = ^uint64(0)
 	regs[ptrace.RegRIP] -= 2 // syscall and int 0x80 are two bytes long
-	return ptrace.SetRegs(t.tid, &regs) == nil
+	return ptrace.SetRegs(tid, &regs) == nil
+}
+
+// signalsPending says whether a signal waits to be delivered to a thread.
+func signalsPending(tid int) bool {
+	status, err := procfs.Status(tid)
+	return err != nil || (hexField(status, "SigPnd")|hexField(status, "ShdPnd"))&^hexField(status, "SigBlk") != 0
 }
 
 // guessClone tells a new thread from a process where the call was not seen.

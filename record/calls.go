@@ -92,7 +92,7 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	t.inCall = false
 	if t.sticky {
 		t.sticky = false
-		if info.Ret() == -int64(unix.EINTR) && r.undoInterrupt(t) {
+		if info.Ret() == -int64(unix.EINTR) && undoInterrupt(t.tid) {
 			r.callDone(t)
 			r.resume(t, 0) // it makes the call again
 			return
@@ -113,7 +113,13 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.callDone(t)
+	t.injectable = c.Ret > -eRestartSys || c.Ret < -eRestartByBlock
 	r.policy(t)
+	t.injectable = false
+	if t.preempted {
+		t.preempted = false
+		return // what it reported waits its turn
+	}
 	r.resume(t, 0)
 }
 

@@ -36,20 +36,21 @@ const (
 	effPaths     // names of files mapped anywhere
 	effEverybody // anything in any address space
 	effFork      // a new thread or process
+	effUffd      // makes a userfaultfd
 	effAffinity  // asks for or sets where threads may run
 )
 
 // exclusive calls of one address space are let go one at a time.
 func (e effect) exclusive() bool {
 	switch e {
-	case effNone, effPaths, effEverybody, effIoctl, effAffinity:
+	case effNone, effPaths, effEverybody, effIoctl, effAffinity, effUffd:
 		return false
 	}
 	return true
 }
 
 // maps says whether a call with this effect may change a line of /proc/PID/maps.
-func (e effect) maps() bool { return e != effNone && e != effFork && e != effAffinity }
+func (e effect) maps() bool { return e != effNone && e != effFork && e != effAffinity && e != effUffd }
 
 var effectNames = map[string]effect{
 	"brk": effBrk, "mmap": effMap, "mmap2": effMap, "old_mmap": effOldMap, "munmap": effUnmap, "mremap": effRemap,
@@ -58,7 +59,7 @@ var effectNames = map[string]effect{
 	"shmat": effShmat, "ipc": effIPC, "prctl": effPrctl, "map_shadow_stack": effShadow, "ioctl": effIoctl,
 	"clone": effFork, "clone3": effFork, "fork": effFork, "vfork": effFork,
 	"shmdt": effAll, "mlockall": effAll, "munlockall": effAll, "io_setup": effAll, "io_destroy": effAll, "arch_prctl": effAll,
-	"uselib": effAll, "process_madvise": effEverybody, "sched_getaffinity": effAffinity, "sched_setaffinity": effAffinity,
+	"uselib": effAll, "process_madvise": effEverybody, "userfaultfd": effUffd, "sched_getaffinity": effAffinity, "sched_setaffinity": effAffinity,
 }
 
 // effects is the table by number. The flags of format/arch have the last word on
@@ -219,6 +220,8 @@ func (r *Recorder) prepare(t *thread) {
 	case effFork:
 		t.clone = r.readClone(t)
 		r.unpin(t)
+	case effUffd:
+		r.endTracking(t.mm)
 	case effAffinity:
 		r.unpinAll()
 	}
@@ -302,6 +305,7 @@ func (r *Recorder) applyEffect(t *thread) {
 	case effPrctl:
 		r.applyPrctl(t)
 	case effAll:
+		r.trackAll(mm)
 		if t.call.Nr != arch64Prctl || a[0] > 0x1004 || c.Arch != arch.X86_64 { // ARCH_SET_GS .. ARCH_GET_GS change registers only
 			r.refresh(mm)
 		}
@@ -342,6 +346,7 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 		return
 	}
 	lo, hi := min(old, brk), max(old, brk)
+	r.trackNew(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 }
 
@@ -354,6 +359,7 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 			mm.vmas.Remove(at)
 			break
 		}
+		r.trackNew(mm, at)
 	}
 	r.ask(mm, at)
 }
@@ -376,7 +382,10 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 			n := span(0, min(old, now)).Len()
 			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
 		}
+		r.trackNew(mm, to)
 		r.ask(mm, to)
+	} else {
+		r.trackNew(mm, span(from, now))
 	}
 	r.ask(mm, span(from, max(old, now)))
 }

@@ -178,6 +178,7 @@ func (r *Recorder) handle(s ptrace.Stop) {
 func (r *Recorder) resume(t *thread, sig int) {
 	t.running, t.listening = true, false
 	t.resumed = r.now()
+	t.mm.ran = true
 	var err error
 	if r.filt && !t.inCall && !t.skipExit {
 		err = ptrace.Cont(t.tid, sig)
@@ -348,7 +349,7 @@ func (r *Recorder) trap(t *thread) {
 		}
 	}
 	r.pauseInterrupted(t)
-	r.undoInterrupt(t)
+	undoInterrupt(t.tid)
 	r.resume(t, 0)
 }
 
@@ -649,12 +650,16 @@ var i386Order = [17]int{5, 11, 12, 13, 14, 4, 10, 23, 24, 25, 26, 15, 16, 17, 18
 // registers turns what ptrace gives into the registers of the thread's
 // architecture. The slice is valid until the next call.
 func (r *Recorder) registers(t *thread, regs *ptrace.Regs) []uint64 {
-	if t.proc.arch == arch.I386 {
+	return registersOf(t.proc.arch, regs, &r.regs)
+}
+
+func registersOf(id arch.ID, regs *ptrace.Regs, buf *[27]uint64) []uint64 {
+	if id == arch.I386 {
 		for i, from := range i386Order {
-			r.regs[i] = uint64(uint32(regs[from]))
+			buf[i] = uint64(uint32(regs[from]))
 		}
-		return r.regs[:len(i386Order)]
+		return buf[:len(i386Order)]
 	}
-	copy(r.regs[:], regs[:])
-	return r.regs[:]
+	*buf = *regs
+	return buf[:]
 }

@@ -48,6 +48,9 @@ type Options struct {
 	// MemInfoInterval; 0 leaves the pace to the recorder.
 	MemInfo         bool
 	MemInfoInterval time.Duration
+	// NoTrack reads and compares memory at each snapshot instead of finding what
+	// was written with a userfaultfd in the program.
+	NoTrack bool
 	// StdoutToStderr gives the program standard error as its standard output,
 	// because the log goes to the latter.
 	StdoutToStderr bool
@@ -127,12 +130,13 @@ type Recorder struct {
 	main    int // pid whose status is the result
 
 	event   format.Event
-	call    format.Syscall
 	changes []format.Change
 	vm      procfs.VMReader
 	found   []vma.VMA
 	fdName  [4096]byte
+	regions []procfs.Region
 	regs    [27]uint64
+	xbuf    []byte
 
 	result Result
 	stop   bool // leave the loop: the recording is over
@@ -163,7 +167,7 @@ func New(w *format.Writer, o Options) *Recorder {
 		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
 	}
 	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
-	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns"} {
+	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
 		if s, err := arch.ParseSet("?" + name); err == nil {
 			r.set = r.set.Union(s)
 		}

@@ -3,9 +3,11 @@
 package record
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -84,6 +86,8 @@ func (r *Recorder) policy(t *thread) {
 	switch {
 	case p.Step:
 		r.snapshot(t.mm, t, "step")
+	case t.mm.track.wanted && t.mm.track.late && t.injectable:
+		r.snapshot(t.mm, t, "interval") // it could not begin at the tick
 	case p.Syscalls.Has(t.call.Arch, t.call.Nr):
 		r.snapshot(t.mm, t, "syscall")
 	case p.Every > 0 && uint64(r.event.Step)-r.lastEvery >= p.Every:
@@ -95,13 +99,47 @@ func (r *Recorder) policy(t *thread) {
 // intervalSnapshot reads every address space.
 func (r *Recorder) intervalSnapshot() {
 	for mm := range r.mms {
+		if !mm.ran || mm.fs == nil {
+			continue // it has been asleep: nothing has been written
+		}
+		if r.now() < mm.notBefore {
+			r.emit(nil, &format.Lost{What: fmt.Sprintf("interval snapshot of address space %d left out: the last one took too long", mm.no)})
+			continue
+		}
+		r.wantTracking(mm)
+		r.hold(mm)
+		var at *thread
 		for t := range mm.users {
-			if !t.exiting {
-				r.snapshot(mm, t, "interval")
+			if t.exiting {
+				continue
+			}
+			if at = t; r.trapped(t) {
+				t.injectable = true
 				break
 			}
 		}
+		if at == nil {
+			continue
+		}
+		begin := r.now()
+		mm.track.late = true
+		r.snapshot(mm, at, "interval")
+		at.injectable, at.preempted = false, false
+		mm.notBefore = r.now() + intervalShare*(r.now()-begin)
 	}
+}
+
+// intervalShare keeps interval snapshots to one part in so many of the time.
+const intervalShare = 20
+
+// trapped says whether a held thread stands at the stop of our interrupt.
+func (r *Recorder) trapped(t *thread) bool {
+	for _, s := range r.backlog {
+		if s.TID == t.tid {
+			return s.Kind == ptrace.Trap
+		}
+	}
+	return false
 }
 
 // snapshotChunk is how much memory is read at a time.
@@ -118,14 +156,24 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	}
 	r.hold(mm)
 	begin := time.Now()
+	if mm.track.wanted && t.injectable {
+		r.beginTracking(t)
+	}
+	mm.ran = false
 	r.refreshGrowth(mm)
-	var pages uint64
-	for v := range mm.vmas.Clone().All() {
-		pages += r.readMapping(mm, v)
+	full := !mm.track.full
+	var deadline time.Time
+	if reason == "interval" {
+		deadline = begin.Add(r.opts.Snapshot.Interval / intervalShare)
+	}
+	pages, whole := r.readSpace(mm, deadline)
+	if mm.track.uffd != nil && whole {
+		mm.track.full = true
+		r.change(&format.Confirm{MM: mm.no})
 	}
 	r.spaceRegisters(mm)
 	pause := time.Since(begin)
-	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: format.DirtyCompare, Full: true,
+	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
 		Pages: pages, PauseNS: uint64(pause)})
 }
 
@@ -147,7 +195,24 @@ func (r *Recorder) spaceRegisters(mm *space) {
 			continue
 		}
 		r.change(&format.RegsSet{Thread: t.no, Regs: slices.Clone(r.registers(t, &regs))})
+		if !t.running {
+			r.extendedState(t)
+		}
 	}
+}
+
+// extendedState writes the floating-point and vector registers of a stopped
+// thread, if they are not what the log has.
+func (r *Recorder) extendedState(t *thread) {
+	if r.xbuf == nil {
+		r.xbuf = make([]byte, format.MaxXState)
+	}
+	n, err := ptrace.GetRegSet(t.tid, ptrace.NTX86XState, r.xbuf)
+	if err != nil || bytes.Equal(r.xbuf[:n], t.xstate) {
+		return
+	}
+	t.xstate = append(t.xstate[:0], r.xbuf[:n]...)
+	r.change(&format.XStateSet{Thread: t.no, Data: slices.Clone(t.xstate)})
 }
 
 // Where the log has no use for a mapping's bytes: the kernel's own pages.
@@ -155,39 +220,82 @@ func unread(v vma.VMA) bool {
 	return v.Kind == vma.VVAR || v.Name == "[vsyscall]" || strings.HasPrefix(v.Name, "/dev/") && !strings.HasPrefix(v.Name, "/dev/zero") && !strings.HasPrefix(v.Name, "/dev/shm/")
 }
 
+// readSpace reads the mappings of an address space from where the last snapshot
+// was cut short on, until the deadline if there is one. It returns how many pages
+// it read and whether that was all there was to read.
+func (r *Recorder) readSpace(mm *space, deadline time.Time) (pages uint64, whole bool) {
+	from := mm.track.cursor
+	var order []vma.VMA
+	for v := range mm.vmas.All() {
+		order = append(order, v)
+	}
+	first := sort.Search(len(order), func(i int) bool { return order[i].End > from })
+	for i := range order {
+		v := order[(first+i)%len(order)]
+		if i == 0 && v.Start < from {
+			v = v.Slice(addr.Range{Start: from, End: v.End})
+		}
+		n, next := r.readMapping(mm, v, deadline)
+		pages += n
+		if next < v.End || i < len(order)-1 && !deadline.IsZero() && time.Now().After(deadline) {
+			mm.track.cursor = next
+			return pages, false
+		}
+	}
+	mm.track.cursor = 0
+	return pages, from == 0
+}
+
 // readMapping hands the resident pages of a mapping to the writer and returns
-// how many there were. What private anonymous memory does not have yet reads as
+// how many there were, and where it stopped: at the deadline if not at the end. What private anonymous memory does not have yet reads as
 // zero; what a private file mapping has not changed is the file's.
-func (r *Recorder) readMapping(mm *space, v vma.VMA) (pages uint64) {
+func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages uint64, next addr.Addr) {
 	if unread(v) {
-		return 0
+		return 0, v.End
 	}
 	if v.Kind == vma.VDSO { // a mapping of the kernel's: what is not resident yet is not zero
-		return r.readPages(mm, v.Range)
+		return r.readPages(mm, v.Range), v.End
 	}
 	const present = procfs.PagePresent | procfs.PageSwapped
-	private := v.Prot&addr.Shared == 0
-	if private && !v.File() {
-		r.pages(&format.Pages{MM: mm.no, Addr: v.Start, N: v.Len() / addr.PageSize, What: format.PageZero})
+	find, tracked := uint64(present), mm.tracked(v)
+	if tracked && mm.track.full {
+		find = procfs.PageWritten
 	}
-	err := mm.fs.Scan(v.Range, present, present|procfs.PageIsFile|procfs.PageIsZero, false, func(g procfs.Region) error {
-		switch {
-		case g.Categories&procfs.PageIsZero != 0:
-			r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
-		case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0,
-			v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
-			return nil
-		default:
-			pages += r.readPages(mm, g.Range)
+	zero := v.Prot&addr.Shared == 0 && !v.File() && find == present
+	for next = v.Start; next < v.End; {
+		if next > v.Start && !deadline.IsZero() && time.Now().After(deadline) {
+			return pages, next
 		}
-		return nil
-	})
-	if err != nil && errors.Is(err, errors.ErrUnsupported) {
-		r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
-		pages += r.readPages(mm, v.Range)
+		from := next
+		r.regions = r.regions[:0]
+		var err error
+		next, err = mm.fs.Scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked, scanPages,
+			func(g procfs.Region) { r.regions = append(r.regions, g) })
+		if errors.Is(err, errors.ErrUnsupported) {
+			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
+			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
+		}
+		if zero {
+			r.pages(&format.Pages{MM: mm.no, Addr: from, N: uint64(next-from) / addr.PageSize, What: format.PageZero})
+		}
+		for _, g := range r.regions {
+			switch {
+			case g.Categories&present == 0: // given back since, which its call has told
+			case g.Categories&procfs.PageIsZero != 0:
+				r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
+			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0,
+				v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+			default:
+				pages += r.readPages(mm, g.Range)
+			}
+		}
 	}
-	return pages
+	return pages, v.End
 }
+
+// scanPages is how many pages are found, and protected again, before the clock is
+// looked at.
+const scanPages = 256
 
 func (r *Recorder) readPages(mm *space, at addr.Range) (pages uint64) {
 	for a := at.Start; a < at.End; {
@@ -230,8 +338,8 @@ func (r *Recorder) writerChange(c format.Change) {
 func (r *Recorder) hold(mm *space) {
 	waiting := 0
 	for t := range mm.users {
-		if t.running && !t.inCall && !t.listening && !t.exiting && !t.asked && ptrace.Interrupt(t.tid) == nil {
-			t.asked = true
+		if t.running && !t.inCall && !t.listening && !t.exiting && (t.asked || ptrace.Interrupt(t.tid) == nil) {
+			t.asked = true // a stop that was asked for before has not been seen yet
 			waiting++
 		}
 	}

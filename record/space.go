@@ -43,6 +43,9 @@ func (r *Recorder) addSpace(tid int, set *vma.Set) *space {
 	r.lastMM++
 	mm := &space{no: r.lastMM, users: map[*thread]struct{}{}, pid: tid, vmas: set}
 	r.mms[mm] = struct{}{}
+	if p := &r.opts.Snapshot; p.Step || p.Every > 0 || !p.Syscalls.Empty() {
+		r.wantTracking(mm)
+	}
 	return mm
 }
 
@@ -70,6 +73,9 @@ func (r *Recorder) leave(t *thread) {
 	}
 	if mm.fs != nil {
 		mm.fs.Close()
+	}
+	if mm.track.uffd != nil {
+		mm.track.uffd.Close()
 	}
 	delete(r.mms, mm)
 	r.change(&format.MMDrop{MM: mm.no})

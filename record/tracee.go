@@ -31,21 +31,24 @@ type thread struct {
 	entry     *ptrace.Regs // registers at the beginning of the call in progress,
 	noted     bool         // if it is one that may block,
 	told      bool         // and whether they are in the log
+	xstate    []byte       // as the log has it
 
-	running   bool   // not in a stop that we know of
-	loose     bool   // its call has lost its turn, see watch
-	queued    bool   // held at a call's entry until another of its address space is done
-	listening bool   // in a group-stop
-	skipExit  bool   // the next exit stop belongs to a call that is not the program's
-	sticky    bool   // an interrupt of ours met the entry of the call in progress
-	resumed   uint64 // when it was last let run
-	gap       uint64 // how long it runs between calls: a moving average, ns
-	pinRow    int    // in the guard's table
-	pinned    bool
-	affinity  unix.CPUSet // before it was pinned
-	exiting   bool
-	status    uint32 // the wait status to come, once exiting
-	asked     bool   // an interrupt of ours is on its way
+	running    bool   // not in a stop that we know of
+	loose      bool   // its call has lost its turn, see watch
+	queued     bool   // held at a call's entry until another of its address space is done
+	listening  bool   // in a group-stop
+	skipExit   bool   // the next exit stop belongs to a call that is not the program's
+	sticky     bool   // an interrupt of ours met the entry of the call in progress
+	resumed    uint64 // when it was last let run
+	gap        uint64 // how long it runs between calls: a moving average, ns
+	pinRow     int    // in the guard's table
+	pinned     bool
+	affinity   unix.CPUSet // before it was pinned
+	injectable bool        // stands where a call can be made in its name
+	preempted  bool        // reported something else while we tried
+	exiting    bool
+	status     uint32 // the wait status to come, once exiting
+	asked      bool   // an interrupt of ours is on its way
 }
 
 // cloneArgs is what a clone, fork or vfork asked for.
@@ -80,10 +83,13 @@ type space struct {
 	// busy is the thread whose address-space-changing call is under way; others
 	// that want to make one wait in queue, so that the log's order is the
 	// kernel's.
-	busy  *thread
-	queue []*thread
-	turn  uint64 // how often busy has been set
-	loose int    // calls under way that have lost their turn
+	busy      *thread
+	queue     []*thread
+	track     tracking
+	ran       bool   // a thread has run since the last snapshot
+	notBefore uint64 // no interval snapshot before this time
+	turn      uint64 // how often busy has been set
+	loose     int    // calls under way that have lost their turn
 	// watching: a timer looks after busy.
 	watching bool
 	// text is /proc/PID/maps at the last refresh; changed says that the table

@@ -197,6 +197,8 @@ func cloneChange(c format.Change) format.Change {
 	case *format.VMAMove:
 		d := *c
 		return &d
+	case *format.XStateSet:
+		return &format.XStateSet{Thread: c.Thread, Data: slices.Clone(c.Data)}
 	case *format.RegsSet:
 		return &format.RegsSet{Thread: c.Thread, Regs: slices.Clone(c.Regs)}
 	case *format.Pages:

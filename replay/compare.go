@@ -178,6 +178,10 @@ type Registers struct {
 	Thread format.Thread
 	AsOf   format.Step // the step of that stop
 	Values []uint64    // in the order of arch.Registers; nil: not in the log
+	// XState is the extended state as XSAVE writes it, where it was asked for
+	// (ExtendedState) and is in the log, as of step XAsOf.
+	XState []byte
+	XAsOf  format.Step
 }
 
 // Registers finds the last known registers of each thread at or before step n.
@@ -192,6 +196,18 @@ func (t *Trace) Registers(n format.Step, threads []format.Thread) ([]Registers, 
 		out[i] = Registers{Thread: th, AsOf: at, Values: regs}
 	}
 	return out, nil
+}
+
+// ExtendedState adds to registers the last known extended state of each thread
+// at or before step n.
+func (t *Trace) ExtendedState(n format.Step, regs []Registers) error {
+	for i := range regs {
+		var err error
+		if regs[i].XState, regs[i].XAsOf, err = t.r.XState(n, regs[i].Thread.No); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Sample is the newest text of a source (format.Sample) at or before step n,

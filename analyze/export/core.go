@@ -18,22 +18,8 @@ import (
 
 // core writes a process at a step as an ELF core.
 func core(ctx context.Context, t *replay.Trace, w io.Writer, o Options) ([]string, error) {
-	v, err := t.At(o.At)
+	s, err := Moment(ctx, t, o.At, o.PID)
 	if err != nil {
-		return nil, err
-	}
-	p, err := t.Find(ctx, v, o.PID)
-	if err != nil {
-		return nil, err
-	}
-	s := Subject{View: v, Process: p}
-	if s.Registers, err = t.Registers(o.At, p.Threads); err != nil {
-		return nil, err
-	}
-	if s.Origin, err = t.Origin(o.At, p); err != nil {
-		return nil, err
-	}
-	if err := s.findSignal(t); err != nil {
 		return nil, err
 	}
 	return s.WriteCore(ctx, w)
@@ -46,6 +32,7 @@ type Subject struct {
 	Process   *replay.Process
 	Registers []replay.Registers
 	Origin    replay.Origin
+	PPID      uint32 // if the parent is not in the View
 	UID, GID  uint32
 	// Signal, if it is not 0, is the one that Thread (its number) has got.
 	Signal  int32
@@ -92,7 +79,7 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 		return nil, err
 	}
 	c := &elfcore.Core{Arch: s.Process.Arch, Auxv: s.Origin.Auxv, Process: elfcore.Process{
-		PID: s.Process.PID, UID: s.UID, GID: s.GID, Name: path.Base(s.Origin.Path), Args: strings.Join(s.Origin.Argv, " "),
+		PID: s.Process.PID, PPID: s.PPID, UID: s.UID, GID: s.GID, Name: path.Base(s.Origin.Path), Args: strings.Join(s.Origin.Argv, " "),
 	}}
 	if ps := s.View.Processes(); s.Process.Parent != 0 {
 		for _, p := range ps {
@@ -104,6 +91,9 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 	var notes []string
 	for _, r := range s.Registers {
 		t := elfcore.Thread{TID: r.Thread.TID, Regs: r.Values}
+		if r.XAsOf == r.AsOf { // they belong together
+			t.XState = r.XState
+		}
 		switch {
 		case r.Values == nil:
 			notes = append(notes, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))

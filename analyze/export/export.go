@@ -1,6 +1,7 @@
 // Package export gives what a log holds to other programs, in their formats: one
-// format is one file. It makes no files and knows no names of files; where the
-// bytes go is its caller's to say.
+// format is one file. Where the bytes go is its caller's to say. What is about
+// one process at one moment (a core, raw memory) is written of a Subject, which
+// may as well be a living process that is held still.
 package export
 
 import (

@@ -210,10 +210,10 @@ func TestAttach(t *testing.T) {
 	for _, build := range []string{"x86_64", "i386"} {
 		t.Run("to-its-end-"+build, func(t *testing.T) {
 			p := newPlace(t)
-			r := p.start(t, compile(t, "race", build), "mix", "8", "30", "500")
+			r := p.start(t, compile(t, "race", build), "mix", "8", "20", "300")
 			time.Sleep(100 * time.Millisecond)
 			tell(t, 0, "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
-			if out := r.wait(t); out != "race: 120000 calls\n" {
+			if out := r.wait(t); out != "race: 48000 calls\n" {
 				t.Errorf("it wrote %q", out)
 			}
 			steps, seen := checkPrefix(t, p.log(), p.marks())
@@ -226,8 +226,8 @@ func TestAttach(t *testing.T) {
 	}
 	t.Run("again-and-again", func(t *testing.T) {
 		p := newPlace(t)
-		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "300", "500")
-		for i := range 25 {
+		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "150", "500")
+		for i := range 18 {
 			log := filepath.Join(p.dir, fmt.Sprint("log", i))
 			c := exec.Command(binary(), "record", "-q", "--check", "-o", log, "-p", r.pid())
 			var say bytes.Buffer
@@ -256,7 +256,7 @@ func TestAttach(t *testing.T) {
 				checkPrefix(t, log, p.marks())
 			}
 		}
-		if out := r.wait(t); out != "race: 1200000 calls\n" {
+		if out := r.wait(t); out != "race: 600000 calls\n" {
 			t.Errorf("it wrote %q", out)
 		}
 	})
@@ -354,5 +354,67 @@ func TestOptions(t *testing.T) {
 		}
 		tell(t, 0, "verify", p.log())
 		p.quiet(t)
+	}
+}
+
+// TestAttachServer attaches to a server under load and leaves it, again and
+// again: no request may fail or get lost.
+func TestAttachServer(t *testing.T) {
+	require(t, "ptrace", tracing())
+	server, bench := tool(t, "redis-server"), tool(t, "redis-benchmark")
+	p := newPlace(t)
+	sock := filepath.Join(p.dir, "sock")
+	r := p.start(t, server, "--port", "0", "--unixsocket", sock, "--save", "", "--appendonly", "no")
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(sock); err == nil {
+			break
+		}
+		if time.Since(begun) > 10*time.Second {
+			t.Fatalf("no server: %s", brief(r.out.Bytes()))
+		}
+	}
+	load := exec.Command(bench, "-s", sock, "-n", "400000", "-c", "20", "-t", "set,get", "-q")
+	var said bytes.Buffer
+	load.Stdout, load.Stderr = &said, &said
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() { loaded <- load.Wait() }()
+	times := 0
+	for ended := false; !ended && times < 25; times++ {
+		c := exec.Command(binary(), "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
+		var say bytes.Buffer
+		c.Stderr = &say
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-loaded:
+			ended = true
+			loaded <- err
+		case <-time.After(time.Duration(30+rand.IntN(100)) * time.Millisecond):
+		}
+		_ = c.Process.Signal(os.Interrupt)
+		if err := c.Wait(); err != nil && !c.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
+			t.Errorf("%d: %v: %s", times, err, brief(say.Bytes()))
+		}
+		untouched(t, r.cmd.Process.Pid)
+	}
+	select {
+	case err := <-loaded:
+		if err != nil || bytes.Contains(said.Bytes(), []byte("rror")) {
+			t.Errorf("the clients: %v: %s", err, brief(said.Bytes()))
+		}
+	case <-time.After(2 * time.Minute):
+		t.Error("the clients do not come to an end")
+	}
+	if times < 3 {
+		t.Errorf("attached only %d times", times)
+	}
+	t.Logf("attached %d times", times)
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	if r.wait(t); r.cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("the server: %v", r.cmd.ProcessState)
 	}
 }

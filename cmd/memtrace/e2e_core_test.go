@@ -62,7 +62,7 @@ func TestCore(t *testing.T) {
 			if strings.Contains(notes, "registers") || strings.Contains(notes, "auxiliary") {
 				t.Errorf("export said %s", notes)
 			}
-			out := gdb(t, prog, core, "bt", "info proc mappings", "thread apply all bt", "frame function descend", "print *self", "print/x $sp")
+			out := gdb(t, prog, core, "bt", "info proc mappings", "thread apply all bt", "frame function descend", "print *self", "print $xmm7.v2_double[0]")
 			var want []string
 			for d := 7; d <= 12; d++ {
 				want = append(want, fmt.Sprintf(` in descend \(n=(n@entry=)?%d, up=.*\) at .*recurse\.c:\d+`, d))
@@ -78,7 +78,7 @@ func TestCore(t *testing.T) {
 			}
 			for _, w := range []string{
 				`(?m)^[ \t]+0x[0-9a-f]+ +0x[0-9a-f]+ .*` + regexp.QuoteMeta(prog), `libc\.so`, // mappings
-				`(?s)Thread 2 .*#\d+ .* in waiter \(p=0x0\) at `, `depth = 7, up = 0x[0-9a-f]+, text = "the node"`,
+				`(?s)Thread 2 .*#\d+ .* in waiter \(p=0x0\) at `, `depth = 7, up = 0x[0-9a-f]+, text = "the node"`, `= 3\.25`,
 			} {
 				if !regexp.MustCompile(w).MatchString(out) {
 					t.Errorf("nothing that matches %s in\n%s", w, out)

@@ -140,7 +140,7 @@ func TestPrograms(t *testing.T) {
 						flags = append(flags, "--snapshot", "syscall=write")
 					}
 					pl := newPlace(t)
-					_, say := pl.compare(t, 2*time.Minute, flags, env, argv...)
+					_, say := pl.compare(t, time.Minute, flags, env, argv...)
 					if say != "" {
 						t.Logf("memtrace said: %s", say)
 					}

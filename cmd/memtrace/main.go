@@ -165,7 +165,7 @@ func remedy(err error) string {
 // commands make the subcommands; platformCommands adds those that not every
 // system has.
 var commands = []func() *cobra.Command{
-	newReplayCmd, newReportCmd, newExportCmd, newInfoCmd, newVerifyCmd, newRecoverCmd, newVersionCmd, newManCmd,
+	newReplayCmd, newReportCmd, newExportCmd, newDumpCmd, newInfoCmd, newVerifyCmd, newRecoverCmd, newVersionCmd, newManCmd,
 }
 
 // size writes a number of bytes.

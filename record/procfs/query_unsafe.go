@@ -103,13 +103,15 @@ const (
 
 // Scan says which pages of r are in one of the categories anyOf, and for each
 // run which of the categories in report it has. With protect, pages that were
-// written are write-protected again for the next scan. yield is called for each
-// run in ascending order. It needs Linux 6.7: errors.ErrUnsupported otherwise.
-func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, yield func(Region) error) error {
+// written are write-protected again for the next scan. It stops after maxPages
+// such pages (0: no limit) or when it has no more room, and returns where to go on,
+// r.End when it is done. yield is called for each run in ascending order. It needs
+// Linux 6.7: errors.ErrUnsupported otherwise.
+func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPages uint64, yield func(Region)) (next addr.Addr, err error) {
 	if p.pagemap < 0 {
 		fd, err := p.open("pagemap", unix.O_RDONLY)
 		if err != nil {
-			return err
+			return r.End, err
 		}
 		p.pagemap = fd
 	}
@@ -120,36 +122,32 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, yield f
 	arg := pmScanArg{
 		size: uint64(unsafe.Sizeof(pmScanArg{})), start: uint64(r.Start), end: uint64(r.End),
 		vec: uint64(uintptr(unsafe.Pointer(&vec[0]))), vecLen: uint64(len(vec)),
-		anyOf: anyOf, returnMask: report,
+		maxPages: maxPages, anyOf: anyOf, returnMask: report,
 	}
 	if protect {
 		arg.flags = scanWPMatching
 	}
-	for arg.start < arg.end {
+	for {
 		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(p.pagemap), pagemapScanIoctl, uintptr(unsafe.Pointer(&arg)))
 		switch e {
 		case 0:
 		case unix.EINTR:
 			continue
 		case unix.ENOTTY, unix.EINVAL:
-			return fmt.Errorf("PAGEMAP_SCAN: %w", errors.ErrUnsupported)
+			return r.End, fmt.Errorf("PAGEMAP_SCAN: %w", errors.ErrUnsupported)
 		case unix.ESRCH:
-			return ErrGone
+			return r.End, ErrGone
 		default:
-			return fmt.Errorf("PAGEMAP_SCAN of %d: %w", p.pid, e)
+			return r.End, fmt.Errorf("PAGEMAP_SCAN of %d: %w", p.pid, e)
 		}
 		for _, v := range vec[:n] {
-			err := yield(Region{addr.Range{Start: addr.Addr(v.start), End: addr.Addr(v.end)}, v.categories})
-			if err != nil {
-				return err
-			}
+			yield(Region{addr.Range{Start: addr.Addr(v.start), End: addr.Addr(v.end)}, v.categories})
 		}
 		if arg.walkEnd <= arg.start {
-			break
+			return r.End, nil
 		}
-		arg.start = arg.walkEnd
+		return addr.Addr(arg.walkEnd), nil
 	}
-	return nil
 }
 
 // VMReader reads the memory of many processes by process_vm_readv, without a

@@ -175,6 +175,17 @@ func (r *Regs) Args(i386 bool) [6]uint64 {
 	return [6]uint64{r[14], r[13], r[12], r[7], r[9], r[8]}
 }
 
+// SetArgs is the inverse of Args for as many as there are.
+func (r *Regs) SetArgs(i386 bool, args ...uint64) {
+	order := [6]int{14, 13, 12, 7, 9, 8}
+	if i386 {
+		order = [6]int{5, 11, 12, 13, 14, 4}
+	}
+	for i, a := range args {
+		r[order[i]] = a
+	}
+}
+
 // GetRegs reads a stopped tracee's general registers.
 func GetRegs(tid int, r *Regs) error {
 	return request("ptrace getregs", unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(r)))

@@ -48,6 +48,7 @@ type Thread struct {
 	Regs    []uint64
 	Signal  int32  // that ended or stopped it, 0 for none
 	SigInfo []byte // struct siginfo, may be shorter; nil for none
+	XState  []byte // as XSAVE writes it (NT_X86_XSTATE); nil: not known
 }
 
 // File is a stretch of a mapped file (NT_FILE).

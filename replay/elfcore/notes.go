@@ -10,10 +10,13 @@ import (
 // Types of notes (elf.h; include/uapi/linux/elf.h).
 const (
 	ntPRStatus = 1
+	ntFPRegSet = 2
 	ntPRPSInfo = 3
 	ntAuxv     = 6
 	ntSigInfo  = 0x53494749
 	ntFile     = 0x46494c45
+	ntPRXFPReg = 0x46e62b7f
+	ntXState   = 0x202
 )
 
 // layout is where fields lie in the structs of an architecture
@@ -61,12 +64,27 @@ func (c *Core) notes() []byte {
 				b = appendNote(b, ntFile, c.files(l))
 			}
 		}
+		if len(t.XState) >= fxSize {
+			// Its first part is what FXSAVE writes.
+			if c.Arch == arch.X86_64 {
+				b = appendNote(b, ntFPRegSet, t.XState[:fxSize])
+			} else {
+				b = note(b, "LINUX", ntPRXFPReg, t.XState[:fxSize])
+			}
+			b = note(b, "LINUX", ntXState, t.XState)
+		}
 	}
 	return b
 }
 
-func appendNote(b []byte, typ uint32, desc []byte) []byte {
-	const name = "CORE\x00"
+// fxSize is the size of struct user_fpregs_struct of x86_64, and of struct
+// user_fpxregs_struct of i386.
+const fxSize = 512
+
+func appendNote(b []byte, typ uint32, desc []byte) []byte { return note(b, "CORE", typ, desc) }
+
+func note(b []byte, name string, typ uint32, desc []byte) []byte {
+	name += "\x00"
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, uint32(len(name)))
 	b = le.AppendUint32(b, uint32(len(desc)))
@@ -94,6 +112,9 @@ func (c *Core) status(l layout, t *Thread) []byte {
 	le.PutUint16(b[12:], uint16(t.Signal))
 	for i, v := range [4]uint32{t.TID, c.Process.PPID, c.Process.PGRP, c.Process.SID} {
 		le.PutUint32(b[l.pids+4*i:], v)
+	}
+	if len(t.XState) >= fxSize {
+		le.PutUint32(b[l.regs+l.word*l.nregs:], 1) // pr_fpvalid
 	}
 	for i, v := range t.Regs[:min(len(t.Regs), l.nregs)] {
 		l.put(b[l.regs+l.word*i:], v)

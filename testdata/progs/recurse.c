@@ -9,12 +9,15 @@
 static pthread_barrier_t b;
 static int pipefd[2];
 struct node { int depth; struct node *up; char text[32]; };
-__attribute__((noipa)) static long descend(int n, struct node *up) {
+__attribute__((noipa, target("sse2"))) static long descend(int n, struct node *up) {
 	struct node *self = malloc(sizeof *self);
 	volatile long local = 1000 + n;
 	self->depth = n; self->up = up; strcpy(self->text, "the node");
-	if (n == 7)
+	if (n == 7) {
+		double d = 3.25;
+		__asm__ volatile("movsd %0, %%xmm7" : : "m"(d) : "xmm7");
 		syscall(SYS_getppid);
+	}
 	long r = n == 0 ? 0 : descend(n - 1, self);
 	return r + local;
 }

@@ -1,0 +1,168 @@
+//go:build linux
+
+package record
+
+import (
+	"strconv"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/vma"
+	"memtrace/record/procfs"
+)
+
+// tracking is how the writes of an address space are found between snapshots.
+type tracking struct {
+	uffd   *procfs.Uffd
+	wanted bool // begin when a thread stands where a call can be made in its name
+	failed bool // not to be tried again
+	late   bool // a tick has passed without it
+	tries  int
+	cursor addr.Addr // where a snapshot that ran out of time stopped
+	full   bool      // a snapshot has seen everything since tracking began
+	// missed are mappings that cannot be tracked.
+	missed []addr.Range
+}
+
+// wantTracking asks for the writes of an address space to be found from now on.
+func (r *Recorder) wantTracking(mm *space) {
+	if r.opts.NoTrack {
+		return
+	}
+	if !mm.track.failed && mm.track.uffd == nil {
+		mm.track.wanted = true
+	}
+}
+
+// beginTracking makes a userfaultfd in the program, takes it over and registers
+// all mappings. t must stand at the exit of a call, or at the stop of an
+// interrupt; the other threads of its address space must be held.
+func (r *Recorder) beginTracking(t *thread) {
+	mm := t.mm
+	mm.track.wanted = false
+	if mm.fs == nil || r.foreignFilter(t) {
+		mm.track.failed = true
+		return
+	}
+	in, err := r.injectorOf(t)
+	if err != nil {
+		mm.track.failed = true
+		return
+	}
+	fd, err := in.call("userfaultfd", uint64(procfs.UffdFlags))
+	if err != nil { // preempted: later
+		mm.track.wanted = mm.track.retry()
+		return
+	}
+	if fd < 0 { // EMFILE, ENOSYS, EPERM: compare instead
+		in.done()
+		mm.track.failed = true
+		return
+	}
+	u, err := procfs.TakeUffd(t.tid, int(fd))
+	if _, cerr := in.call("close", uint64(fd)); cerr != nil {
+		r.lost(t, "a descriptor could not be closed in the program: "+strconv.FormatInt(fd, 10))
+	}
+	if !t.preempted {
+		in.done()
+	}
+	if err != nil {
+		mm.track.failed = true
+		return
+	}
+	mm.track.uffd = u
+	mm.track.full = false
+	for v := range mm.vmas.All() {
+		r.trackMapping(mm, v)
+	}
+	r.refresh(mm) // the kernel may have merged some
+}
+
+// retry allows a few attempts.
+func (k *tracking) retry() bool {
+	k.tries++
+	k.failed = k.tries > 8
+	return !k.failed
+}
+
+// foreignFilter says whether the program has a seccomp filter of its own: it may
+// forbid the call, or kill for it.
+func (r *Recorder) foreignFilter(t *thread) bool {
+	status, err := procfs.Status(t.tid)
+	if err != nil {
+		return true
+	}
+	mode, _ := procfs.Field(status, "Seccomp")
+	filters, _ := procfs.Field(status, "Seccomp_filters")
+	n, _ := strconv.Atoi(filters)
+	if r.filt {
+		n--
+	}
+	return n > 0 || mode == "1"
+}
+
+// trackable says whether the kernel can find writes to a mapping.
+func trackable(v vma.VMA) bool {
+	return v.Kind != vma.VDSO && v.Kind != vma.VVAR && v.Kind != vma.Special
+}
+
+func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
+	if trackable(v) && mm.track.uffd.Register(v.Range) != nil {
+		mm.track.missed = append(mm.track.missed, v.Range)
+	}
+}
+
+// trackNew has a range watched that a call has mapped anew, before the kernel is
+// asked what it looks like: mappings that are watched do not merge with others.
+func (r *Recorder) trackNew(mm *space, at addr.Range) {
+	if mm.track.uffd == nil || at.Empty() {
+		return
+	}
+	if mm.track.uffd.Register(at) == nil {
+		return
+	}
+	for a := at.Start; a < at.End; {
+		v, ok, err := r.mappingAt(mm, a)
+		if err != nil || !ok || v.Start >= at.End {
+			return
+		}
+		r.trackMapping(mm, v)
+		a = v.End
+	}
+}
+
+// trackAll is trackNew for changes that may be anywhere.
+func (r *Recorder) trackAll(mm *space) { r.trackNew(mm, addr.Range{End: userEnd}) }
+
+// endTracking leaves the program's memory to itself, because it wants a
+// userfaultfd of its own or the recording ends.
+func (r *Recorder) endTracking(mm *space) {
+	if mm.track.uffd != nil {
+		mm.track.uffd.Close()
+		mm.track.uffd = nil
+		r.refresh(mm)
+	}
+	mm.track.failed = true
+}
+
+// tracked says whether a mapping's writes are found. Shared memory is written
+// through other address spaces too.
+func (mm *space) tracked(v vma.VMA) bool {
+	if mm.track.uffd == nil || v.Prot&addr.Shared != 0 || !trackable(v) {
+		return false
+	}
+	for _, m := range mm.track.missed {
+		if m.Overlaps(v.Range) {
+			return false
+		}
+	}
+	return true
+}
+
+// mechanism is what the log says of how a snapshot's pages were found.
+func (mm *space) mechanism() format.Dirty {
+	if mm.track.uffd != nil {
+		return format.DirtyWPAsync
+	}
+	return format.DirtyCompare
+}
