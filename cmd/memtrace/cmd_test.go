@@ -229,7 +229,7 @@ func TestReportArguments(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
-		"report ./growth": "program ", "report sys": "System calls\n",
+		"report ./growth": "program ", "report sysc": "System calls\n",
 	} {
 		if status, out, errs := invoke(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
