@@ -47,6 +47,10 @@ type Stop struct {
 // Live is the Target of a living program. Its methods are for the goroutine that
 // records, but for Waiting.
 type Live struct {
+	// Foreground, if not nil, makes this process the terminal's foreground; the
+	// function that it returns undoes that.
+	Foreground func() (back func())
+
 	f     *replay.Follower
 	start time.Time
 	s     *Session
@@ -95,6 +99,9 @@ func NewLive(start time.Time, script, in io.Reader, out, errw io.Writer) *Live {
 
 // Close gives the terminal back.
 func (l *Live) Close() {
+	if l.Foreground != nil {
+		l.Foreground()
+	}
 	for _, s := range l.sources {
 		s.close()
 	}
@@ -128,7 +135,7 @@ func (l *Live) Pause(at Stop) (keep bool) {
 	l.at, l.why = at, ""
 	stop, show := l.decide()
 	keep = l.why == ctrlC
-	if show || stop {
+	if show && !stop {
 		l.s.show()
 	}
 	if !stop {
@@ -136,7 +143,7 @@ func (l *Live) Pause(at Stop) (keep bool) {
 	}
 	l.run, l.cond, l.next = false, nil, 1
 	l.waiting.Store(true)
-	l.talk()
+	l.converse()
 	l.waiting.Store(false)
 	return keep
 }
@@ -197,6 +204,27 @@ func fromTerminal(m *replay.Moment) bool {
 	s, ok := m.Event.Record.(*format.Signal)
 	const siKernel = 0x80
 	return ok && s.Signo == 2 && call.ParseSigInfo(s.Info).Code == siKernel
+}
+
+// converse has the terminal for as long as the user has the word.
+func (l *Live) converse() {
+	if len(l.sources) > 0 {
+		if t, ok := l.sources[len(l.sources)-1].(*terminal); ok {
+			back := func() {}
+			if l.Foreground != nil {
+				back = l.Foreground()
+			}
+			t.enter()
+			defer func() {
+				if !l.over { // else it is ours from now on
+					t.leave()
+					back()
+				}
+			}()
+		}
+	}
+	l.s.show()
+	l.talk()
 }
 
 // talk reads commands until one lets the program go on.

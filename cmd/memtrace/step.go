@@ -43,6 +43,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		o.NoStdin = !console.Terminal()
 	}
 	live := console.NewLive(start, script, in, os.Stdout, os.Stderr)
+	live.Foreground = record.TakeTerminal
 	observe := o.Observe
 	o.Observe = func(e *format.Event) {
 		if observe != nil {
