@@ -34,8 +34,11 @@ func TestTraces(t *testing.T) {
 		// Keyframes and patches.
 		keyed := writeLog(t, randomEvents(11, 40), &WriterOptions{GroupSteps: 3, epoch: 10}, 0)
 		write("keyframes.mtl", keyed)
-		// With auxiliary vectors and registers of other threads.
+		// With auxiliary vectors and registers of other threads; then with their
+		// extended state.
 		write("registers.mtl", writeLog(t, everything(), nil, 4))
+		write("xstate.mtl", writeLog(t, everything(), nil, 4))
+		write("confirm.mtl", writeLog(t, confirmed(), nil, 0))
 	}
 	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
 	if err != nil || len(names) == 0 {
@@ -60,7 +63,13 @@ func TestTraces(t *testing.T) {
 			case *Attach:
 				*x = Attach{PID: x.PID}
 			}
-			want[i].Changes = slices.DeleteFunc(want[i].Changes, func(c Change) bool { _, is := c.(*RegsSet); return is })
+			want[i].Changes = slices.DeleteFunc(want[i].Changes, func(c Change) bool {
+				switch c.(type) {
+				case *RegsSet, *XStateSet:
+					return true
+				}
+				return false
+			})
 		}
 		if diff := cmp.Diff(want, collect(t, r, 0), cmpEvents...); diff != "" {
 			t.Errorf("%s: %s", name, diff)

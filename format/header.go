@@ -23,8 +23,12 @@ const (
 // and ignores unknown compatible ones.
 const (
 	knownIncompat uint64 = 0
-	headerFixed          = 64
-	tailSize             = 32
+)
+
+// Sizes of the fixed parts of a log.
+const (
+	headerFixed = 64
+	tailSize    = 32
 )
 
 var magic = [8]byte{0x8a, 'M', 'T', 'L', '\r', '\n', 0x1a, '\n'}

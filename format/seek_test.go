@@ -34,7 +34,6 @@ type world struct {
 type genProc struct {
 	mm    uint32
 	pages [][]byte
-	hot   []int // pages that change often
 }
 
 const (

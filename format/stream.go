@@ -16,7 +16,6 @@ type StreamReader struct {
 	off  int64
 	h    *Header
 	info Info
-	err  error
 	done bool
 }
 

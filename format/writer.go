@@ -103,7 +103,9 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 		return nil, err
 	}
 	if wr.opt.FlushInterval > 0 {
+		wr.mu.Lock() // the timer may be faster than its assignment
 		wr.timer = time.AfterFunc(wr.opt.FlushInterval, wr.tick)
+		wr.mu.Unlock()
 	}
 	return wr, nil
 }

@@ -567,7 +567,7 @@ func value(scope *replay.Scope, w string) ([]byte, error) {
 
 func (l *Live) repeat(ctx context.Context, s *Session, args []string) error {
 	if len(args) < 2 {
-		return errors.New("repeat what? repeat N COMMAND...")
+		return errors.New("repeat what: repeat N COMMAND")
 	}
 	n, err := strconv.ParseUint(args[0], 10, 20)
 	if err != nil {
