@@ -532,7 +532,6 @@ func (r *Recorder) adoptOrphan(tid int) {
 	}
 	r.join(t, mm)
 	t.proc.arch = r.imageArch(t)
-	r.warnSetuid(t)
 	r.writeSpace(mm)
 	r.change(r.threadSet(t))
 	r.emit(t, &format.Attach{PID: uint32(pid)})
@@ -590,6 +589,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	}
 	r.join(t, mm)
 	t.proc.arch = r.imageArch(t)
+	r.warnSetuid(t)
 	r.writeSpace(mm)
 	r.change(r.threadSet(t))
 	e := &r.event
