@@ -283,8 +283,16 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
-		if rest != 0 && find == present {
-			r.pages(&format.Pages{MM: mm.no, Addr: from, N: uint64(next-from) / addr.PageSize, What: rest})
+		untouched := func(at addr.Range) {
+			if rest != 0 {
+				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: rest})
+			}
+		}
+		if done := (addr.Range{Start: from, End: next}); find == present {
+			mm.track.takeFresh(done, func(addr.Range) {})
+			untouched(done)
+		} else {
+			mm.track.takeFresh(done, untouched)
 		}
 		for _, g := range r.regions {
 			switch {
