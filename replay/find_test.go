@@ -71,6 +71,9 @@ func hay(t *testing.T, seed uint64) *Trace {
 		default:
 			data := append(page(), page()...)
 			cs := []format.Change{replaytest.Map(mm, base, n, addr.Read|addr.Write, ""), &format.Pages{MM: mm, Addr: at, N: 2, What: format.PageData, Data: data}}
+			if rng.IntN(3) == 0 {
+				cs = append(cs, &format.Confirm{MM: mm})
+			}
 			b.Event(0, &format.Snapshot{MM: mm}, cs...)
 		}
 	}
