@@ -254,10 +254,7 @@ func Moment(ctx context.Context, t *replay.Trace, at format.Step, pid uint32) (*
 		return nil, err
 	}
 	s := &Subject{View: v, Process: p}
-	if s.Registers, err = t.Registers(at, p.Threads); err != nil {
-		return nil, err
-	}
-	if err := t.ExtendedState(at, s.Registers); err != nil {
+	if s.Registers, err = t.AllRegisters(at, p.Threads); err != nil {
 		return nil, err
 	}
 	if s.Origin, err = t.Origin(at, p); err != nil {
