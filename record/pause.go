@@ -43,9 +43,9 @@ type Pause struct {
 // ErrNoThread is the error of a thread or process that is not traced.
 var ErrNoThread = errors.New("no such thread")
 
-// pauseBefore stops before a call.
+// pauseBefore stops before a call that is to be recorded.
 func (r *Recorder) pauseBefore(t *thread) {
-	if r.opts.Pause == nil || r.stop {
+	if r.opts.Pause == nil || r.stop || !r.recorded(&t.call) {
 		return
 	}
 	c := t.call

@@ -143,7 +143,13 @@ func (r *Recorder) sampleGap() time.Duration {
 
 // sampleAll writes one sample of the system and of all processes.
 func (r *Recorder) sampleAll() {
-	if r.stop || r.result.Err != nil {
+	live := 0
+	for _, t := range r.threads {
+		if !t.exiting {
+			live++
+		}
+	}
+	if r.stop || r.result.Err != nil || live == 0 {
 		return
 	}
 	s := &r.sampler

@@ -29,8 +29,8 @@ func ParseNumber(s string) (uint64, error) {
 	return 0, fmt.Errorf("%q is no number", s)
 }
 
-// ParseAddr reads an address: a number, or the name of a mapping as [heap] or
-// libc.so.6 (its lowest), with an optional +OFFSET. space may be nil; names are
+// ParseAddr reads an address: a number, the name of a mapping as [heap] or
+// libc.so.6 (its lowest), or a symbol, with an optional +OFFSET. space may be nil; names are
 // not known then.
 func ParseAddr(s string, space *AddressSpace) (addr.Addr, error) {
 	base, plus, has := strings.Cut(s, "+")
@@ -44,8 +44,11 @@ func ParseAddr(s string, space *AddressSpace) (addr.Addr, error) {
 	n, err := ParseNumber(base)
 	if err != nil {
 		a, ok := lookup(base, space)
+		if !ok && space != nil {
+			a, _, ok = (&Symbols{Start: space.view.Start}).Lookup(base, space)
+		}
 		if !ok {
-			return 0, fmt.Errorf("%q is neither an address nor the name of a mapping", base)
+			return 0, fmt.Errorf("%q is neither an address nor the name of a mapping or symbol", base)
 		}
 		n = uint64(a)
 	}

@@ -15,7 +15,7 @@ type terminal struct {
 	l       *liner.State
 	history string // file; "" for none
 	// The terminal is as others left it, but while a line is typed.
-	calm, typing liner.ModeApplier
+	calm, typing, theirs liner.ModeApplier
 }
 
 // open chooses the kind of input: line editing needs the process's own
@@ -62,6 +62,15 @@ func (t *terminal) line(prompt string) (string, error) {
 	}
 	return s, err
 }
+
+// enter and leave are around a time in which the terminal is ours: a program
+// that was using it finds it as it left it.
+func (t *terminal) enter() {
+	t.theirs, _ = liner.TerminalMode()
+	t.mode(t.calm)
+}
+
+func (t *terminal) leave() { t.mode(t.theirs) }
 
 func (t *terminal) mode(m liner.ModeApplier) {
 	if m != nil {

@@ -47,6 +47,10 @@ type Stop struct {
 // Live is the Target of a living program. Its methods are for the goroutine that
 // records, but for Waiting.
 type Live struct {
+	// Foreground, if not nil, makes this process the terminal's foreground; the
+	// function that it returns undoes that.
+	Foreground func() (back func())
+
 	f     *replay.Follower
 	start time.Time
 	s     *Session
@@ -65,6 +69,7 @@ type Live struct {
 	begun   bool
 	why     string // why this stop, if it is not a step
 	waiting atomic.Bool
+	wanted  atomic.Bool // the user wants to be asked at the next stop
 }
 
 type breakpoint struct {
@@ -94,6 +99,9 @@ func NewLive(start time.Time, script, in io.Reader, out, errw io.Writer) *Live {
 
 // Close gives the terminal back.
 func (l *Live) Close() {
+	if l.Foreground != nil {
+		l.Foreground()
+	}
 	for _, s := range l.sources {
 		s.close()
 	}
@@ -103,6 +111,10 @@ func (l *Live) Close() {
 // Waiting says whether the console has the word. It may be called from any
 // goroutine.
 func (l *Live) Waiting() bool { return l.waiting.Load() }
+
+// Interrupt has the console asked at the next stop, whatever it is. It may be
+// called from any goroutine.
+func (l *Live) Interrupt() { l.wanted.Store(true) }
 
 // Killed says whether the user ended the program.
 func (l *Live) Killed() bool { return l.killed }
@@ -123,7 +135,7 @@ func (l *Live) Pause(at Stop) (keep bool) {
 	l.at, l.why = at, ""
 	stop, show := l.decide()
 	keep = l.why == ctrlC
-	if show || stop {
+	if show && !stop {
 		l.s.show()
 	}
 	if !stop {
@@ -131,7 +143,7 @@ func (l *Live) Pause(at Stop) (keep bool) {
 	}
 	l.run, l.cond, l.next = false, nil, 1
 	l.waiting.Store(true)
-	l.talk()
+	l.converse()
 	l.waiting.Store(false)
 	return keep
 }
@@ -142,12 +154,16 @@ const ctrlC = "Ctrl-C (the signal was kept from the program)"
 func (l *Live) decide() (stop, show bool) {
 	m := l.f.Moment()
 	switch {
-	case l.at.Asked:
-		l.why = "interrupted"
-		return true, true
 	case l.at.Before == nil && fromTerminal(m):
+		l.wanted.Store(false)
 		l.why = ctrlC
 		return true, true
+	case l.wanted.Load():
+		l.wanted.Store(false)
+		l.why = "interrupted"
+		return true, true
+	case l.at.Asked: // for a wish that another stop has fulfilled
+		return false, false
 	case !l.begun:
 		l.begun = true
 		return true, true
@@ -188,6 +204,27 @@ func fromTerminal(m *replay.Moment) bool {
 	s, ok := m.Event.Record.(*format.Signal)
 	const siKernel = 0x80
 	return ok && s.Signo == 2 && call.ParseSigInfo(s.Info).Code == siKernel
+}
+
+// converse has the terminal for as long as the user has the word.
+func (l *Live) converse() {
+	if len(l.sources) > 0 {
+		if t, ok := l.sources[len(l.sources)-1].(*terminal); ok {
+			back := func() {}
+			if l.Foreground != nil {
+				back = l.Foreground()
+			}
+			t.enter()
+			defer func() {
+				if !l.over { // else it is ours from now on
+					t.leave()
+					back()
+				}
+			}()
+		}
+	}
+	l.s.show()
+	l.talk()
 }
 
 // talk reads commands until one lets the program go on.

@@ -284,19 +284,69 @@ func process(ctx context.Context, s *Session, args []string) error {
 			}
 		}
 	}
-	top, err := analyze.Mappings(v, p, analyze.NewParts(v))
+	top, err := s.costliest(v, p)
 	if err != nil {
-		return err
-	}
-	if err := top.Sort("size"); err != nil {
 		return err
 	}
 	if len(top.Rows) > topMappings {
 		top.Notes = append(top.Notes, fmt.Sprintf("and %d smaller ones (maps)", len(top.Rows)-topMappings))
 		top.Rows = top.Rows[:topMappings]
 	}
-	top.Title, top.Total = "Largest mappings", nil
+	top.Total = nil
 	return top.Write(s.Out, analyze.Table)
+}
+
+// costliest are the mappings of p, those that cost most first: by resident
+// memory if the process lives, else by size.
+func (s *Session) costliest(v *replay.View, p *replay.Process) (*analyze.Result, error) {
+	parts := analyze.NewParts(v)
+	text, _, ok, err := s.Sample("smaps", p.PID)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		s.alive(p)
+		sp, err := p.Space()
+		if err != nil {
+			return nil, err
+		}
+		return analyze.Smaps(text, sp, parts), nil
+	}
+	top, err := analyze.Mappings(v, p, parts)
+	if err != nil {
+		return nil, err
+	}
+	top.Title = "Largest mappings"
+	return top, top.Sort("size")
+}
+
+// alive says what only a living process can tell: its page faults, and what its
+// threads are doing.
+func (s *Session) alive(p *replay.Process) {
+	if text, _, ok, _ := s.Sample("stat", p.PID); ok {
+		if f := statFields(text); len(f) > 9 {
+			fmt.Fprintf(s.Out, "page faults: %s minor, %s major\n", f[7], f[9])
+		}
+	}
+	for _, t := range p.Threads {
+		if text, _, ok, _ := s.Sample("task/"+strconv.Itoa(int(t.TID))+"/stat", p.PID); ok {
+			if f := statFields(text); len(f) > 0 {
+				fmt.Fprintf(s.Out, "thread %d: %s\n", t.TID, cmp.Or(threadStates[f[0]], f[0]))
+			}
+		}
+	}
+	fmt.Fprintln(s.Out)
+}
+
+var threadStates = map[string]string{
+	"R": "running", "S": "sleeping", "D": "waiting for a device", "t": "at a stop of memtrace's", "T": "stopped", "Z": "ended", "X": "ended",
+}
+
+// statFields are the fields of /proc/PID/stat after the program's name, which may
+// hold anything.
+func statFields(text []byte) []string {
+	i := bytes.LastIndexByte(text, ')')
+	return strings.Fields(string(text[i+1:]))
 }
 
 func system(_ context.Context, s *Session, _ []string) error {

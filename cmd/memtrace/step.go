@@ -43,6 +43,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		o.NoStdin = !console.Terminal()
 	}
 	live := console.NewLive(start, script, in, os.Stdout, os.Stderr)
+	live.Foreground = record.TakeTerminal
 	observe := o.Observe
 	o.Observe = func(e *format.Event) {
 		if observe != nil {
@@ -68,6 +69,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		// foreground as we are.
 		time.AfterFunc(100*time.Millisecond, func() {
 			if !live.Waiting() {
+				live.Interrupt()
 				r.Interrupt()
 			}
 		})
