@@ -63,20 +63,6 @@ func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
 	r.resume(t, 0)
 }
 
-// noteEntry reads the registers at the beginning of a call in which the thread
-// may still be when others have the memory read: it cannot be asked then.
-func (r *Recorder) noteEntry(t *thread) {
-	p := &r.opts.Snapshot
-	t.noted, t.told = false, false
-	if !mayBlock(t.call.Arch, t.call.Nr) || p.Interval == 0 && (len(t.mm.users) == 1 || !p.Step && p.Every == 0 && p.Syscalls.Empty()) {
-		return
-	}
-	if t.entry == nil {
-		t.entry = new(ptrace.Regs)
-	}
-	t.noted = ptrace.GetRegs(t.tid, t.entry) == nil
-}
-
 // leaveCall writes a call at its end, with what the kernel says it changed.
 func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	if t.skipExit {
@@ -100,6 +86,7 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	}
 	c := &t.call
 	c.Ret, c.Returned = info.Ret(), true
+	t.timeCall(now)
 	c.IP, c.SP = info.IP, info.SP
 	if t.effect != effNone {
 		r.applyEffect(t)

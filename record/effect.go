@@ -12,6 +12,7 @@ import (
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/vma"
 )
 
 // effect is where a call may change the mappings: what to ask the kernel about
@@ -348,6 +349,11 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 	lo, hi := min(old, brk), max(old, brk)
 	r.trackNew(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
+	if brk > old {
+		from, _ := old.PageUp() // the rest of the last page was there before
+		to, _ := brk.PageUp()
+		r.fresh(mm, addr.Range{Start: from, End: to})
+	}
 }
 
 // replaced asks about a place where a call put something new: what the log knew
@@ -362,6 +368,35 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 		r.trackNew(mm, at)
 	}
 	r.ask(mm, at)
+	if ok {
+		r.fresh(mm, at)
+	}
+}
+
+// fresh says what a new mapping holds before it is written to: zeros, or its
+// file.
+func (r *Recorder) fresh(mm *space, at addr.Range) {
+	if !r.opts.Snapshot.any() {
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		part := v.Intersect(at)
+		if what := untouched(v); what != 0 {
+			r.change(&format.Pages{MM: mm.no, Addr: part.Start, N: part.Len() / addr.PageSize, What: what})
+		}
+	}
+}
+
+// untouched is what a page of a private mapping holds that was never written to;
+// 0 is not known.
+func untouched(v vma.VMA) format.PageKind {
+	switch {
+	case v.Kind == vma.FilePrivate, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+		return format.PageFile
+	case v.Kind == vma.AnonPrivate || v.Kind == vma.Heap || v.Kind == vma.ThreadStack:
+		return format.PageZero
+	}
+	return 0
 }
 
 func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
@@ -406,6 +441,9 @@ func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
 		if !at.Empty() {
 			r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+		}
+		if ok && (advice == madvDontneed || advice == madvDontneedLocked) {
+			r.fresh(mm, at) // as if it had been mapped anew
 		}
 	case madvWipeOnFork:
 		if ok {

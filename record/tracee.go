@@ -31,6 +31,7 @@ type thread struct {
 	entry     *ptrace.Regs // registers at the beginning of the call in progress,
 	noted     bool         // if it is one that may block,
 	told      bool         // and whether they are in the log
+	quick     [32]quick    // by the number of a call
 	xstate    []byte       // as the log has it
 
 	running    bool   // not in a stop that we know of
@@ -50,6 +51,10 @@ type thread struct {
 	status     uint32 // the wait status to come, once exiting
 	asked      bool   // an interrupt of ours is on its way
 }
+
+// quick is how many calls of a kind in a row have come back at once, and how
+// many it takes to believe that the next will.
+type quick struct{ n, enough uint16 }
 
 // cloneArgs is what a clone, fork or vfork asked for.
 type cloneArgs struct {

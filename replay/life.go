@@ -157,6 +157,29 @@ func (h *historian) thread(ev *format.Event, t *format.Thread) {
 	l.Arch = t.Arch
 }
 
+// LastAlive is the last step at which process pid (0: the log's first) has an
+// address space.
+func (t *Trace) LastAlive(ctx context.Context, pid uint32) (format.Step, error) {
+	lives, err := t.Lives(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range lives {
+		l := &lives[i]
+		switch {
+		case pid != 0 && l.PID != pid:
+		case l.Ended && l.Last > l.First:
+			return l.Last - 1, nil
+		default:
+			return l.Last, nil
+		}
+	}
+	if pid == 0 {
+		return 0, ErrEmpty
+	}
+	return 0, fmt.Errorf("pid %d: %w in this log (memtrace report processes lists them)", pid, ErrNoProcess)
+}
+
 // Find picks the process that the user means at v's step: by pid, or the first
 // of the log when pid is 0. The error says when it lived if it does not now.
 func (t *Trace) Find(ctx context.Context, v *View, pid uint32) (*Process, error) {

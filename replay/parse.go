@@ -129,32 +129,21 @@ func (t *Trace) ParseHistory(ctx context.Context, s string, pid uint32) (addr.Ra
 	if r, err := ParseRange(s, nil); err == nil {
 		return r, nil
 	}
-	lives, err := t.Lives(ctx)
+	n, err := t.LastAlive(ctx, pid)
 	if err != nil {
 		return addr.Range{}, err
 	}
-	for i := range lives {
-		l := &lives[i]
-		if pid != 0 && l.PID != pid {
-			continue
-		}
-		n := l.Last
-		if l.Ended && n > 0 {
-			n--
-		}
-		v, err := t.At(n)
-		if err != nil {
-			return addr.Range{}, err
-		}
-		p, err := v.ByNo(l.No)
-		if err != nil {
-			return addr.Range{}, err
-		}
-		space, err := p.Space()
-		if err != nil {
-			return addr.Range{}, err
-		}
-		return ParseRange(s, space)
+	v, err := t.At(n)
+	if err != nil {
+		return addr.Range{}, err
 	}
-	return ParseRange(s, nil)
+	p, err := t.Find(ctx, v, pid)
+	if err != nil {
+		return addr.Range{}, err
+	}
+	space, err := p.Space()
+	if err != nil {
+		return addr.Range{}, err
+	}
+	return ParseRange(s, space)
 }

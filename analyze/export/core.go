@@ -61,6 +61,9 @@ func (s *Subject) findSignal(t *replay.Trace) error {
 				s.Signal, s.SigInfo = r.Signo, slices.Clone(r.Info)
 			}
 		case *format.Snapshot, *format.Check:
+			if s.Signal == 0 {
+				s.Thread = ev.Thread
+			}
 		default:
 			s.Signal, s.SigInfo, s.Thread = 0, nil, ev.Thread
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"memtrace/analyze"
 	"memtrace/analyze/export"
+	"memtrace/format"
 	"memtrace/replay"
 )
 
@@ -41,7 +43,7 @@ in the file, and not in the list of known stretches.`,
 	}
 	f := cmd.Flags()
 	f.Uint32VarP(&o.live, "process", "p", 0, "a living process")
-	f.StringVar(&o.at, "at", "last", "the `STEP` of a log")
+	f.StringVar(&o.at, "at", "", "the `STEP` of a log (default: the last with the process's memory)")
 	f.Uint32Var(&o.pid, "pid", 0, "the process of a log (default: its first)")
 	f.BoolVar(&o.heap, "heap", false, "the heap only")
 	f.BoolVar(&o.stack, "stack", false, "the stacks only")
@@ -84,7 +86,7 @@ func runDump(cmd *cobra.Command, args []string, o *dumpOptions) error {
 		}
 		return fmt.Errorf("dump %s: %w", name, err)
 	}
-	at, err := t.StepOf(o.at)
+	at, err := lastOr(cmd.Context(), t, o.at, o.pid)
 	if err != nil {
 		return dumping(err)
 	}
@@ -93,6 +95,15 @@ func runDump(cmd *cobra.Command, args []string, o *dumpOptions) error {
 		return dumping(err)
 	}
 	return dumping(dump(cmd, s, o, false))
+}
+
+// lastOr is the step that the user named, else the last one at which the
+// process has memory.
+func lastOr(ctx context.Context, t *replay.Trace, at string, pid uint32) (format.Step, error) {
+	if at == "" {
+		return t.LastAlive(ctx, pid)
+	}
+	return t.StepOf(at)
 }
 
 // dump writes what was asked for of a subject.

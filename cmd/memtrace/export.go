@@ -42,7 +42,7 @@ Formats:
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "the `FORMAT`")
-	f.StringVar(&o.at, "at", "last", "the `STEP` of a core")
+	f.StringVar(&o.at, "at", "", "the `STEP` of a core (default: the last with the process's memory)")
 	f.StringVar(&o.first, "from", "", "first `STEP` of a list of events")
 	f.StringVar(&o.last, "until", "", "last `STEP` of a list of events")
 	f.Uint32Var(&o.pid, "pid", 0, "only this process; of a core: which (default: the log's first)")
@@ -92,7 +92,7 @@ func runExport(cmd *cobra.Command, name string, o *exportOptions) error {
 	defer t.Close()
 	exporting := func(err error) error { return fmt.Errorf("export %s: %w", name, err) }
 	if form.Moment {
-		if eo.At, err = t.StepOf(o.at); err != nil {
+		if eo.At, err = lastOr(cmd.Context(), t, o.at, o.pid); err != nil {
 			return exporting(err)
 		}
 	} else if eo.From, eo.To, err = span(t, o.first, o.last); err != nil {

@@ -197,6 +197,9 @@ func runRecord(f *recordFlags, args []string) error {
 	if quit {
 		return nil
 	}
+	if f.check {
+		fmt.Fprintf(os.Stderr, "memtrace: %d checks of the mappings against the kernel's, %d differed\n", res.Checks, res.Differed)
+	}
 	return recordStatus(res)
 }
 
