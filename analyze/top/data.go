@@ -132,6 +132,9 @@ func (b *book) sample(m *replay.Moment, r *format.MemInfo) {
 				continue
 			}
 			p := b.of(t.Proc)
+			if p.name == "" { // attached to: no exec was seen
+				p.name = text(s.Data, "Name")
+			}
 			p.points = append(p.points, point{time.Duration(m.Event.Time), field(s.Data, "VmRSS"), field(s.Data, "RssAnon") + field(s.Data, "VmSwap")})
 			if p.base == nil && m.State.MMs[t.MM] != nil {
 				p.base = map[string]uint64{}
@@ -144,23 +147,26 @@ func (b *book) sample(m *replay.Moment, r *format.MemInfo) {
 }
 
 // field is a line of "Key: 123 kB" in bytes.
-func field(text []byte, key string) uint64 {
-	for line := range strings.Lines(string(text)) {
-		k, v, ok := strings.Cut(line, ":")
-		if !ok || k != key {
-			continue
-		}
-		f := strings.Fields(v)
-		if len(f) == 0 {
-			return 0
-		}
-		n, err := strconv.ParseUint(f[0], 10, 64)
-		if err != nil {
-			return 0
-		}
-		return n << 10
+func field(b []byte, key string) uint64 {
+	f := strings.Fields(text(b, key))
+	if len(f) == 0 {
+		return 0
 	}
-	return 0
+	n, err := strconv.ParseUint(f[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n << 10
+}
+
+// text is what follows "Key:" in its line.
+func text(b []byte, key string) string {
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
 }
 
 // groups sums up mappings by name.
