@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 
 	"memtrace/replay"
 	"memtrace/replay/replaytest"
@@ -14,13 +14,13 @@ import (
 
 func press(m *model, keys ...string) {
 	for _, k := range keys {
-		msg := tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(k)}
-		for t, name := range map[tea.KeyType]string{
+		msg := tea.KeyPressMsg{Text: k, Code: []rune(k)[0]}
+		for code, name := range map[rune]string{
 			tea.KeyEnter: "enter", tea.KeyEsc: "esc", tea.KeyUp: "up", tea.KeyDown: "down", tea.KeyLeft: "left", tea.KeyRight: "right",
 			tea.KeyHome: "home", tea.KeyEnd: "end", tea.KeyBackspace: "backspace",
 		} {
 			if name == k {
-				msg = tea.KeyMsg{Type: t}
+				msg = tea.KeyPressMsg{Code: code}
 			}
 		}
 		m.Update(msg)
@@ -29,7 +29,7 @@ func press(m *model, keys ...string) {
 
 func fits(t *testing.T, m *model) string {
 	t.Helper()
-	s := m.View()
+	s := m.screen()
 	lines := strings.Split(s, "\n")
 	if len(lines) > m.h {
 		t.Errorf("%d lines on a screen of %d", len(lines), m.h)
@@ -79,8 +79,8 @@ func TestHistory(t *testing.T) {
 	press(m, "up", "down", "down", "down", "home", "down", "enter", "enter")
 	fits(t, m)
 	m.Update(tea.WindowSizeMsg{Width: 20, Height: 10})
-	m.View()
-	if _, cmd := m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("q")}); cmd == nil || m.end != Quit {
+	m.screen()
+	if _, cmd := m.Update(tea.KeyPressMsg{Code: 'q', Text: "q"}); cmd == nil || m.end != Quit {
 		t.Error("q does not leave")
 	}
 }
@@ -100,14 +100,14 @@ func TestFeed(t *testing.T) {
 		f.See(ev)
 	}
 	m.Update(tick{})
-	s := m.View()
+	s := m.screen()
 	for _, w := range []string{"[live]", "\x1b[7m", "120 KiB", "d detach"} {
 		if !strings.Contains(s, w) {
 			t.Errorf("no %q on\n%s", w, s)
 		}
 	}
 	m.Update(ended("ended with status 3"))
-	if s := m.View(); !strings.Contains(s, "[ended with status 3]") {
+	if s := m.screen(); !strings.Contains(s, "[ended with status 3]") {
 		t.Errorf("the end is not told:\n%s", s)
 	}
 	press(m, "d")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 
 	"memtrace/analyze"
 )
@@ -33,7 +33,7 @@ type Options struct {
 // Run shows a source on the terminal until the user leaves.
 func Run(src Source, o Options) (End, error) {
 	m := newModel(src, o)
-	p := tea.NewProgram(m, tea.WithAltScreen())
+	p := tea.NewProgram(m)
 	if o.Ended != nil {
 		go func() {
 			if why, ok := <-o.Ended; ok {
@@ -111,25 +111,25 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.wait()
 	case ended:
 		m.done = string(msg)
-	case tea.KeyMsg:
+	case tea.KeyPressMsg:
 		return m.key(msg)
 	}
 	return m, nil
 }
 
-func (m *model) key(k tea.KeyMsg) (tea.Model, tea.Cmd) {
+func (m *model) key(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 	if m.typing {
-		switch k.Type {
-		case tea.KeyEnter:
+		switch k.String() {
+		case "enter":
 			m.typing = false
-		case tea.KeyEsc, tea.KeyCtrlC:
+		case "esc", "ctrl+c":
 			m.typing, m.filter = false, ""
-		case tea.KeyBackspace:
+		case "backspace":
 			if n := len(m.filter); n > 0 {
 				m.filter = m.filter[:n-1]
 			}
-		case tea.KeyRunes, tea.KeySpace:
-			m.filter += string(k.Runes)
+		default:
+			m.filter += k.Text
 		}
 		m.row = 0
 		return m, nil
@@ -229,7 +229,14 @@ func (m *model) maps(p *Proc) []Mapping {
 // eventRows is how many events are shown.
 const eventRows = 6
 
-func (m *model) View() string {
+func (m *model) View() tea.View {
+	v := tea.NewView(m.screen())
+	v.AltScreen = true
+	return v
+}
+
+// screen is the view as a text.
+func (m *model) screen() string {
 	var b strings.Builder
 	room := max(m.h-eventRows-6, 3)
 	m.head(&b)

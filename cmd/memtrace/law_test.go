@@ -31,7 +31,7 @@ var owners = []struct{ lib, owner string }{
 	{"github.com/spf13/cobra", "cmd"},
 	{"github.com/spf13/pflag", "cmd"},
 	{"github.com/olekukonko/tablewriter", "analyze"},
-	{"github.com/charmbracelet/bubbletea", "analyze/top"},
+	{"charm.land/bubbletea", "analyze/top"},
 	{"gonum.org/v1/plot", "analyze/plot"},
 	{"github.com/peterh/liner", "analyze/console"},
 	{"golang.org/x/sys/unix", "record"},
