@@ -106,6 +106,9 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 					begin(x.PID, fmt.Sprintf("process %d", x.PID))
 					im = birth[x.PID]
 				}
+				if name := nameIn(x.Data); !known && name != "" { // attached to: no exec was seen
+					s.name[im] = name
+				}
 				u, has := one.procs[im]
 				u.read(x.Source, x.Data)
 				if !has {
@@ -117,6 +120,16 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 		}
 	}
 	return s, nil
+}
+
+// nameIn is the program's name in a text of /proc/PID/status.
+func nameIn(text []byte) string {
+	line, _, _ := strings.Cut(string(text), "\n")
+	name, ok := strings.CutPrefix(line, "Name:")
+	if !ok {
+		return ""
+	}
+	return replay.Escape(strings.TrimSpace(name))
 }
 
 // read takes what a text says. status is cheap and smaps_rollup exact: where

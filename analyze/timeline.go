@@ -146,7 +146,7 @@ func timelineScreen(r *Result, all [][]any, ascii bool) []string {
 		if !ok || high == 0 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", col.Title, Size(low), Size(high), Size(last), sparkline(bins, ascii)))
+		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", col.Title, Size(low), Size(high), Size(last), Sparkline(bins, ascii)))
 	}
 	out = append(out, fmt.Sprintf("%-48s%-*s%s", "", sparkWidth-len(Span(end)), Span(begin), Span(end)), "")
 	rows := c.Rows
@@ -202,9 +202,9 @@ func spark(rows [][]any, col int, begin, end uint64) (bins []float64, low, high,
 	return bins, low, high, last, ok
 }
 
-// sparkline draws from the lowest value to the highest. A series that hardly
+// Sparkline draws from the lowest value to the highest. A series that hardly
 // moves is flat: the scale is at least a fiftieth of its height.
-func sparkline(bins []float64, ascii bool) string {
+func Sparkline(bins []float64, ascii bool) string {
 	marks := []rune("▁▂▃▄▅▆▇█")
 	if ascii {
 		marks = []rune("_.-~=+*#")

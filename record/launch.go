@@ -35,6 +35,8 @@ type launchSpec struct {
 	StdoutToStderr bool `json:",omitempty"`
 	// NoStdin: standard input is for memtrace.
 	NoStdin bool `json:",omitempty"`
+	// NoOutput: the terminal is in use.
+	NoOutput bool `json:",omitempty"`
 }
 
 // User is whom to run as.
@@ -81,14 +83,12 @@ func (s *launchSpec) launch(argv []string) int {
 		fmt.Fprintf(os.Stderr, "memtrace: record: %s: %v\n", what, err)
 		return launchFailed
 	}
-	if s.NoStdin {
-		null, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
-		if err == nil {
-			err = unix.Dup2(null, 0)
-			_ = unix.Close(null)
+	for fd, null := range []bool{s.NoStdin, s.NoOutput, s.NoOutput} {
+		if !null {
+			continue
 		}
-		if err != nil {
-			return fail("redirect standard input", err)
+		if err := nullAt(fd); err != nil {
+			return fail("open /dev/null", err)
 		}
 	}
 	if s.StdoutToStderr {
@@ -207,6 +207,18 @@ func awaitExec(pid int) (errno unix.Errno, err error) {
 			return 0, err
 		}
 	}
+}
+
+// nullAt makes descriptor fd the empty file.
+func nullAt(fd int) error {
+	null, err := unix.Open("/dev/null", unix.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Dup2(null, fd); err != nil {
+		return err
+	}
+	return unix.Close(null)
 }
 
 // startSignals says which signals memtrace itself was started with as ignored,

@@ -32,7 +32,7 @@ func (r *Recorder) traceOptions() int {
 
 // launch starts the program and writes its exec, step 0.
 func (r *Recorder) launch(path string, argv, env []string) error {
-	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin}
+	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin, NoOutput: r.opts.NoOutput}
 	spec.Ignore, spec.Mask = startSignals()
 	if r.filt {
 		spec.Filter = filter(&r.set)

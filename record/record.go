@@ -56,6 +56,8 @@ type Options struct {
 	StdoutToStderr bool
 	// NoStdin gives the program an empty standard input.
 	NoStdin bool
+	// NoOutput throws its output away.
+	NoOutput bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
