@@ -175,10 +175,7 @@ func (in *injector) wait() (ptrace.Stop, error) {
 		case s.TID == in.t.tid:
 			return s, nil
 		default:
-			if t := in.r.threads[s.TID]; t != nil {
-				t.running = false
-			}
-			in.r.backlog = append(in.r.backlog, s)
+			in.r.later(s)
 		}
 	}
 }

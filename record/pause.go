@@ -20,9 +20,9 @@ type When uint8
 
 // The kinds of stop.
 const (
-	Before      When = iota // a system call's entry: Call is about to be made
-	After                   // Event has happened
-	Asked            // Recorder.Interrupt was called
+	Before When = iota // a system call's entry: Call is about to be made
+	After              // Event has happened
+	Asked              // Recorder.Interrupt was called
 )
 
 // Pause is a thread at a stop while Options.Pause looks at it: it does not go on
