@@ -57,12 +57,14 @@ type ledger struct {
 	kinds [vma.NumKinds]account
 	total account
 	sizes map[uint32]*[vma.NumKinds]int64 // by address space
+	// copies are what an address space still has of what its fork copied.
+	copies map[uint32]*[vma.NumKinds]int64
 	owner map[uint32]uint32               // pid of the process that had it first
 }
 
 // newLedger opens the books with what is mapped in s.
 func newLedger(s *format.State, pid uint32) *ledger {
-	l := &ledger{pid: pid, sizes: map[uint32]*[vma.NumKinds]int64{}, owner: map[uint32]uint32{}}
+	l := &ledger{pid: pid, sizes: map[uint32]*[vma.NumKinds]int64{}, copies: map[uint32]*[vma.NumKinds]int64{}, owner: map[uint32]uint32{}}
 	l.own(s)
 	for no, mm := range s.MMs {
 		sum := &[vma.NumKinds]int64{}
@@ -126,7 +128,9 @@ func (l *ledger) see(m *replay.Moment) {
 	}
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMNew); ok && c.From != 0 {
-			for k, n := range l.sum(c.From) {
+			copied := *l.sum(c.From)
+			l.copies[c.MM] = &copied
+			for k, n := range copied {
 				l.book(c.MM, vma.Kind(k), n, byFork)
 			}
 		}
@@ -143,6 +147,7 @@ func (l *ledger) see(m *replay.Moment) {
 				l.book(c.MM, vma.Kind(k), -n, byEnd)
 			}
 			delete(l.sizes, c.MM)
+			delete(l.copies, c.MM)
 		}
 	}
 	for k := range l.kinds {
@@ -177,6 +182,15 @@ func (l *ledger) move(mm uint32, from, to vma.Kind, n int64) {
 	a, b := &l.kinds[from], &l.kinds[to]
 	a.now -= n
 	b.now += n
+	if c := l.copies[mm]; c != nil {
+		// A child has stacks of threads that it has not: memory it was given.
+		m := min(n, c[from])
+		c[from] -= m
+		c[to] += m
+		a.inherited -= m
+		b.inherited += m
+		n -= m
+	}
 	b.mapped += n
 	if a.mapped >= n {
 		a.mapped -= n
