@@ -228,8 +228,8 @@ func (l *ledger) result() *Result {
 		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "mapped", Title: "MAPPED", Unit: Bytes}, {Key: "unmapped", Title: "UNMAPPED", Unit: Bytes}, {Key: "net", Title: "NET", Unit: Bytes},
 		{Key: "inherited", Title: "BY FORK", Unit: Bytes, Fine: true},
 		{Key: "released", Title: "BY EXIT", Unit: Bytes, Fine: true},
-		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration},
+		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes, Drop: 2},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration, Drop: 1},
 	}}
 	for k := range l.kinds {
 		a := &l.kinds[k]
