@@ -28,6 +28,7 @@ const (
 	byCall cause = iota
 	byFork
 	byEnd
+	byStart // was there when it was attached to
 )
 
 func (a *account) add(n int64, why cause) {
@@ -35,6 +36,8 @@ func (a *account) add(n int64, why cause) {
 	switch {
 	case why == byFork:
 		a.inherited += n
+	case why == byStart:
+		a.start += n
 	case why == byEnd:
 		a.released -= n
 	case n > 0:
@@ -135,11 +138,15 @@ func (l *ledger) see(m *replay.Moment) {
 			}
 		}
 	}
+	why := byCall
+	if _, ok := m.Event.Record.(*format.Attach); ok {
+		why = byStart
+	}
 	for _, c := range m.Changes {
 		if !c.Old.Empty() && c.Old.Kind != c.VMA.Kind {
 			l.move(c.MM, c.Old.Kind, c.VMA.Kind, int64(c.Old.Len()))
 		}
-		l.book(c.MM, c.VMA.Kind, c.Growth(), byCall)
+		l.book(c.MM, c.VMA.Kind, c.Growth(), why)
 	}
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMDrop); ok {
