@@ -54,14 +54,6 @@ func (t *thread) timeCall(now uint64) {
 // awaitQuick waits for the threads of an address space that are in calls which
 // should be over at once: their registers were not read at the beginning.
 func (r *Recorder) awaitQuick(mm *space) {
-	stopped := func(s ptrace.Stop) {
-		if t := r.threads[s.TID]; t != nil && t.mm == mm {
-			t.running = false
-		}
-	}
-	for _, s := range r.backlog {
-		stopped(s)
-	}
 	begin := time.Now()
 	for last := begin; ; {
 		var late *thread
@@ -78,8 +70,7 @@ func (r *Recorder) awaitQuick(mm *space) {
 		case err != nil:
 			return
 		case s.TID != 0:
-			stopped(s)
-			r.backlog = append(r.backlog, s)
+			r.later(s)
 			last = time.Now()
 		case time.Since(last) > quickCall, time.Since(begin) > quickAll:
 			late.told = true // there is nothing to tell before its next call

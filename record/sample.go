@@ -129,7 +129,7 @@ func (r *Recorder) startSampling() (stop func()) {
 // Without an interval of the user's choice, samples begin close together, so
 // that a program of a second has a series too, and end defaultGap apart.
 const (
-	firstGap   = 10 * time.Millisecond
+	firstGap   = 50 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
 )

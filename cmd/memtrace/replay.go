@@ -15,9 +15,9 @@ import (
 
 // replayOptions are the flags of replay.
 type replayOptions struct {
-	json, step, maps, raw, regs, elapsed, noSteps, bytes bool
-	from, to, at, mem, diff, set, clock, history, find   string
-	pid                                                  uint32
+	json, step, tui, maps, raw, regs, elapsed, noSteps, bytes bool
+	from, to, at, mem, diff, set, clock, history, find        string
+	pid                                                       uint32
 }
 
 func newReplayCmd() *cobra.Command {
@@ -62,6 +62,7 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.bytes, "bytes", false, "with --diff: what differs in the pages, too")
 	f.StringVar(&o.history, "history", "", "what the bytes of `ADDR[:LEN]` were, and from when to when")
 	f.StringVar(&o.find, "find", "", "where and when `BYTES` were in memory: text, \"text\" with escapes, or 0xHEX")
+	f.BoolVar(&o.tui, "tui", false, "show the log on the whole screen, with a time slider")
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
 	return cmd
 }
@@ -109,6 +110,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 	}
 	defer t.Close()
 	switch {
+	case o.tui:
+		return runTUI(cmd, t, name)
 	case o.step:
 		return runConsole(cmd, t, name)
 	case o.diff != "":
