@@ -80,6 +80,10 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 		switch r := m.Event.Record.(type) {
 		case *format.Exec:
 			begin(m.Thread.TGID, r.Path)
+		case *format.Attach:
+			if r.Path != "" && birth[m.Thread.TGID] == (image{}) {
+				begin(m.Thread.TGID, r.Path)
+			}
 		case *format.Clone:
 			if c := m.State.Threads[r.Child]; c != nil && c.Proc == c.No {
 				begin(c.TGID, s.name[birth[m.Thread.TGID]])

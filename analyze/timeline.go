@@ -76,12 +76,12 @@ func Timeline(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 	}
 	r := &Result{Report: "timeline", Title: "Memory over time", Columns: []Column{
 		{Key: "time", Title: "TIME", Unit: Duration}, {Key: "step", Title: "STEP", Unit: Count},
-		{Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "anonymous", Title: "ANON", Unit: Bytes}, {Key: "file", Title: "FILE", Unit: Bytes},
+		{Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "anonymous", Title: "ANON", Unit: Bytes}, {Key: "file", Title: "FILE", Unit: Bytes, Drop: 4},
 		{Key: "shared", Title: "SHARED", Unit: Bytes, Fine: true}, {Key: "swapped", Title: "SWAPPED", Unit: Bytes, Fine: true},
 		{Key: "virtual", Title: "VIRTUAL", Unit: Bytes}, {Key: "writable", Title: "WRITABLE", Unit: Bytes, Fine: true},
 		{Key: "processes", Title: "PROCESSES", Unit: Count, Fine: true}, {Key: "threads", Title: "THREADS", Unit: Count, Fine: true},
 		{Key: "committed_as", Title: "COMMITTED_AS", Unit: Bytes}, {Key: "anon_pages", Title: "ANONPAGES", Unit: Bytes},
-		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes}, {Key: "cached", Title: "CACHED", Unit: Bytes},
+		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes, Drop: 3}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes, Drop: 1}, {Key: "cached", Title: "CACHED", Unit: Bytes, Drop: 2},
 	}}
 	alone := len(s.images()) <= 1
 	for i := range s.list {
@@ -131,7 +131,7 @@ func (x *sample) row() []any {
 }
 
 // sparkWidth is how many characters a sparkline has.
-const sparkWidth = 40
+const sparkWidth = 30
 
 // timelineScreen is the timeline for a person: a line for each series, and a
 // table with evenly spaced rows.

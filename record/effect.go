@@ -290,6 +290,7 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.replaced(mm, span(ret, a[1]), true)
 		}
 	case effUnmap:
+		mm.track.takeFresh(span(addr.Addr(a[0]), a[1]), func(addr.Range) {})
 		r.ask(mm, span(addr.Addr(a[0]), a[1]))
 	case effRemap:
 		r.applyRemap(t, ret, ok)
@@ -369,22 +370,50 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 	}
 	r.ask(mm, at)
 	if ok {
+		mm.track.takeFresh(at, func(addr.Range) {})
 		r.fresh(mm, at)
 	}
 }
 
-// fresh says what a new mapping holds before it is written to: zeros, or its
-// file.
+// fresh notes that a range holds, until it is written to, zeros or its file. What
+// may be written at any moment is said only by the next snapshot, which finds what
+// was; a mapping that cannot be written is known at once.
 func (r *Recorder) fresh(mm *space, at addr.Range) {
 	if !r.opts.Snapshot.any() {
 		return
 	}
 	for v := range mm.vmas.Overlapping(at) {
 		part := v.Intersect(at)
-		if what := untouched(v); what != 0 {
+		switch what := untouched(v); {
+		case what == format.PageFile && v.Prot&addr.Write == 0:
 			r.change(&format.Pages{MM: mm.no, Addr: part.Start, N: part.Len() / addr.PageSize, What: what})
+		case what != 0 && mm.track.uffd != nil && len(mm.track.fresh) < maxFresh:
+			mm.track.fresh = append(mm.track.fresh, part)
 		}
 	}
+}
+
+// maxFresh bounds what is noted between two snapshots; the rest stays unknown.
+const maxFresh = 4096
+
+// takeFresh calls f for the parts of at that were noted, and forgets them.
+func (k *tracking) takeFresh(at addr.Range, f func(addr.Range)) {
+	rest := k.fresh[:0:0]
+	for _, r := range k.fresh {
+		part := r.Intersect(at)
+		if part.Empty() {
+			rest = append(rest, r)
+			continue
+		}
+		f(part)
+		if r.Start < part.Start {
+			rest = append(rest, addr.Range{Start: r.Start, End: part.Start})
+		}
+		if part.End < r.End {
+			rest = append(rest, addr.Range{Start: part.End, End: r.End})
+		}
+	}
+	k.fresh = rest
 }
 
 // untouched is what a page of a private mapping holds that was never written to;

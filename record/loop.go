@@ -470,6 +470,9 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 	r.change(r.threadSet(child))
 	r.emit(t, &format.Clone{Child: child.no, Flags: c.flags, Stack: c.stack})
 	child.running = true
+	// The copy is made. A vfork goes on for as long as the child likes, which may
+	// itself want the turn.
+	r.callDone(t)
 	if s, ok := r.orphans[tid]; ok {
 		delete(r.orphans, tid)
 		if s.Kind != ptrace.EventExit { // that was answered
@@ -572,7 +575,7 @@ func (r *Recorder) execed(t *thread) {
 		r.threads[t.tid], p.threads[t.tid] = caller, caller
 	}
 	p.live, p.stopped = 1, false
-	caller.exiting, caller.running = false, false
+	caller.exiting, caller.running, caller.asked, caller.sticky = false, false, false, false
 	r.unqueue(caller)
 	r.release1(caller)
 	r.leave(caller)
@@ -658,7 +661,7 @@ func (r *Recorder) letGo(tid int) {
 			}
 			break
 		}
-		r.backlog = append(r.backlog, s)
+		r.later(s)
 	}
 	_ = ptrace.Detach(tid, 0)
 }

@@ -137,6 +137,7 @@ type Recorder struct {
 	found   []vma.VMA
 	fdName  [4096]byte
 	regions []procfs.Region
+	stale   []format.Pages
 	regs    [27]uint64
 	xbuf    []byte
 

@@ -283,22 +283,57 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
-		if rest != 0 && find == present {
-			r.pages(&format.Pages{MM: mm.no, Addr: from, N: uint64(next-from) / addr.PageSize, What: rest})
+		untouched := func(at addr.Range) {
+			if rest != 0 {
+				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: rest})
+			}
 		}
+		if done := (addr.Range{Start: from, End: next}); find == present {
+			mm.track.takeFresh(done, func(addr.Range) {})
+			untouched(done)
+		} else {
+			mm.track.takeFresh(done, untouched)
+		}
+		others := shared(v)
 		for _, g := range r.regions {
+			if others {
+				r.forget(mm, addr.Range{Start: from, End: g.Start})
+				from = g.End
+			}
 			switch {
 			case g.Categories&present == 0: // given back since, which its call has told
 			case g.Categories&procfs.PageIsZero != 0:
 				r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
-			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0,
-				v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0:
+			case v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+				r.forget(mm, g.Range) // from when it could be written
 			default:
 				pages += r.readPages(mm, g.Range)
 			}
 		}
+		if others {
+			r.forget(mm, addr.Range{Start: from, End: next})
+		}
 	}
 	return pages, v.End
+}
+
+// forget takes back what the log says of the contents of shared memory that is
+// not resident here: it may have been written through another mapping since.
+func (r *Recorder) forget(mm *space, at addr.Range) {
+	m := r.w.State().MMs[mm.no]
+	if m == nil || at.Empty() {
+		return
+	}
+	r.stale = r.stale[:0]
+	for p, err := range m.Pages(at) {
+		if err == nil && (p.What == format.PageData || p.What == format.PageZero) {
+			r.stale = append(r.stale, format.Pages{MM: mm.no, Addr: p.Addr, N: p.N, What: format.PageAbsent})
+		}
+	}
+	for i := range r.stale {
+		r.pages(&r.stale[i])
+	}
 }
 
 // scanPages is how many pages are found, and protected again, before the clock is
@@ -367,12 +402,19 @@ func (r *Recorder) hold(mm *space) {
 		case err != nil:
 			return
 		}
-		if t := r.threads[s.TID]; t != nil && t.mm == mm && t.running && t.asked {
-			t.running = false
+		if t := r.threads[s.TID]; t != nil && t.mm == mm && t.running && t.asked && !t.inCall {
 			waiting--
 		}
-		r.backlog = append(r.backlog, s)
+		r.later(s)
 	}
+}
+
+// later keeps a report for the loop. Its thread stands still until then.
+func (r *Recorder) later(s ptrace.Stop) {
+	if t := r.threads[s.TID]; t != nil {
+		t.running = false
+	}
+	r.backlog = append(r.backlog, s)
 }
 
 // holdPatience is how long to wait for a thread that does not stop: one that

@@ -91,17 +91,11 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 			}
 		}
 	}
-	var notes []string
+	notes := s.registerNotes()
 	for _, r := range s.Registers {
 		t := elfcore.Thread{TID: r.Thread.TID, Regs: r.Values}
 		if r.XAsOf == r.AsOf { // they belong together
 			t.XState = r.XState
-		}
-		switch {
-		case r.Values == nil:
-			notes = append(notes, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))
-		case r.AsOf != s.View.Step:
-			notes = append(notes, fmt.Sprintf("thread %d: registers as of step %d", r.Thread.TID, r.AsOf))
 		}
 		if r.Thread.No != s.Thread {
 			c.Threads = append(c.Threads, t)
@@ -124,6 +118,31 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 		_, err := space.Page(a, page)
 		return err
 	})
+}
+
+// fewThreads are named one by one.
+const fewThreads = 4
+
+// registerNotes says whose registers are old or not known.
+func (s *Subject) registerNotes() (notes []string) {
+	var old, none []string
+	first, last := s.View.Step, format.Step(0)
+	for _, r := range s.Registers {
+		switch {
+		case r.Values == nil:
+			none = append(none, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))
+		case r.AsOf != s.View.Step:
+			first, last = min(first, r.AsOf), max(last, r.AsOf)
+			old = append(old, fmt.Sprintf("thread %d: registers as of step %d", r.Thread.TID, r.AsOf))
+		}
+	}
+	if len(old) > fewThreads {
+		old = []string{fmt.Sprintf("%d threads: registers as of steps %d to %d", len(old), first, last)}
+	}
+	if len(none) > fewThreads {
+		none = []string{fmt.Sprintf("%d threads: their registers are not in the log up to this step and are given as 0", len(none))}
+	}
+	return append(old, none...)
 }
 
 // segments cuts the mappings where what is known of them changes.

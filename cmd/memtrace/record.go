@@ -192,7 +192,7 @@ func runRecord(f *recordFlags, args []string) error {
 		fmt.Fprintf(os.Stderr, "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, res.Err)
 	}
 	if !f.quiet && f.output != "-" {
-		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", res.Events, size(w.Bytes()), name, name)
+		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", uint64(w.State().Step)+1, size(w.Bytes()), name, name)
 	}
 	if quit {
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 		o.at = "last"
 	case o.raw && o.mem == "":
 		return usagef("--raw goes with --mem")
+	case o.raw && o.json:
+		return usagef("--raw and --json are two ways to write bytes")
 	case o.at != "" && (o.from != "" || o.to != ""):
 		return usagef("--at is one step: --from and --to do not go with it")
 	}
@@ -202,6 +205,9 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	if err != nil {
 		return usageError{fmt.Errorf("--mem: %w", err)}
 	}
+	if o.json {
+		return writePieces(out, t, name, s, r, n)
+	}
 	older, err := s.WriteMem(out, r, o.raw)
 	for i, c := range older {
 		if i == 8 {
@@ -212,6 +218,25 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", memName(r), err)
+	}
+	return nil
+}
+
+// writePieces tells of memory what is known, since when, and what is not.
+func writePieces(out io.Writer, t *replay.Trace, name string, s *replay.AddressSpace, r addr.Range, n format.Step) error {
+	pieces, err := t.Provenance(s, r)
+	if err != nil {
+		return replaying(name, err)
+	}
+	for i := range pieces {
+		if _, err := out.Write(append(pieces[i].AppendJSON(nil, n), '\n')); err != nil {
+			return err
+		}
+	}
+	for i := range pieces {
+		if pieces[i].Err != nil {
+			return fmt.Errorf("read %s: %w", memName(r), pieces[i].Err)
+		}
 	}
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"memtrace/analyze"
 	"memtrace/analyze/plot"
@@ -102,7 +104,7 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 		return err
 	}
 	defer t.Close()
-	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal()}
+	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal(), Width: screenWidth()}
 	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
 		return fmt.Errorf("report %s: %w", name, err)
 	}
@@ -154,6 +156,19 @@ func utf8Terminal() bool {
 		}
 	}
 	return false
+}
+
+// screenWidth is how wide a table may be: no wider than the terminal. COLUMNS
+// says so too, also where the output goes elsewhere; 0 is no limit.
+func screenWidth() int {
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	n, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func exists(name string) bool {
