@@ -131,6 +131,9 @@ func (r *Recorder) startSampling() (stop func()) {
 // Without an interval of the user's choice, samples begin close together, so
 // that a program of a second has a series too, and end defaultGap apart.
 const (
+	// A program that is done at once has the first and the last sample only: two
+	// logs of it have the same steps.
+	quiet      = 100 * time.Millisecond
 	firstGap   = 10 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
@@ -143,7 +146,11 @@ func (r *Recorder) sampleGap() time.Duration {
 	if d := r.opts.MemInfoInterval; d > 0 {
 		return d
 	}
-	gap := min(max(time.Since(r.start)/gapShare, firstGap), defaultGap)
+	since := time.Since(r.start)
+	if since < quiet {
+		return quiet - since
+	}
+	gap := min(max(since/gapShare, firstGap), defaultGap)
 	return max(gap, costShare*time.Duration(r.sampler.cost.Load()))
 }
 
