@@ -198,8 +198,9 @@ func (s *samples) of(im image, get func(*usage) uint64) []Point {
 // sum is the series of all programs together, at the samples that have all.
 func (s *samples) sum(get func(*usage) uint64) []Point {
 	var ps []Point
+	alone := len(s.images()) <= 1
 	for i := range s.list {
-		if x := &s.list[i]; !x.last || len(ps) == 0 || len(s.images()) == 1 {
+		if x := &s.list[i]; alone || !x.last {
 			n := uint64(0)
 			for _, u := range x.procs {
 				n += get(&u)

@@ -83,8 +83,11 @@ func Timeline(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 		{Key: "committed_as", Title: "COMMITTED_AS", Unit: Bytes}, {Key: "anon_pages", Title: "ANONPAGES", Unit: Bytes},
 		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes, Drop: 3}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes, Drop: 1}, {Key: "cached", Title: "CACHED", Unit: Bytes, Drop: 2},
 	}}
+	alone := len(s.images()) <= 1
 	for i := range s.list {
-		r.Rows = append(r.Rows, s.list[i].row())
+		if x := &s.list[i]; alone || !x.last { // a process's last sample says nothing of the others
+			r.Rows = append(r.Rows, x.row())
+		}
 	}
 	if len(r.Rows) == 0 {
 		r.Notes = []string{noSamples}

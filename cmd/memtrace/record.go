@@ -160,7 +160,7 @@ func runRecord(f *recordFlags, args []string) error {
 	r := record.New(w, *o)
 	onInterrupt := func() bool { return false }
 	if interrupt != nil {
-		onInterrupt = func() bool { interrupt(r); return true }
+		onInterrupt = func() bool { return interrupt(r) }
 	}
 	go serveSignals(stop, onInterrupt, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
