@@ -54,7 +54,7 @@ func (r *Recorder) attachOne(pid int) error {
 	}
 	for _, t := range p.threads {
 		if ptrace.Interrupt(t.tid) == nil {
-			t.asked = true
+			t.asked, t.unseen = true, true
 		}
 	}
 	return r.firstState(p)
@@ -75,6 +75,9 @@ func (r *Recorder) firstState(p *process) error {
 		r.join(t, mm)
 	}
 	r.hold(mm)
+	for _, t := range p.threads {
+		t.unseen = t.running
+	}
 	r.refresh(mm)
 	p.arch = r.imageArch(leader)
 	r.changes = r.changes[:0]
@@ -126,11 +129,7 @@ func (r *Recorder) emitDetach(t *thread) {
 // itself, but some return EINTR.
 func undoInterrupt(tid int) bool {
 	var regs ptrace.Regs
-	if ptrace.GetRegs(tid, &regs) != nil {
-		return false
-	}
-	const eintr = -int32(unix.EINTR)
-	if int32(regs[ptrace.RegOrigRAX]) < 0 || int32(regs[ptrace.RegRAX]) != eintr {
+	if ptrace.GetRegs(tid, &regs) != nil || !interrupted(&regs) {
 		return false
 	}
 	if signalsPending(tid) {
@@ -140,6 +139,11 @@ func undoInterrupt(tid int) bool {
 	regs[ptrace.RegOrigRAX] = ^uint64(0)
 	regs[ptrace.RegRIP] -= 2 // syscall and int 0x80 are two bytes long
 	return ptrace.SetRegs(tid, &regs) == nil
+}
+
+// interrupted says whether a thread is about to return EINTR from a call.
+func interrupted(regs *ptrace.Regs) bool {
+	return int32(regs[ptrace.RegOrigRAX]) >= 0 && int32(regs[ptrace.RegRAX]) == -int32(unix.EINTR)
 }
 
 // signalsPending says whether a signal waits to be delivered to a thread.

@@ -46,6 +46,11 @@ func (r *Recorder) check(mm *space, thread uint32) {
 		return
 	}
 	r.hold(mm)
+	for t := range mm.users {
+		if t.unseen {
+			return // what it is doing is not known yet
+		}
+	}
 	text, err := mm.fs.MapsText()
 	if err != nil || len(text) == 0 {
 		return // it has ended

@@ -318,6 +318,9 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.pathsChanged(t)
 		}
 	case effEverybody:
+		if ok {
+			r.processAdvised(t)
+		}
 		for m := range r.mms {
 			r.refresh(m)
 		}
@@ -414,6 +417,32 @@ func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	}
 	r.ask(mm, at)
 }
+
+// processAdvised serves process_madvise, whose ranges are in memory. What a
+// process lets go of itself is gone; on others the kernel allows only advice that
+// keeps contents.
+func (r *Recorder) processAdvised(t *thread) {
+	a := &t.call.Args
+	switch a[3] {
+	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
+	default:
+		return
+	}
+	word := uint64(t.call.Arch.PointerSize())
+	b := make([]byte, 2*word*min(a[2], iovMax))
+	b = b[:r.vm.Read(t.tid, b, addr.Addr(a[1]))]
+	for ; uint64(len(b)) >= 2*word; b = b[2*word:] {
+		base, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[word:]))
+		if word == 8 {
+			base, n = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[word:])
+		}
+		if at := span(addr.Addr(base), n); !at.Empty() {
+			r.change(&format.Pages{MM: t.mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+		}
+	}
+}
+
+const iovMax = 1024 // UIO_MAXIOV
 
 // attached asks about a System V segment, whose size only the kernel knows.
 func (r *Recorder) attached(mm *space, at addr.Addr) {

@@ -49,6 +49,7 @@ type thread struct {
 	preempted  bool        // reported something else while we tried
 	exiting    bool
 	status     uint32 // the wait status to come, once exiting
+	unseen     bool   // attached to, and has not been seen to stand still since
 	asked      bool   // an interrupt of ours is on its way
 }
 
