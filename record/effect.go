@@ -407,9 +407,7 @@ const (
 func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	switch advice {
 	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
-		if !at.Empty() {
-			r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
-		}
+		r.dropped(mm, at, advice, ok)
 	case madvWipeOnFork:
 		if ok {
 			mm.wipe = append(mm.wipe, at)
@@ -436,9 +434,27 @@ func (r *Recorder) processAdvised(t *thread) {
 		if word == 8 {
 			base, n = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[word:])
 		}
-		if at := span(addr.Addr(base), n); !at.Empty() {
-			r.change(&format.Pages{MM: t.mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+		r.dropped(t.mm, span(addr.Addr(base), n), int(a[3]), true)
+	}
+}
+
+// dropped notes that the contents of a range are gone. Nothing else is known of
+// them, but that private anonymous memory is zero again: the kernel does not tell
+// of a page that is only read after that.
+func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
+	if at.Empty() {
+		return
+	}
+	r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+	if !ok || len(mm.users) > 1 || advice != madvDontneed && advice != madvDontneedLocked {
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		if v.File() || shared(v) || !trackable(v) {
+			continue
 		}
+		z := addr.Range{Start: max(v.Start, at.Start), End: min(v.End, at.End)}
+		r.change(&format.Pages{MM: mm.no, Addr: z.Start, N: z.Len() / addr.PageSize, What: format.PageZero})
 	}
 }
 
