@@ -5,6 +5,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -103,6 +104,7 @@ func (r *Recorder) seized(tid int) bool {
 // release ends the recording: what belongs to the program is put back as it
 // was. The kernel lets the tracees go when this thread ends.
 func (r *Recorder) release() {
+	r.serveStops()
 	r.unpinAll()
 	r.pin.guard.stop()
 	for mm := range r.mms {
@@ -116,6 +118,44 @@ func (r *Recorder) release() {
 	for _, t := range r.threads {
 		r.emitDetach(t)
 	}
+}
+
+// serveStops does for the threads whose reports will not be served any more what
+// they would have had: a signal is passed on, a call that we have interrupted is
+// made again.
+func (r *Recorder) serveStops() {
+	for begin := time.Now(); time.Since(begin) < holdPatience; {
+		waiting := false
+		for _, t := range r.threads {
+			waiting = waiting || t.running && t.asked && !t.exiting
+		}
+		if !waiting {
+			break
+		}
+		switch s, err := ptrace.Wait(true); {
+		case err != nil && !errors.Is(err, ptrace.ErrInterrupted):
+			return
+		case err == nil && s.TID != 0:
+			r.later(s)
+		default:
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	for _, s := range r.backlog {
+		t := r.threads[s.TID]
+		switch {
+		case t == nil || r.filt:
+		case s.Kind == ptrace.Exited, s.Kind == ptrace.Killed:
+			if s.TID == r.main {
+				r.result.Status, r.result.Ended = unix.WaitStatus(s.Status), true
+			}
+		case s.Kind == ptrace.Signal:
+			_ = ptrace.Detach(s.TID, s.Sig)
+		case t.asked && s.Kind == ptrace.Trap, (t.asked || t.sticky) && s.Kind == ptrace.Syscall:
+			undoInterrupt(s.TID)
+		}
+	}
+	r.backlog = nil
 }
 
 func (r *Recorder) emitDetach(t *thread) {

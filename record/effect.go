@@ -4,6 +4,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -409,8 +410,12 @@ func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
 		r.dropped(mm, at, advice, ok)
 	case madvWipeOnFork:
-		if ok {
+		if ok && !slices.Contains(mm.wipe, at) {
 			mm.wipe = append(mm.wipe, at)
+		}
+	case madvKeepOnFork:
+		if ok {
+			mm.wipe = slices.DeleteFunc(mm.wipe, func(w addr.Range) bool { return at.Start <= w.Start && w.End <= at.End })
 		}
 	}
 	r.ask(mm, at)
