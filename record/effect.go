@@ -260,7 +260,7 @@ func (r *Recorder) applyEffect(t *thread) {
 	a := &c.Args
 	ok := c.Ret < -4095 || c.Ret >= 0
 	ret := addr.Addr(c.Ret)
-	if mm.loose > 0 {
+	if mm.loose > 0 || mm.strangers {
 		defer r.refresh(mm) // others may have done something since
 	}
 	if c.Arch == arch.I386 {
@@ -313,6 +313,12 @@ func (r *Recorder) applyEffect(t *thread) {
 	case effIoctl:
 		if a[1]>>8&0xff == 0xaa { // UFFDIO_*
 			r.refresh(mm)
+		}
+	case effFork:
+		if f := t.clone.flags; ok && !r.opts.Follow && f&unix.CLONE_VM != 0 && f&unix.CLONE_THREAD == 0 {
+			mm.strangers = mm.strangers || f&unix.CLONE_VFORK == 0
+			r.trackAll(mm)
+			r.refresh(mm) // what the child has mapped before its exec stays
 		}
 	case effPaths:
 		if ok {
