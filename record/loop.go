@@ -35,7 +35,8 @@ func (r *Recorder) launch(path string, argv, env []string) error {
 	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin}
 	spec.Ignore, spec.Mask = startSignals()
 	if r.filt {
-		spec.Filter = filter(&r.set)
+		stops := r.stops()
+		spec.Filter = filter(&stops)
 		spec.NoNewPrivs = !canFilter(r.opts.User)
 	}
 	pid, err := startLauncher(&spec, argv, env)
