@@ -122,7 +122,7 @@ func runRecord(f *recordFlags, args []string) error {
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 				return failRecord(exitNotFound, "record %s: not found", args[0])
 			}
-			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], err)
+			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], bare(err))
 		}
 	}
 	if f.dir != "" {
@@ -280,6 +280,15 @@ func findProgram(name string) (string, error) {
 		err = nil
 	}
 	return path, err
+}
+
+// bare is what exec says without the name.
+func bare(err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func findUser(name string) (*record.User, error) {

@@ -163,6 +163,18 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 		return replaying(name, err)
 	}
 	p, err := t.Find(cmd.Context(), v, o.pid)
+	if err != nil && o.at == "last" {
+		// The last of its memory: with its end a process has none.
+		if alive, aerr := t.LastAlive(cmd.Context(), o.pid); aerr == nil && alive < n {
+			n = alive
+			if v, err = t.At(n); err == nil {
+				p, err = t.Find(cmd.Context(), v, o.pid)
+			}
+			if err == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: process %d has ended: this is step %d, the last with its memory\n", p.PID, n)
+			}
+		}
+	}
 	if err != nil {
 		return replaying(name, err)
 	}

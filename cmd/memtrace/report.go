@@ -108,6 +108,11 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
 		return fmt.Errorf("report %s: %w", name, err)
 	}
+	if o.pid != 0 {
+		if _, err := t.LastAlive(cmd.Context(), o.pid); err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
+	}
 	if o.at != "" {
 		at, err := t.StepOf(o.at)
 		if err != nil {
