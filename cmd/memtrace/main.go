@@ -70,6 +70,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetIn(in)
 	root.SetOut(buf)
 	root.SetErr(&after{buf, errw})
+	strict(root) // after SetOut: what it adds keeps the output
 	started := false
 	atRun(root, func(cmd *cobra.Command) { started = true; interruptible(cmd) })
 	cmd, err := root.ExecuteContextC(ctx)
@@ -193,7 +194,6 @@ A log that is not named is memtrace.data in the current directory.`,
 		root.AddCommand(f())
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plain(err)} })
-	strict(root)
 	return root
 }
 
