@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -221,12 +222,14 @@ func nullAt(fd int) error {
 	return unix.Close(null)
 }
 
+var startHandlers = sync.OnceValue(ptrace.StartHandlers)
+
 // startSignals says which signals memtrace itself was started with as ignored,
 // and which blocked: the program is to start so too. The Go runtime has put its
 // own handlers over the former by the time that any code of ours runs, but it
 // keeps what it found.
 func startSignals() (ignore []int, mask uint64) {
-	for n, h := range ptrace.StartHandlers() {
+	for n, h := range startHandlers() {
 		if n > 0 && h == 1 { // SIG_IGN
 			ignore = append(ignore, n)
 		}

@@ -169,6 +169,7 @@ func New(w *format.Writer, o Options) *Recorder {
 		w: w, opts: o, start: time.Now(), set: o.Trace, filt: o.filtered(),
 		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
 	}
+	go startHandlers() // reading them takes a moment
 	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
 	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
 		if s, err := arch.ParseSet("?" + name); err == nil {
@@ -269,9 +270,12 @@ func (r *Recorder) Ask(f func()) {
 	}
 	go func() { // until it has been heard: a signal just before the wait is lost
 		defer r.ringing.Store(false)
-		for pause := 100 * time.Microsecond; r.pending.Load(); pause = min(2*pause, 20*time.Millisecond) {
+		for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+			time.Sleep(pause) // a busy thread comes by on its own
+			if !r.pending.Load() {
+				return
+			}
 			r.intr.Interrupt()
-			time.Sleep(pause)
 		}
 	}()
 }

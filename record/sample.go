@@ -134,7 +134,7 @@ const (
 	// A program that is done at once has the first and the last sample only: two
 	// logs of it have the same steps.
 	quiet      = 100 * time.Millisecond
-	firstGap   = 10 * time.Millisecond
+	firstGap   = 50 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
 	// With very many processes the samples are further apart: they take at most
