@@ -269,7 +269,12 @@ func (r *Recorder) Ask(f func()) {
 		return
 	}
 	go func() { // until it has been heard: a signal just before the wait is lost
-		defer r.ringing.Store(false)
+		defer func() {
+			// One who asked just now has seen us ringing.
+			if r.ringing.Store(false); r.pending.Load() {
+				r.Ask(func() {})
+			}
+		}()
 		for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 			time.Sleep(pause) // a busy thread comes by on its own
 			if !r.pending.Load() {
