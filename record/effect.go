@@ -4,6 +4,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -260,7 +261,7 @@ func (r *Recorder) applyEffect(t *thread) {
 	a := &c.Args
 	ok := c.Ret < -4095 || c.Ret >= 0
 	ret := addr.Addr(c.Ret)
-	if mm.loose > 0 {
+	if mm.loose > 0 || mm.strangers {
 		defer r.refresh(mm) // others may have done something since
 	}
 	if c.Arch == arch.I386 {
@@ -315,11 +316,20 @@ func (r *Recorder) applyEffect(t *thread) {
 		if a[1]>>8&0xff == 0xaa { // UFFDIO_*
 			r.refresh(mm)
 		}
+	case effFork:
+		if f := t.clone.flags; ok && !r.opts.Follow && f&unix.CLONE_VM != 0 && f&unix.CLONE_THREAD == 0 {
+			mm.strangers = mm.strangers || f&unix.CLONE_VFORK == 0
+			r.trackAll(mm)
+			r.refresh(mm) // what the child has mapped before its exec stays
+		}
 	case effPaths:
 		if ok {
 			r.pathsChanged(t)
 		}
 	case effEverybody:
+		if ok {
+			r.processAdvised(t)
+		}
 		for m := range r.mms {
 			r.refresh(m)
 		}
@@ -468,19 +478,66 @@ const (
 func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	switch advice {
 	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
-		if !at.Empty() {
-			r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
-		}
-		if ok && (advice == madvDontneed || advice == madvDontneedLocked) {
-			r.fresh(mm, at) // as if it had been mapped anew
-		}
+		r.dropped(mm, at, advice, ok)
 	case madvWipeOnFork:
-		if ok {
+		if ok && !slices.Contains(mm.wipe, at) {
 			mm.wipe = append(mm.wipe, at)
+		}
+	case madvKeepOnFork:
+		if ok {
+			mm.wipe = slices.DeleteFunc(mm.wipe, func(w addr.Range) bool { return at.Start <= w.Start && w.End <= at.End })
 		}
 	}
 	r.ask(mm, at)
 }
+
+// processAdvised serves process_madvise, whose ranges are in memory. What a
+// process lets go of itself is gone; on others the kernel allows only advice that
+// keeps contents.
+func (r *Recorder) processAdvised(t *thread) {
+	a := &t.call.Args
+	switch a[3] {
+	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
+	default:
+		return
+	}
+	word := uint64(t.call.Arch.PointerSize())
+	b := make([]byte, 2*word*min(a[2], iovMax))
+	b = b[:r.vm.Read(t.tid, b, addr.Addr(a[1]))]
+	for ; uint64(len(b)) >= 2*word; b = b[2*word:] {
+		base, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[word:]))
+		if word == 8 {
+			base, n = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[word:])
+		}
+		r.dropped(t.mm, span(addr.Addr(base), n), int(a[3]), true)
+	}
+}
+
+// dropped notes that the contents of a range are gone. Nothing else is known of
+// them, but that private anonymous memory is zero again: the kernel does not tell
+// of a page that is only read after that.
+func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
+	if at.Empty() {
+		return
+	}
+	r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+	if !ok || advice != madvDontneed && advice != madvDontneedLocked {
+		return
+	}
+	if len(mm.users) > 1 { // another thread may have written to it since
+		r.fresh(mm, at)
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		if v.File() || shared(v) || !trackable(v) {
+			continue
+		}
+		z := addr.Range{Start: max(v.Start, at.Start), End: min(v.End, at.End)}
+		r.change(&format.Pages{MM: mm.no, Addr: z.Start, N: z.Len() / addr.PageSize, What: format.PageZero})
+	}
+}
+
+const iovMax = 1024 // UIO_MAXIOV
 
 // attached asks about a System V segment, whose size only the kernel knows.
 func (r *Recorder) attached(mm *space, at addr.Addr) {

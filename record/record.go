@@ -268,21 +268,25 @@ func (r *Recorder) Ask(f func()) {
 	if !r.ringing.CompareAndSwap(false, true) {
 		return
 	}
-	go func() { // until it has been heard: a signal just before the wait is lost
-		defer func() {
-			// One who asked just now has seen us ringing.
-			if r.ringing.Store(false); r.pending.Load() {
-				r.Ask(func() {})
-			}
-		}()
+	go r.ring()
+}
+
+// ring interrupts the tracing thread until it has heard: a signal just before the
+// wait is lost.
+func (r *Recorder) ring() {
+	for {
 		for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 			time.Sleep(pause) // a busy thread comes by on its own
 			if !r.pending.Load() {
-				return
+				break
 			}
 			r.intr.Interrupt()
 		}
-	}()
+		r.ringing.Store(false)
+		if !r.pending.Load() || !r.ringing.CompareAndSwap(false, true) {
+			return // or somebody asked between the two, and left it to us
+		}
+	}
 }
 
 func (r *Recorder) answer() {

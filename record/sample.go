@@ -19,7 +19,7 @@ type sampler struct {
 	system []source
 	rec    format.MemInfo
 	text   []byte
-	at     []int        // where each sample's text ends in text
+	at     []int         // where each sample's text ends in text
 	took   time.Duration // the last sample of all
 	cost   atomic.Int64  // ns: the faster one of the last two
 }

@@ -174,12 +174,25 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	pages, whole := r.readSpace(mm, deadline)
 	if mm.track.uffd != nil && whole {
 		mm.track.full = true
-		r.change(&format.Confirm{MM: mm.no})
+		if !mm.moving() {
+			r.change(&format.Confirm{MM: mm.no})
+		}
 	}
 	r.spaceRegisters(mm)
 	pause := time.Since(begin)
 	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
 		Pages: pages, PauseNS: uint64(pause)})
+}
+
+// moving says whether a thread is in a call that may be moving pages to where
+// they have not been looked for.
+func (mm *space) moving() bool {
+	for t := range mm.users {
+		if t.running && t.inCall && t.effect != effFork && t.effect.exclusive() {
+			return true
+		}
+	}
+	return false
 }
 
 // spaceRegisters writes the registers of the threads of an address space, of

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"slices"
 	"strconv"
 
 	"memtrace/format"
@@ -108,7 +109,7 @@ func trackable(v vma.VMA) bool {
 }
 
 func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
-	if trackable(v) && mm.track.uffd.Register(v.Range) != nil {
+	if trackable(v) && mm.track.uffd.Register(v.Range) != nil && !slices.Contains(mm.track.missed, v.Range) {
 		mm.track.missed = append(mm.track.missed, v.Range)
 	}
 }
@@ -120,6 +121,7 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 		return
 	}
 	if mm.track.uffd.Register(at) == nil {
+		mm.track.missed = slices.DeleteFunc(mm.track.missed, func(m addr.Range) bool { return at.Start <= m.Start && m.End <= at.End })
 		return
 	}
 	for a := at.Start; a < at.End; {

@@ -145,10 +145,27 @@ func (s *Subject) registerNotes() (notes []string) {
 	return append(old, none...)
 }
 
+// lastCapture is the last step at which bytes were captured or confirmed.
+func lastCapture(space *replay.AddressSpace) (last format.Step, err error) {
+	for run, err := range space.Pages(addr.Range{End: ^addr.Addr(0)}) {
+		if err != nil {
+			return 0, err
+		}
+		if run.What == format.PageData {
+			last = max(last, run.AsOf)
+		}
+	}
+	return last, nil
+}
+
 // segments cuts the mappings where what is known of them changes.
 func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes []string, err error) {
 	var data, files, unknown uint64
 	oldest := s.View.Step
+	captured, err := lastCapture(space)
+	if err != nil {
+		return nil, err
+	}
 	for v := range space.Mappings() {
 		if c.Arch == arch.I386 && v.End > 1<<32 {
 			continue
@@ -191,6 +208,8 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 				add(r, elfcore.Data)
 				data += r.Len()
 				oldest = min(oldest, run.AsOf)
+			case run.What == format.PageZero && run.AsOf > captured && run.AsOf != s.View.Step:
+				absent(r) // new since memory was last looked at, and likely written to
 			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
 				add(r, elfcore.Zero)
 			case run.What == format.PageZero: // a reservation

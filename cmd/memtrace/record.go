@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -130,6 +131,7 @@ func runRecord(f *recordFlags, args []string) error {
 			return failRecord(exitFailed, "record -C %s: not a directory", f.dir)
 		}
 	}
+	debug.SetGCPercent(400) // the recorder keeps little, and each collection holds the program up
 	out, err := openLog(f.output)
 	if err != nil {
 		return failRecord(exitFailed, "record -o %s: %w", f.output, err)
