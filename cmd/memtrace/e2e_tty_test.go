@@ -84,6 +84,7 @@ func TestConsoleAtTerminal(t *testing.T) {
 	p.sees("type     signal")
 	p.does("detach", "Enter")
 	p.sees("detached: the program runs on")
+	p.sees("events, ")
 	logs, _ := filepath.Glob(log + ".*")
 	if len(logs) != 1 {
 		t.Fatalf("logs: %v", logs)
@@ -110,6 +111,7 @@ func TestConsoleAtTerminal(t *testing.T) {
 	p.sees("-- interrupted")
 	p.does("C-d")
 	p.sees("detached: the program runs on")
+	p.sees("events, ")
 	untouched()
 	verify(t, log)
 	p.does(fmt.Sprintf("clear; %s record -p %d --step -o %s", binary(), pid, log), "Enter")
