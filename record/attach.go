@@ -5,6 +5,7 @@ package record
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +55,7 @@ func (r *Recorder) attachOne(pid int) error {
 	}
 	for _, t := range p.threads {
 		if ptrace.Interrupt(t.tid) == nil {
-			t.asked = true
+			t.asked, t.unseen = true, true
 		}
 	}
 	return r.firstState(p)
@@ -75,6 +76,9 @@ func (r *Recorder) firstState(p *process) error {
 		r.join(t, mm)
 	}
 	r.hold(mm)
+	for _, t := range p.threads {
+		t.unseen = t.running
+	}
 	r.refresh(mm)
 	p.arch = r.imageArch(leader)
 	r.changes = r.changes[:0]
@@ -100,6 +104,7 @@ func (r *Recorder) seized(tid int) bool {
 // release ends the recording: what belongs to the program is put back as it
 // was. The kernel lets the tracees go when this thread ends.
 func (r *Recorder) release() {
+	r.serveStops()
 	r.unpinAll()
 	r.pin.guard.stop()
 	for mm := range r.mms {
@@ -115,6 +120,44 @@ func (r *Recorder) release() {
 	}
 }
 
+// serveStops does for the threads whose reports will not be served any more what
+// they would have had: a signal is passed on, a call that we have interrupted is
+// made again.
+func (r *Recorder) serveStops() {
+	for begin := time.Now(); time.Since(begin) < holdPatience; {
+		waiting := false
+		for _, t := range r.threads {
+			waiting = waiting || t.running && t.asked && !t.exiting
+		}
+		if !waiting {
+			break
+		}
+		switch s, err := ptrace.Wait(true); {
+		case err != nil && !errors.Is(err, ptrace.ErrInterrupted):
+			return
+		case err == nil && s.TID != 0:
+			r.later(s)
+		default:
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	for _, s := range r.backlog {
+		t := r.threads[s.TID]
+		switch {
+		case t == nil || r.filt:
+		case s.Kind == ptrace.Exited, s.Kind == ptrace.Killed:
+			if s.TID == r.main {
+				r.result.Status, r.result.Ended = unix.WaitStatus(s.Status), true
+			}
+		case s.Kind == ptrace.Signal:
+			_ = ptrace.Detach(s.TID, s.Sig)
+		case t.asked && s.Kind == ptrace.Trap, (t.asked || t.sticky) && s.Kind == ptrace.Syscall:
+			undoInterrupt(s.TID)
+		}
+	}
+	r.backlog = nil
+}
+
 func (r *Recorder) emitDetach(t *thread) {
 	if r.result.Err == nil {
 		_, _ = r.w.Event(&format.Event{Time: r.now(), Thread: t.no, Record: &format.Detach{Reason: r.result.Reason}})
@@ -126,11 +169,7 @@ func (r *Recorder) emitDetach(t *thread) {
 // itself, but some return EINTR.
 func undoInterrupt(tid int) bool {
 	var regs ptrace.Regs
-	if ptrace.GetRegs(tid, &regs) != nil {
-		return false
-	}
-	const eintr = -int32(unix.EINTR)
-	if int32(regs[ptrace.RegOrigRAX]) < 0 || int32(regs[ptrace.RegRAX]) != eintr {
+	if ptrace.GetRegs(tid, &regs) != nil || !interrupted(&regs) {
 		return false
 	}
 	if signalsPending(tid) {
@@ -140,6 +179,11 @@ func undoInterrupt(tid int) bool {
 	regs[ptrace.RegOrigRAX] = ^uint64(0)
 	regs[ptrace.RegRIP] -= 2 // syscall and int 0x80 are two bytes long
 	return ptrace.SetRegs(tid, &regs) == nil
+}
+
+// interrupted says whether a thread is about to return EINTR from a call.
+func interrupted(regs *ptrace.Regs) bool {
+	return int32(regs[ptrace.RegOrigRAX]) >= 0 && int32(regs[ptrace.RegRAX]) == -int32(unix.EINTR)
 }
 
 // signalsPending says whether a signal waits to be delivered to a thread.

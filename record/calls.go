@@ -100,7 +100,8 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 		}
 	}
 	r.callDone(t)
-	t.injectable = c.Ret > -eRestartSys || c.Ret < -eRestartByBlock
+	// Not where a signal is about to be served that only the call's own mask let in.
+	t.injectable = c.Ret != -int64(unix.EINTR) && (c.Ret > -eRestartSys || c.Ret < -eRestartByBlock)
 	r.policy(t)
 	t.injectable = false
 	if t.preempted {

@@ -42,10 +42,15 @@ func mappingsOf(c format.Change) uint32 {
 // check compares the table of an address space with what the kernel prints, with
 // its threads held, and writes down what it found.
 func (r *Recorder) check(mm *space, thread uint32) {
-	if mm.fs == nil || mm.busy != nil && mm.busy.no != thread || mm.loose > 0 {
+	if mm.fs == nil || mm.busy != nil && mm.busy.no != thread || mm.loose > 0 || mm.strangers {
 		return
 	}
 	r.hold(mm)
+	for t := range mm.users {
+		if t.unseen {
+			return // what it is doing is not known yet
+		}
+	}
 	text, err := mm.fs.MapsText()
 	if err != nil || len(text) == 0 {
 		return // it has ended
@@ -63,6 +68,7 @@ func (r *Recorder) check(mm *space, thread uint32) {
 			r.result.Differed++
 		}
 	}
+	rec.Sum = format.MapsSum(text)
 	r.emitAs(thread, rec)
 }
 

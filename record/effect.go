@@ -4,6 +4,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/vma"
 )
 
 // effect is where a call may change the mappings: what to ask the kernel about
@@ -259,7 +261,7 @@ func (r *Recorder) applyEffect(t *thread) {
 	a := &c.Args
 	ok := c.Ret < -4095 || c.Ret >= 0
 	ret := addr.Addr(c.Ret)
-	if mm.loose > 0 {
+	if mm.loose > 0 || mm.strangers {
 		defer r.refresh(mm) // others may have done something since
 	}
 	if c.Arch == arch.I386 {
@@ -289,6 +291,7 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.replaced(mm, span(ret, a[1]), true)
 		}
 	case effUnmap:
+		mm.track.takeFresh(span(addr.Addr(a[0]), a[1]), func(addr.Range) {})
 		r.ask(mm, span(addr.Addr(a[0]), a[1]))
 	case effRemap:
 		r.applyRemap(t, ret, ok)
@@ -313,11 +316,20 @@ func (r *Recorder) applyEffect(t *thread) {
 		if a[1]>>8&0xff == 0xaa { // UFFDIO_*
 			r.refresh(mm)
 		}
+	case effFork:
+		if f := t.clone.flags; ok && !r.opts.Follow && f&unix.CLONE_VM != 0 && f&unix.CLONE_THREAD == 0 {
+			mm.strangers = mm.strangers || f&unix.CLONE_VFORK == 0
+			r.trackAll(mm)
+			r.refresh(mm) // what the child has mapped before its exec stays
+		}
 	case effPaths:
 		if ok {
 			r.pathsChanged(t)
 		}
 	case effEverybody:
+		if ok {
+			r.processAdvised(t)
+		}
 		for m := range r.mms {
 			r.refresh(m)
 		}
@@ -348,6 +360,11 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 	lo, hi := min(old, brk), max(old, brk)
 	r.trackNew(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
+	if brk > old {
+		from, _ := old.PageUp() // the rest of the last page was there before
+		to, _ := brk.PageUp()
+		r.fresh(mm, addr.Range{Start: from, End: to})
+	}
 }
 
 // replaced asks about a place where a call put something new: what the log knew
@@ -362,6 +379,63 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 		r.trackNew(mm, at)
 	}
 	r.ask(mm, at)
+	if ok {
+		mm.track.takeFresh(at, func(addr.Range) {})
+		r.fresh(mm, at)
+	}
+}
+
+// fresh notes that a range holds, until it is written to, zeros or its file. What
+// may be written at any moment is said only by the next snapshot, which finds what
+// was; a mapping that cannot be written is known at once.
+func (r *Recorder) fresh(mm *space, at addr.Range) {
+	if !r.opts.Snapshot.any() {
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		part := v.Intersect(at)
+		switch what := untouched(v); {
+		case what == format.PageFile && v.Prot&addr.Write == 0:
+			r.change(&format.Pages{MM: mm.no, Addr: part.Start, N: part.Len() / addr.PageSize, What: what})
+		case what != 0 && mm.track.uffd != nil && len(mm.track.fresh) < maxFresh:
+			mm.track.fresh = append(mm.track.fresh, part)
+		}
+	}
+}
+
+// maxFresh bounds what is noted between two snapshots; the rest stays unknown.
+const maxFresh = 4096
+
+// takeFresh calls f for the parts of at that were noted, and forgets them.
+func (k *tracking) takeFresh(at addr.Range, f func(addr.Range)) {
+	rest := k.fresh[:0:0]
+	for _, r := range k.fresh {
+		part := r.Intersect(at)
+		if part.Empty() {
+			rest = append(rest, r)
+			continue
+		}
+		f(part)
+		if r.Start < part.Start {
+			rest = append(rest, addr.Range{Start: r.Start, End: part.Start})
+		}
+		if part.End < r.End {
+			rest = append(rest, addr.Range{Start: part.End, End: r.End})
+		}
+	}
+	k.fresh = rest
+}
+
+// untouched is what a page of a private mapping holds that was never written to;
+// 0 is not known.
+func untouched(v vma.VMA) format.PageKind {
+	switch {
+	case v.Kind == vma.FilePrivate, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+		return format.PageFile
+	case v.Kind == vma.AnonPrivate || v.Kind == vma.Heap || v.Kind == vma.ThreadStack:
+		return format.PageZero
+	}
+	return 0
 }
 
 func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
@@ -404,16 +478,66 @@ const (
 func (r *Recorder) applyAdvice(mm *space, at addr.Range, advice int, ok bool) {
 	switch advice {
 	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
-		if !at.Empty() {
-			r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
-		}
+		r.dropped(mm, at, advice, ok)
 	case madvWipeOnFork:
-		if ok {
+		if ok && !slices.Contains(mm.wipe, at) {
 			mm.wipe = append(mm.wipe, at)
+		}
+	case madvKeepOnFork:
+		if ok {
+			mm.wipe = slices.DeleteFunc(mm.wipe, func(w addr.Range) bool { return at.Start <= w.Start && w.End <= at.End })
 		}
 	}
 	r.ask(mm, at)
 }
+
+// processAdvised serves process_madvise, whose ranges are in memory. What a
+// process lets go of itself is gone; on others the kernel allows only advice that
+// keeps contents.
+func (r *Recorder) processAdvised(t *thread) {
+	a := &t.call.Args
+	switch a[3] {
+	case madvDontneed, madvFree, madvRemove, madvDontneedLocked, madvGuardInstall:
+	default:
+		return
+	}
+	word := uint64(t.call.Arch.PointerSize())
+	b := make([]byte, 2*word*min(a[2], iovMax))
+	b = b[:r.vm.Read(t.tid, b, addr.Addr(a[1]))]
+	for ; uint64(len(b)) >= 2*word; b = b[2*word:] {
+		base, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[word:]))
+		if word == 8 {
+			base, n = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[word:])
+		}
+		r.dropped(t.mm, span(addr.Addr(base), n), int(a[3]), true)
+	}
+}
+
+// dropped notes that the contents of a range are gone. Nothing else is known of
+// them, but that private anonymous memory is zero again: the kernel does not tell
+// of a page that is only read after that.
+func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
+	if at.Empty() {
+		return
+	}
+	r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+	if !ok || advice != madvDontneed && advice != madvDontneedLocked {
+		return
+	}
+	if len(mm.users) > 1 { // another thread may have written to it since
+		r.fresh(mm, at)
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		if v.File() || shared(v) || !trackable(v) {
+			continue
+		}
+		z := addr.Range{Start: max(v.Start, at.Start), End: min(v.End, at.End)}
+		r.change(&format.Pages{MM: mm.no, Addr: z.Start, N: z.Len() / addr.PageSize, What: format.PageZero})
+	}
+}
+
+const iovMax = 1024 // UIO_MAXIOV
 
 // attached asks about a System V segment, whose size only the kernel knows.
 func (r *Recorder) attached(mm *space, at addr.Addr) {

@@ -79,6 +79,18 @@ func filter(set *arch.Set) []unix.SockFilter {
 	return append(prog, x86...)
 }
 
+// stops are the calls that a filter must stop: those that are recorded, and those
+// that would see where threads have been pinned.
+func (r *Recorder) stops() arch.Set {
+	s := r.set
+	for _, name := range []string{"sched_getaffinity", "sched_setaffinity"} {
+		if one, err := arch.ParseSet(name); err == nil {
+			s = s.Union(one)
+		}
+	}
+	return s
+}
+
 // canFilter says whether a program started as user may install a filter without
 // giving up new privileges: that takes CAP_SYS_ADMIN.
 func canFilter(user *User) bool {

@@ -23,6 +23,7 @@ type injector struct {
 	r     *Recorder
 	t     *thread
 	saved ptrace.Regs
+	mask  uint64    // of blocked signals
 	at    addr.Addr // a system call instruction
 	i386  bool
 }
@@ -56,10 +57,22 @@ func (r *Recorder) injectorOf(t *thread) (*injector, error) {
 		n, _ := t.mm.fs.ReadMem(b, v.Start)
 		if i := bytes.Index(b[:n], insn); i >= 0 {
 			in.at = v.Start + addr.Addr(i)
-			return in, nil
+			return in, in.block()
 		}
 	}
 	return nil, errInject
+}
+
+// block keeps signals from coming in between: a call that has made something in
+// the program is followed by one that takes it away again.
+func (in *injector) block() (err error) {
+	if in.mask, err = ptrace.SigMask(in.t.tid); err != nil {
+		return errInject
+	}
+	if ptrace.Block(in.t.tid, ^uint64(0)) != nil {
+		return errInject
+	}
+	return nil
 }
 
 // Results that a program never sees: the kernel makes the call again, or says
@@ -114,25 +127,41 @@ func (in *injector) call(name string, args ...uint64) (int64, error) {
 	if ptrace.SetRegs(in.t.tid, &regs) != nil {
 		return 0, errInject
 	}
-	var info ptrace.SyscallInfo
 	for _, op := range []uint8{ptrace.OpEntry, ptrace.OpExit} {
-		if ptrace.ContSyscall(in.t.tid, 0) != nil {
-			return 0, errInject
+		s, info, err := in.next()
+		if err == nil && s.Kind == ptrace.Seccomp && op == ptrace.OpExit {
+			s, info, err = in.next() // our filter has seen the call
 		}
-		s, err := in.wait()
 		if err != nil {
-			return 0, errInject
+			return 0, err
 		}
-		if s.Kind != ptrace.Syscall || ptrace.GetSyscallInfo(in.t.tid, &info) != nil || info.Op != op {
-			// A signal, or the end, came first: it is served as if it had come to
+		if s.Kind != ptrace.Syscall || info.Op != op {
+			// SIGSTOP, or the end, came first: it is served as if it had come to
 			// the thread where it was.
-			_ = ptrace.SetRegs(in.t.tid, &in.saved)
+			in.done()
 			in.r.backlog = append(slices.DeleteFunc(in.r.backlog, func(o ptrace.Stop) bool { return o.TID == s.TID }), s)
 			in.t.preempted = true
 			return 0, errInject
 		}
+		if op == ptrace.OpExit {
+			return info.Ret(), nil
+		}
 	}
-	return info.Ret(), nil
+	return 0, errInject
+}
+
+// next lets the thread go on to its next stop.
+func (in *injector) next() (s ptrace.Stop, info ptrace.SyscallInfo, err error) {
+	if ptrace.ContSyscall(in.t.tid, 0) != nil {
+		return s, info, errInject
+	}
+	if s, err = in.wait(); err != nil {
+		return s, info, errInject
+	}
+	if ptrace.GetSyscallInfo(in.t.tid, &info) != nil {
+		info.Op = ptrace.OpNone
+	}
+	return s, info, nil
 }
 
 // wait waits for the thread; what others report meanwhile is served later.
@@ -146,13 +175,13 @@ func (in *injector) wait() (ptrace.Stop, error) {
 		case s.TID == in.t.tid:
 			return s, nil
 		default:
-			if t := in.r.threads[s.TID]; t != nil {
-				t.running = false
-			}
-			in.r.backlog = append(in.r.backlog, s)
+			in.r.later(s)
 		}
 	}
 }
 
 // done puts the thread back where it was.
-func (in *injector) done() { _ = ptrace.SetRegs(in.t.tid, &in.saved) }
+func (in *injector) done() {
+	_ = ptrace.SetRegs(in.t.tid, &in.saved)
+	_ = ptrace.Block(in.t.tid, in.mask)
+}

@@ -32,10 +32,11 @@ func (r *Recorder) traceOptions() int {
 
 // launch starts the program and writes its exec, step 0.
 func (r *Recorder) launch(path string, argv, env []string) error {
-	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin}
+	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin, NoOutput: r.opts.NoOutput}
 	spec.Ignore, spec.Mask = startSignals()
 	if r.filt {
-		spec.Filter = filter(&r.set)
+		stops := r.stops()
+		spec.Filter = filter(&stops)
 		spec.NoNewPrivs = !canFilter(r.opts.User)
 	}
 	pid, err := startLauncher(&spec, argv, env)
@@ -144,7 +145,12 @@ func (r *Recorder) handle(s ptrace.Stop) {
 		return
 	}
 	t.running = false
-	if t.asked {
+	if t.unseen { // it may have been in the middle of changing the mappings
+		t.unseen = false
+		r.refresh(t.mm)
+	}
+	ours := t.asked
+	if ours {
 		// Whatever stop came first has used up our interrupt. If it was the entry
 		// of a call, the call finds itself interrupted all the same.
 		t.asked = false
@@ -160,7 +166,7 @@ func (r *Recorder) handle(s ptrace.Stop) {
 	case ptrace.Group:
 		r.groupStop(t, s.Sig)
 	case ptrace.Trap:
-		r.trap(t)
+		r.trap(t, ours)
 	case ptrace.EventFork, ptrace.EventVfork, ptrace.EventClone:
 		r.cloned(t, s.Kind)
 	case ptrace.EventExec:
@@ -295,6 +301,10 @@ func (r *Recorder) signal(t *thread, sig int) {
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)
 	}
+	if sig != int(unix.SIGCONT) && interrupted(&regs) && ignored(t.tid, sig) {
+		// Only because it is traced has the thread been woken by it at all.
+		undoInterrupt(t.tid)
+	}
 	r.keep = false
 	r.write(e)
 	if r.keep {
@@ -325,6 +335,26 @@ func (r *Recorder) fatal(t *thread, sig int) bool {
 	return hexField(status, "SigCgt")&bit == 0 && hexField(status, "SigIgn")&bit == 0
 }
 
+// ignored says whether a signal does nothing to the process.
+func ignored(tid, sig int) bool {
+	status, err := procfs.Status(tid)
+	if err != nil {
+		return false
+	}
+	bit := uint64(1) << (sig - 1)
+	switch {
+	case hexField(status, "SigIgn")&bit != 0:
+		return true
+	case hexField(status, "SigCgt")&bit != 0:
+		return false
+	}
+	switch unix.Signal(sig) {
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT:
+		return true
+	}
+	return false
+}
+
 // groupStop leaves a thread in the stop that job control put its process in.
 func (r *Recorder) groupStop(t *thread, sig int) {
 	if !t.proc.stopped {
@@ -340,7 +370,7 @@ func (r *Recorder) groupStop(t *thread, sig int) {
 
 // trap serves a thread that stopped because we or a SIGCONT asked it to, or
 // because it is new.
-func (r *Recorder) trap(t *thread) {
+func (r *Recorder) trap(t *thread, ours bool) {
 	if t.listening && t.proc.stopped {
 		t.proc.stopped = false
 		r.emit(t, &format.Stop{What: format.Continued})
@@ -349,7 +379,9 @@ func (r *Recorder) trap(t *thread) {
 		}
 	}
 	r.pauseInterrupted(t)
-	undoInterrupt(t.tid)
+	if ours {
+		undoInterrupt(t.tid)
+	}
 	r.resume(t, 0)
 }
 
@@ -470,6 +502,9 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 	r.change(r.threadSet(child))
 	r.emit(t, &format.Clone{Child: child.no, Flags: c.flags, Stack: c.stack})
 	child.running = true
+	// The copy is made. A vfork goes on for as long as the child likes, which may
+	// itself want the turn.
+	r.callDone(t)
 	if s, ok := r.orphans[tid]; ok {
 		delete(r.orphans, tid)
 		if s.Kind != ptrace.EventExit { // that was answered
@@ -484,15 +519,16 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 func (r *Recorder) orphan(s ptrace.Stop) {
 	_, known := r.orphans[s.TID]
 	r.orphans[s.TID] = s
-	switch s.Kind {
-	case ptrace.EventExit:
+	if s.Kind == ptrace.EventExit {
 		_ = ptrace.Cont(s.TID, 0)
-	case ptrace.Exited, ptrace.Killed:
-	default:
-		if !known {
-			time.AfterFunc(orphanPatience, func() { r.Ask(func() { r.adoptOrphan(s.TID) }) })
-		}
 	}
+	if !known {
+		r.awaitParent(s.TID)
+	}
+}
+
+func (r *Recorder) awaitParent(tid int) {
+	time.AfterFunc(orphanPatience, func() { r.Ask(func() { r.adoptOrphan(tid) }) })
 }
 
 // orphanPatience is how long a new tracee's parent has to tell of it.
@@ -504,6 +540,12 @@ func (r *Recorder) adoptOrphan(tid int) {
 	s, ok := r.orphans[tid]
 	if !ok || r.threads[tid] != nil {
 		return
+	}
+	for _, t := range r.threads {
+		if t.inCall && t.effect == effFork && !t.exiting {
+			r.awaitParent(tid) // this may be the parent, on a busy machine
+			return
+		}
 	}
 	delete(r.orphans, tid)
 	if s.Kind == ptrace.EventExit || s.Kind == ptrace.Exited || s.Kind == ptrace.Killed {
@@ -572,7 +614,7 @@ func (r *Recorder) execed(t *thread) {
 		r.threads[t.tid], p.threads[t.tid] = caller, caller
 	}
 	p.live, p.stopped = 1, false
-	caller.exiting, caller.running = false, false
+	caller.exiting, caller.running, caller.asked, caller.sticky = false, false, false, false
 	r.unqueue(caller)
 	r.release1(caller)
 	r.leave(caller)
@@ -589,6 +631,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	}
 	r.join(t, mm)
 	t.proc.arch = r.imageArch(t)
+	r.warnSetuid(t)
 	r.writeSpace(mm)
 	r.change(r.threadSet(t))
 	e := &r.event
@@ -603,6 +646,25 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 		r.snapshot(mm, t, "exec")
 	}
 	r.pinThread(t) // a new program begins with many calls
+}
+
+// warnSetuid says once that a program which would have run with another user's
+// privileges does not: the kernel takes them from it under a tracer without
+// CAP_SYS_PTRACE (execve(2)).
+func (r *Recorder) warnSetuid(t *thread) {
+	if unix.Geteuid() == 0 {
+		return
+	}
+	exe := "/proc/" + strconv.Itoa(t.tid) + "/exe"
+	var st unix.Stat_t
+	if unix.Stat(exe, &st) != nil {
+		return
+	}
+	var caps [64]byte
+	_, err := unix.Getxattr(exe, "security.capability", caps[:])
+	if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 || err == nil {
+		r.warn("%s runs without its setuid, setgid or file capabilities: the kernel takes them from a traced program (record it as root)", procfs.Exe(t.tid))
+	}
 }
 
 // imageArch tells a 32-bit program by the code segment it starts in.
@@ -638,7 +700,7 @@ func (r *Recorder) letGo(tid int) {
 			}
 			break
 		}
-		r.backlog = append(r.backlog, s)
+		r.later(s)
 	}
 	_ = ptrace.Detach(tid, 0)
 }

@@ -20,9 +20,9 @@ type When uint8
 
 // The kinds of stop.
 const (
-	Before      When = iota // a system call's entry: Call is about to be made
-	After                   // Event has happened
-	Asked            // Recorder.Interrupt was called
+	Before When = iota // a system call's entry: Call is about to be made
+	After              // Event has happened
+	Asked              // Recorder.Interrupt was called
 )
 
 // Pause is a thread at a stop while Options.Pause looks at it: it does not go on
@@ -80,6 +80,15 @@ func (r *Recorder) Interrupt() {
 			}
 		}
 	})
+}
+
+// Kill ends all traced processes. It may be called from any goroutine.
+func (r *Recorder) Kill() { r.Ask(r.kill) }
+
+func (r *Recorder) kill() {
+	for pid := range r.processes() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // pauseInterrupted serves the stop that Interrupt asked for.
@@ -184,8 +193,4 @@ func (p *Pause) Text(source string, pid uint32) ([]byte, error) {
 func (p *Pause) Detach() { p.r.finish(Detached) }
 
 // Kill ends all traced processes.
-func (p *Pause) Kill() {
-	for pid := range p.r.processes() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-}
+func (p *Pause) Kill() { p.r.kill() }

@@ -32,6 +32,7 @@ const (
 	quickCall   = 1_000_000 // ns
 	quickEnough = 8
 	quickMost   = 4096
+	quickAll    = 10 * time.Millisecond // for all threads that a snapshot waits for
 )
 
 // timeCall learns whether calls of this kind come back at once.
@@ -53,15 +54,8 @@ func (t *thread) timeCall(now uint64) {
 // awaitQuick waits for the threads of an address space that are in calls which
 // should be over at once: their registers were not read at the beginning.
 func (r *Recorder) awaitQuick(mm *space) {
-	stopped := func(s ptrace.Stop) {
-		if t := r.threads[s.TID]; t != nil && t.mm == mm {
-			t.running = false
-		}
-	}
-	for _, s := range r.backlog {
-		stopped(s)
-	}
-	for begin := time.Now(); ; {
+	begin := time.Now()
+	for last := begin; ; {
 		var late *thread
 		for t := range mm.users {
 			if t.running && t.inCall && !t.noted && !t.told && !t.listening && !t.exiting {
@@ -76,9 +70,9 @@ func (r *Recorder) awaitQuick(mm *space) {
 		case err != nil:
 			return
 		case s.TID != 0:
-			stopped(s)
-			r.backlog = append(r.backlog, s)
-		case time.Since(begin) > quickCall:
+			r.later(s)
+			last = time.Now()
+		case time.Since(last) > quickCall, time.Since(begin) > quickAll:
 			late.told = true // there is nothing to tell before its next call
 		default:
 			time.Sleep(20 * time.Microsecond)

@@ -5,6 +5,7 @@ package record
 import (
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"memtrace/format"
@@ -18,7 +19,8 @@ type sampler struct {
 	system []source
 	rec    format.MemInfo
 	text   []byte
-	at     []int // where each sample's text ends in text
+	at     []int        // where each sample's text ends in text
+	cost   atomic.Int64 // ns that the last sample of all took
 }
 
 // source is a text and what of it is kept: lines with these prefixes, or all.
@@ -129,16 +131,27 @@ func (r *Recorder) startSampling() (stop func()) {
 // Without an interval of the user's choice, samples begin close together, so
 // that a program of a second has a series too, and end defaultGap apart.
 const (
-	firstGap   = 10 * time.Millisecond
+	// A program that is done at once has the first and the last sample only: two
+	// logs of it have the same steps.
+	quiet      = 100 * time.Millisecond
+	firstGap   = 50 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
+	// With very many processes the samples are further apart: they take at most
+	// this part of the time.
+	costShare = 50
 )
 
 func (r *Recorder) sampleGap() time.Duration {
 	if d := r.opts.MemInfoInterval; d > 0 {
 		return d
 	}
-	return min(max(time.Since(r.start)/gapShare, firstGap), defaultGap)
+	since := time.Since(r.start)
+	if since < quiet {
+		return quiet - since
+	}
+	gap := min(max(since/gapShare, firstGap), defaultGap)
+	return max(gap, costShare*time.Duration(r.sampler.cost.Load()))
 }
 
 // sampleAll writes one sample of the system and of all processes.
@@ -153,6 +166,8 @@ func (r *Recorder) sampleAll() {
 		return
 	}
 	s := &r.sampler
+	begin := time.Now()
+	defer func() { s.cost.Store(int64(time.Since(begin))) }()
 	s.begin()
 	for i := range s.system {
 		s.take(&s.system[i])

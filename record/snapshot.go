@@ -34,6 +34,11 @@ func DefaultPolicy() Policy {
 	return Policy{Exec: true, Exit: true, Signal: true, Interval: time.Second}
 }
 
+// any says whether memory is saved at all.
+func (p *Policy) any() bool {
+	return p.Exec || p.Exit || p.Signal || p.Step || p.Every > 0 || p.Interval > 0 || !p.Syscalls.Empty()
+}
+
 // ErrPolicy says that a policy could not be understood.
 var ErrPolicy = errors.New("bad snapshot policy")
 
@@ -169,12 +174,25 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	pages, whole := r.readSpace(mm, deadline)
 	if mm.track.uffd != nil && whole {
 		mm.track.full = true
-		r.change(&format.Confirm{MM: mm.no})
+		if !mm.moving() {
+			r.change(&format.Confirm{MM: mm.no})
+		}
 	}
 	r.spaceRegisters(mm)
 	pause := time.Since(begin)
 	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
 		Pages: pages, PauseNS: uint64(pause)})
+}
+
+// moving says whether a thread is in a call that may be moving pages to where
+// they have not been looked for.
+func (mm *space) moving() bool {
+	for t := range mm.users {
+		if t.running && t.inCall && t.effect != effFork && t.effect.exclusive() {
+			return true
+		}
+	}
+	return false
 }
 
 // spaceRegisters writes the registers of the threads of an address space, of
@@ -261,7 +279,10 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 	if tracked && mm.track.full {
 		find = procfs.PageWritten
 	}
-	zero := v.Prot&addr.Shared == 0 && !v.File() && find == present
+	rest := untouched(v)
+	if v.Kind == vma.MainStack {
+		rest = format.PageZero
+	}
 	for next = v.Start; next < v.End; {
 		if next > v.Start && !deadline.IsZero() && time.Now().After(deadline) {
 			return pages, next
@@ -275,22 +296,57 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
-		if zero {
-			r.pages(&format.Pages{MM: mm.no, Addr: from, N: uint64(next-from) / addr.PageSize, What: format.PageZero})
+		untouched := func(at addr.Range) {
+			if rest != 0 {
+				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: rest})
+			}
 		}
+		if done := (addr.Range{Start: from, End: next}); find == present {
+			mm.track.takeFresh(done, func(addr.Range) {})
+			untouched(done)
+		} else {
+			mm.track.takeFresh(done, untouched)
+		}
+		others := shared(v)
 		for _, g := range r.regions {
+			if others {
+				r.forget(mm, addr.Range{Start: from, End: g.Start})
+				from = g.End
+			}
 			switch {
 			case g.Categories&present == 0: // given back since, which its call has told
 			case g.Categories&procfs.PageIsZero != 0:
 				r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
-			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0,
-				v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0:
+			case v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+				r.forget(mm, g.Range) // from when it could be written
 			default:
 				pages += r.readPages(mm, g.Range)
 			}
 		}
+		if others {
+			r.forget(mm, addr.Range{Start: from, End: next})
+		}
 	}
 	return pages, v.End
+}
+
+// forget takes back what the log says of the contents of shared memory that is
+// not resident here: it may have been written through another mapping since.
+func (r *Recorder) forget(mm *space, at addr.Range) {
+	m := r.w.State().MMs[mm.no]
+	if m == nil || at.Empty() {
+		return
+	}
+	r.stale = r.stale[:0]
+	for p, err := range m.Pages(at) {
+		if err == nil && (p.What == format.PageData || p.What == format.PageZero) {
+			r.stale = append(r.stale, format.Pages{MM: mm.no, Addr: p.Addr, N: p.N, What: format.PageAbsent})
+		}
+	}
+	for i := range r.stale {
+		r.pages(&r.stale[i])
+	}
 }
 
 // scanPages is how many pages are found, and protected again, before the clock is
@@ -359,12 +415,19 @@ func (r *Recorder) hold(mm *space) {
 		case err != nil:
 			return
 		}
-		if t := r.threads[s.TID]; t != nil && t.mm == mm && t.running && t.asked {
-			t.running = false
+		if t := r.threads[s.TID]; t != nil && t.mm == mm && t.running && t.asked && !t.inCall {
 			waiting--
 		}
-		r.backlog = append(r.backlog, s)
+		r.later(s)
 	}
+}
+
+// later keeps a report for the loop. Its thread stands still until then.
+func (r *Recorder) later(s ptrace.Stop) {
+	if t := r.threads[s.TID]; t != nil {
+		t.running = false
+	}
+	r.backlog = append(r.backlog, s)
 }
 
 // holdPatience is how long to wait for a thread that does not stop: one that

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -101,6 +102,12 @@ func (r *Recorder) fork(child *thread, parent *space) {
 	}
 	r.edits(mm.no, copied.Update(addr.Range{End: ^addr.Addr(0)}, now))
 	mm.vmas = copied
+	parent.wipe = slices.DeleteFunc(parent.wipe, func(w addr.Range) bool {
+		for range parent.vmas.Overlapping(w) {
+			return false
+		}
+		return true // it has been unmapped
+	})
 	mm.brk, mm.grow, mm.wipe = parent.brk, append([]addr.Addr(nil), parent.grow...), append([]addr.Range(nil), parent.wipe...)
 	for _, w := range mm.wipe {
 		r.change(&format.Pages{MM: mm.no, Addr: w.Start, N: w.Len() / addr.PageSize, What: format.PageAbsent})
@@ -217,9 +224,12 @@ func (r *Recorder) findGrowing(mm *space) {
 
 // refreshGrowth looks whether a growing mapping has grown.
 func (r *Recorder) refreshGrowth(mm *space) {
-	for i, a := range mm.grow {
-		if _, there := mm.vmas.Find(a); !there && i > 0 {
-			continue // it has been unmapped
+	for i := 0; i < len(mm.grow); i++ {
+		a := mm.grow[i]
+		if _, there := mm.vmas.Find(a); !there && i > 0 { // it has been unmapped
+			mm.grow = slices.Delete(mm.grow, i, i+1)
+			i--
+			continue
 		}
 		now, ok, err := r.mappingAt(mm, a)
 		if err != nil || !ok {

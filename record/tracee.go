@@ -49,6 +49,7 @@ type thread struct {
 	preempted  bool        // reported something else while we tried
 	exiting    bool
 	status     uint32 // the wait status to come, once exiting
+	unseen     bool   // attached to, and has not been seen to stand still since
 	asked      bool   // an interrupt of ours is on its way
 }
 
@@ -94,6 +95,7 @@ type space struct {
 	ran       bool   // a thread has run since the last snapshot
 	notBefore uint64 // no interval snapshot before this time
 	turn      uint64 // how often busy has been set
+	strangers bool   // processes that are not traced may share it
 	loose     int    // calls under way that have lost their turn
 	// watching: a timer looks after busy.
 	watching bool

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"slices"
 	"strconv"
 
 	"memtrace/format"
@@ -18,8 +19,9 @@ type tracking struct {
 	failed bool // not to be tried again
 	late   bool // a tick has passed without it
 	tries  int
-	cursor addr.Addr // where a snapshot that ran out of time stopped
-	full   bool      // a snapshot has seen everything since tracking began
+	fresh  []addr.Range // mapped since the last snapshot, see Recorder.fresh
+	cursor addr.Addr    // where a snapshot that ran out of time stopped
+	full   bool         // a snapshot has seen everything since tracking began
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
 }
@@ -107,7 +109,7 @@ func trackable(v vma.VMA) bool {
 }
 
 func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
-	if trackable(v) && mm.track.uffd.Register(v.Range) != nil {
+	if trackable(v) && mm.track.uffd.Register(v.Range) != nil && !slices.Contains(mm.track.missed, v.Range) {
 		mm.track.missed = append(mm.track.missed, v.Range)
 	}
 }
@@ -119,6 +121,7 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 		return
 	}
 	if mm.track.uffd.Register(at) == nil {
+		mm.track.missed = slices.DeleteFunc(mm.track.missed, func(m addr.Range) bool { return at.Start <= m.Start && m.End <= at.End })
 		return
 	}
 	for a := at.Start; a < at.End; {
@@ -145,10 +148,19 @@ func (r *Recorder) endTracking(mm *space) {
 	mm.track.failed = true
 }
 
-// tracked says whether a mapping's writes are found. Shared memory is written
-// through other address spaces too.
+// shared says whether a mapping may be written to through others: also a private
+// one of shared memory, as long as it has not been written to itself.
+func shared(v vma.VMA) bool {
+	switch v.Kind {
+	case vma.Memfd, vma.POSIXShm, vma.SysV, vma.AnonShared:
+		return true
+	}
+	return v.Prot&addr.Shared != 0
+}
+
+// tracked says whether a mapping's writes are found.
 func (mm *space) tracked(v vma.VMA) bool {
-	if mm.track.uffd == nil || v.Prot&addr.Shared != 0 || !trackable(v) {
+	if mm.track.uffd == nil || shared(v) || !trackable(v) {
 		return false
 	}
 	for _, m := range mm.track.missed {

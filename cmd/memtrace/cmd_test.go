@@ -82,6 +82,7 @@ func TestGolden(t *testing.T) {
 		"replay-regs-json": "replay --at 10 --pid 101 --regs --json",
 		"replay-diff":      "replay --diff 3..14",
 		"replay-diff-json": "replay --diff 3..14 --json",
+		"replay-mem-json":  "replay --at 15 --mem heap:16 --json",
 		"replay-history":   "replay --history 0x555555558ffc:8",
 		"export-jsonl":     "export --to jsonl --from 3 --until 5",
 		"export-csv":       "export --to csv --from 7",

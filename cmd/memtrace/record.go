@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -130,6 +131,7 @@ func runRecord(f *recordFlags, args []string) error {
 			return failRecord(exitFailed, "record -C %s: not a directory", f.dir)
 		}
 	}
+	debug.SetGCPercent(400) // the recorder keeps little, and each collection holds the program up
 	out, err := openLog(f.output)
 	if err != nil {
 		return failRecord(exitFailed, "record -o %s: %w", f.output, err)
@@ -158,7 +160,7 @@ func runRecord(f *recordFlags, args []string) error {
 	r := record.New(w, *o)
 	onInterrupt := func() bool { return false }
 	if interrupt != nil {
-		onInterrupt = func() bool { interrupt(r); return true }
+		onInterrupt = func() bool { return interrupt(r) }
 	}
 	go serveSignals(stop, onInterrupt, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
@@ -196,6 +198,9 @@ func runRecord(f *recordFlags, args []string) error {
 	}
 	if quit {
 		return nil
+	}
+	if f.check {
+		fmt.Fprintf(os.Stderr, "memtrace: %d checks of the mappings against the kernel's, %d differed\n", res.Checks, res.Differed)
 	}
 	return recordStatus(res)
 }

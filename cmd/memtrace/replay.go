@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,9 +15,9 @@ import (
 
 // replayOptions are the flags of replay.
 type replayOptions struct {
-	json, step, maps, raw, regs, elapsed, noSteps, bytes bool
-	from, to, at, mem, diff, set, clock, history, find   string
-	pid                                                  uint32
+	json, step, tui, maps, raw, regs, elapsed, noSteps, bytes bool
+	from, to, at, mem, diff, set, clock, history, find        string
+	pid                                                       uint32
 }
 
 func newReplayCmd() *cobra.Command {
@@ -61,6 +62,7 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.bytes, "bytes", false, "with --diff: what differs in the pages, too")
 	f.StringVar(&o.history, "history", "", "what the bytes of `ADDR[:LEN]` were, and from when to when")
 	f.StringVar(&o.find, "find", "", "where and when `BYTES` were in memory: text, \"text\" with escapes, or 0xHEX")
+	f.BoolVar(&o.tui, "tui", false, "show the log on the whole screen, with a time slider")
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
 	return cmd
 }
@@ -81,6 +83,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 		o.at = "last"
 	case o.raw && o.mem == "":
 		return usagef("--raw goes with --mem")
+	case o.raw && o.json:
+		return usagef("--raw and --json are two ways to write bytes")
 	case o.at != "" && (o.from != "" || o.to != ""):
 		return usagef("--at is one step: --from and --to do not go with it")
 	}
@@ -106,6 +110,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 	}
 	defer t.Close()
 	switch {
+	case o.tui:
+		return runTUI(cmd, t, name)
 	case o.step:
 		return runConsole(cmd, t, name)
 	case o.diff != "":
@@ -211,6 +217,9 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	if err != nil {
 		return usageError{fmt.Errorf("--mem: %w", err)}
 	}
+	if o.json {
+		return writePieces(out, t, name, s, r, n)
+	}
 	older, err := s.WriteMem(out, r, o.raw)
 	for i, c := range older {
 		if i == 8 {
@@ -221,6 +230,25 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", memName(r), err)
+	}
+	return nil
+}
+
+// writePieces tells of memory what is known, since when, and what is not.
+func writePieces(out io.Writer, t *replay.Trace, name string, s *replay.AddressSpace, r addr.Range, n format.Step) error {
+	pieces, err := t.Provenance(s, r)
+	if err != nil {
+		return replaying(name, err)
+	}
+	for i := range pieces {
+		if _, err := out.Write(append(pieces[i].AppendJSON(nil, n), '\n')); err != nil {
+			return err
+		}
+	}
+	for i := range pieces {
+		if pieces[i].Err != nil {
+			return fmt.Errorf("read %s: %w", memName(r), pieces[i].Err)
+		}
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ const (
 	reqGetRegSet      = 0x4204
 	reqSetRegSet      = 0x4205
 	reqGetSigMask     = 0x420a
+	reqSetSigMask     = 0x420b
 
 	// NTPRStatus and NTX86XState name register sets (elf.h).
 	NTPRStatus  = 1
@@ -120,6 +121,11 @@ func SigMask(tid int) (uint64, error) {
 	var m uint64
 	err := request("ptrace getsigmask", reqGetSigMask, tid, unsafe.Sizeof(m), uintptr(unsafe.Pointer(&m)))
 	return m, err
+}
+
+// Block sets the tracee's mask of blocked signals.
+func Block(tid int, mask uint64) error {
+	return request("ptrace setsigmask", reqSetSigMask, tid, unsafe.Sizeof(mask), uintptr(unsafe.Pointer(&mask)))
 }
 
 // Values of SyscallInfo.Op.

@@ -29,6 +29,8 @@ static void expect(pid_t job, int sig, int options)
 	say("stopped\n");
 }
 
+static int ready[2];
+
 static void job(void)
 {
 	char line[64];
@@ -36,6 +38,7 @@ static void job(void)
 	while (tcgetpgrp(0) != getpgrp())
 		nap(1);
 	signal(SIGTTOU, SIG_DFL);
+	CHECK(write(ready[1], "r", 1) == 1); /* stopped before this it would wait for ever */
 	for (int i = 0; i < 2; i++) {
 		ssize_t n = read(0, line, sizeof line - 1);
 		CHECK(n > 0);
@@ -46,6 +49,20 @@ static void job(void)
 	_exit(3);
 }
 
+/* Puts a new job in the foreground. */
+static pid_t start(void)
+{
+	char c;
+	pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+		job();
+	setpgid(pid, pid);
+	CHECK(tcsetpgrp(0, pid) == 0);
+	CHECK(read(ready[0], &c, 1) == 1);
+	return pid;
+}
+
 #define NEXT(ch) CHECK(write(tell, ch, 1) == 1 && read(hear, &c, 1) == 1)
 
 /* A job that is sent SIGINT while it is stopped: that kills it, but only when
@@ -54,12 +71,7 @@ static void interrupted(int tell, int hear)
 {
 	int st;
 	char c;
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0)
-		job();
-	setpgid(pid, pid);
-	CHECK(tcsetpgrp(0, pid) == 0);
+	pid_t pid = start();
 	NEXT("z");
 	expect(pid, SIGTSTP, WUNTRACED);
 	kill(pid, SIGINT);
@@ -81,12 +93,9 @@ static void shell(int hear, int tell, int interrupt)
 	CHECK(tty >= 0 && ioctl(tty, TIOCSCTTY, 0) == 0);
 	dup2(tty, 0);
 	signal(SIGTTOU, SIG_IGN);
-	pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0)
-		job();
-	setpgid(pid, pid);
-	CHECK(tcsetpgrp(0, pid) == 0);
+	signal(SIGINT, SIG_DFL); /* a background job of a script is born with it ignored */
+	CHECK(pipe(ready) == 0);
+	pid_t pid = start();
 	NEXT("z"); /* ask for ^Z */
 	expect(pid, SIGTSTP, WUNTRACED);
 	/* bg: it runs on, reads, and is stopped for that */
@@ -109,12 +118,7 @@ static void shell(int hear, int tell, int interrupt)
 		interrupted(tell, hear);
 		return;
 	}
-	pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0)
-		job();
-	setpgid(pid, pid);
-	CHECK(tcsetpgrp(0, pid) == 0);
+	pid = start();
 	NEXT("c");
 	CHECK(waitpid(pid, &st, 0) == pid && WIFSIGNALED(st) && WTERMSIG(st) == SIGINT);
 	say("jobs ok\n");
