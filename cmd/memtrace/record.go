@@ -251,6 +251,10 @@ func (f *recordFlags) printTo(w *format.Writer, o *record.Options) (stop func(),
 		}
 	}
 	live := replay.NewLive(out, w.Header().Start, replay.PrintOptions{})
+	if !o.Trace.All() {
+		// What is recorded beside, to know what a mapping is of, was not asked for.
+		live.Only(replay.ListOptions{Set: o.Trace})
+	}
 	o.Observe = func(e *format.Event) { _ = live.Print(e, w.State()) }
 	return func() {
 		if out != os.Stderr {

@@ -55,6 +55,13 @@ Numbers are rounded in tables and Markdown, and exact in JSON and CSV.` + "\n\n"
 	f.IntVar(&o.top, "top", 0, "at most `N` rows; -1: all")
 	f.StringVar(&o.plot, "plot", "", "draw the timeline into `FILE`, .svg or .png")
 	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN the other way round")
+	_ = cmd.RegisterFlagCompletionFunc("format", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, f := range analyze.Formats {
+			names = append(names, string(f))
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
 	return cmd
 }
 
