@@ -278,6 +278,9 @@ func (r *Recorder) applyEffect(t *thread) {
 			where = ret
 		}
 		r.replaced(mm, span(where, length), ok)
+		if ok {
+			r.fresh(mm, span(where, length))
+		}
 		flags := a[3]
 		if t.effect == effOldMap {
 			flags = t.block[2]
@@ -360,6 +363,10 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 	lo, hi := min(old, brk), max(old, brk)
 	r.trackNew(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
+	if brk > old {
+		from, _ := lo.PageUp()
+		r.fresh(mm, addr.Range{Start: from, End: hi}.PageAlign())
+	}
 }
 
 // replaced asks about a place where a call put something new: what the log knew
@@ -400,7 +407,15 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		r.trackNew(mm, span(from, now))
 	}
 	r.ask(mm, span(from, max(old, now)))
+	if old = span(0, old).Len(); old != 0 && now > old {
+		r.fresh(mm, addr.Range{Start: ret + addr.Addr(old), End: span(ret, now).End})
+	}
+	if a[3]&mremapDontUnmap != 0 && ret != from {
+		r.fresh(mm, span(from, old))
+	}
 }
+
+const mremapDontUnmap = 4
 
 // Advice that drops contents (include/uapi/asm-generic/mman-common.h).
 const (
@@ -462,6 +477,18 @@ func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
 	if !ok || len(mm.users) > 1 || advice != madvDontneed && advice != madvDontneedLocked {
 		return
 	}
+	r.zero(mm, at)
+}
+
+// fresh notes that what a call has mapped anew holds zeros. As long as no
+// snapshot has seen everything, the next one says so of all that is not there yet.
+func (r *Recorder) fresh(mm *space, at addr.Range) {
+	if mm.track.full && !at.Empty() {
+		r.zero(mm, at)
+	}
+}
+
+func (r *Recorder) zero(mm *space, at addr.Range) {
 	for v := range mm.vmas.Overlapping(at) {
 		if v.File() || shared(v) || !trackable(v) {
 			continue
