@@ -28,6 +28,7 @@ const (
 	byCall cause = iota
 	byFork
 	byEnd
+	byStart // was there when it was attached to
 )
 
 func (a *account) add(n int64, why cause) {
@@ -35,6 +36,8 @@ func (a *account) add(n int64, why cause) {
 	switch {
 	case why == byFork:
 		a.inherited += n
+	case why == byStart:
+		a.start += n
 	case why == byEnd:
 		a.released -= n
 	case n > 0:
@@ -57,12 +60,14 @@ type ledger struct {
 	kinds [vma.NumKinds]account
 	total account
 	sizes map[uint32]*[vma.NumKinds]int64 // by address space
-	owner map[uint32]uint32               // pid of the process that had it first
+	// copies are what an address space still has of what its fork copied.
+	copies map[uint32]*[vma.NumKinds]int64
+	owner  map[uint32]uint32 // pid of the process that had it first
 }
 
 // newLedger opens the books with what is mapped in s.
 func newLedger(s *format.State, pid uint32) *ledger {
-	l := &ledger{pid: pid, sizes: map[uint32]*[vma.NumKinds]int64{}, owner: map[uint32]uint32{}}
+	l := &ledger{pid: pid, sizes: map[uint32]*[vma.NumKinds]int64{}, copies: map[uint32]*[vma.NumKinds]int64{}, owner: map[uint32]uint32{}}
 	l.own(s)
 	for no, mm := range s.MMs {
 		sum := &[vma.NumKinds]int64{}
@@ -126,16 +131,22 @@ func (l *ledger) see(m *replay.Moment) {
 	}
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMNew); ok && c.From != 0 {
-			for k, n := range l.sum(c.From) {
+			copied := *l.sum(c.From)
+			l.copies[c.MM] = &copied
+			for k, n := range copied {
 				l.book(c.MM, vma.Kind(k), n, byFork)
 			}
 		}
+	}
+	why := byCall
+	if _, ok := m.Event.Record.(*format.Attach); ok {
+		why = byStart
 	}
 	for _, c := range m.Changes {
 		if !c.Old.Empty() && c.Old.Kind != c.VMA.Kind {
 			l.move(c.MM, c.Old.Kind, c.VMA.Kind, int64(c.Old.Len()))
 		}
-		l.book(c.MM, c.VMA.Kind, c.Growth(), byCall)
+		l.book(c.MM, c.VMA.Kind, c.Growth(), why)
 	}
 	for _, c := range m.Event.Changes {
 		if c, ok := c.(*format.MMDrop); ok {
@@ -143,6 +154,7 @@ func (l *ledger) see(m *replay.Moment) {
 				l.book(c.MM, vma.Kind(k), -n, byEnd)
 			}
 			delete(l.sizes, c.MM)
+			delete(l.copies, c.MM)
 		}
 	}
 	for k := range l.kinds {
@@ -177,6 +189,15 @@ func (l *ledger) move(mm uint32, from, to vma.Kind, n int64) {
 	a, b := &l.kinds[from], &l.kinds[to]
 	a.now -= n
 	b.now += n
+	if c := l.copies[mm]; c != nil {
+		// A child has stacks of threads that it has not: memory it was given.
+		m := min(n, c[from])
+		c[from] -= m
+		c[to] += m
+		a.inherited -= m
+		b.inherited += m
+		n -= m
+	}
 	b.mapped += n
 	if a.mapped >= n {
 		a.mapped -= n
@@ -214,8 +235,8 @@ func (l *ledger) result() *Result {
 		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "mapped", Title: "MAPPED", Unit: Bytes}, {Key: "unmapped", Title: "UNMAPPED", Unit: Bytes}, {Key: "net", Title: "NET", Unit: Bytes},
 		{Key: "inherited", Title: "BY FORK", Unit: Bytes, Fine: true},
 		{Key: "released", Title: "BY EXIT", Unit: Bytes, Fine: true},
-		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration},
+		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes, Drop: 2},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration, Drop: 1},
 	}}
 	for k := range l.kinds {
 		a := &l.kinds[k]

@@ -19,8 +19,8 @@ func Leaks(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Report: "leaks", Title: "How memory grew", Columns: []Column{
-		{Key: "who", Title: "WHOSE", Unit: Text, Max: 24}, {Key: "pid", Title: "PID", Unit: Text, Fine: true}, {Key: "series", Title: "SERIES", Unit: Text},
-		{Key: "begin", Title: "BEGIN", Unit: Bytes}, {Key: "high", Title: "HIGHEST", Unit: Bytes}, {Key: "end", Title: "END", Unit: Bytes},
+		{Key: "who", Title: "WHOSE", Unit: Text, Max: 24, Cut: keepBegin}, {Key: "pid", Title: "PID", Unit: Text, Fine: true}, {Key: "series", Title: "SERIES", Unit: Text},
+		{Key: "begin", Title: "BEGIN", Unit: Bytes, Drop: 2}, {Key: "high", Title: "HIGHEST", Unit: Bytes, Drop: 1}, {Key: "end", Title: "END", Unit: Bytes},
 		{Key: "slope", Title: "PER SECOND", Unit: Bytes}, {Key: "slope_half", Title: "LAST HALF", Unit: Bytes}, {Key: "trend", Title: "TREND", Unit: Text},
 		{Key: "spread", Title: "SPREAD", Unit: Bytes, Fine: true}, {Key: "rise", Title: "TROUGHS ROSE", Unit: Bytes, Fine: true}, {Key: "samples", Title: "SAMPLES", Unit: Count, Fine: true},
 	}}

@@ -68,9 +68,9 @@ func Mappings(v *replay.View, p *replay.Process, parts *Parts) (*Result, error) 
 		return nil, err
 	}
 	r := &Result{Report: "maps", Columns: []Column{
-		{Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "captured", Title: "CAPTURED", Unit: Bytes}, {Key: "start", Title: "START", Unit: Address}, {Key: "end", Title: "END", Unit: Address, Fine: true},
-		{Key: "perms", Title: "PERMS", Unit: Text}, {Key: "kind", Title: "KIND", Unit: Text}, {Key: "part", Title: "PART", Unit: Text}, {Key: "offset", Title: "OFFSET", Unit: Bytes, Fine: true},
-		{Key: "path", Title: "PATH", Unit: Text},
+		{Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "captured", Title: "CAPTURED", Unit: Bytes, Drop: 1}, {Key: "start", Title: "START", Unit: Address}, {Key: "end", Title: "END", Unit: Address, Fine: true},
+		{Key: "perms", Title: "PERMS", Unit: Text}, {Key: "kind", Title: "KIND", Unit: Text, Drop: 2}, {Key: "part", Title: "PART", Unit: Text}, {Key: "offset", Title: "OFFSET", Unit: Bytes, Fine: true},
+		{Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},
 	}}
 	var total uint64
 	for m := range s.Mappings() {
@@ -196,7 +196,7 @@ func SharingOf(p *replay.Process) (*Result, error) {
 			{Key: "shared", Title: "SHARED", Unit: Bytes}, {Key: "shared_from", Title: "COMES FROM", Unit: Text},
 		},
 		Rows: [][]any{
-			{"anonymous", n[0][0], "malloc, stacks, .bss", n[0][1], "shmget, shm_open, memfd, fork"},
+			{"anonymous", n[0][0], "malloc, stacks, .bss", n[0][1], "shm, memfd, fork"},
 			{"file-backed", n[1][0], "programs, libraries", n[1][1], "mapped files"},
 		},
 		Total: []any{"total", n[0][0] + n[1][0], "", n[0][1] + n[1][1], ""},

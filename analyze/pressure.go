@@ -69,7 +69,7 @@ var counters = []struct{ prefix, means string }{
 // events are what happened between the first sample and the last.
 func (s *samples) events() []*Result {
 	r := &Result{Report: "events", Title: "Meanwhile, in the whole system", Columns: []Column{
-		{Key: "event", Title: "EVENT", Unit: Text}, {Key: "count", Title: "COUNT", Unit: Count}, {Key: "means", Title: "WHICH ARE", Unit: Text},
+		{Key: "event", Title: "EVENT", Unit: Text}, {Key: "count", Title: "COUNT", Unit: Count}, {Key: "means", Title: "WHICH ARE", Unit: Text, Cut: keepBegin},
 	}}
 	add := func(name string, from, to uint64, means string) {
 		r.Rows = append(r.Rows, []any{name, to - min(from, to), means})

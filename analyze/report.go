@@ -28,6 +28,8 @@ type Options struct {
 	Sort string
 	// ASCII keeps to characters that every terminal has.
 	ASCII bool
+	// Width is how wide a table may be; 0: as wide as it is.
+	Width int
 }
 
 // Report is a report that can be asked for by name.
@@ -80,6 +82,7 @@ func (r *Report) Make(ctx context.Context, t *replay.Trace, o Options) (*Result,
 	if err != nil {
 		return nil, err
 	}
+	res.Width = o.Width
 	if o.Sort != "" {
 		if err := res.Sort(o.Sort); err != nil {
 			return nil, err

@@ -80,6 +80,10 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 		switch r := m.Event.Record.(type) {
 		case *format.Exec:
 			begin(m.Thread.TGID, r.Path)
+		case *format.Attach:
+			if r.Path != "" && birth[m.Thread.TGID] == (image{}) {
+				begin(m.Thread.TGID, r.Path)
+			}
 		case *format.Clone:
 			if c := m.State.Threads[r.Child]; c != nil && c.Proc == c.No {
 				begin(c.TGID, s.name[birth[m.Thread.TGID]])
@@ -106,6 +110,9 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 					begin(x.PID, fmt.Sprintf("process %d", x.PID))
 					im = birth[x.PID]
 				}
+				if name := nameIn(x.Data); !known && name != "" { // attached to: no exec was seen
+					s.name[im] = name
+				}
 				u, has := one.procs[im]
 				u.read(x.Source, x.Data)
 				if !has {
@@ -117,6 +124,16 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 		}
 	}
 	return s, nil
+}
+
+// nameIn is the program's name in a text of /proc/PID/status.
+func nameIn(text []byte) string {
+	line, _, _ := strings.Cut(string(text), "\n")
+	name, ok := strings.CutPrefix(line, "Name:")
+	if !ok {
+		return ""
+	}
+	return replay.Escape(strings.TrimSpace(name))
 }
 
 // read takes what a text says. status is cheap and smaps_rollup exact: where
@@ -181,8 +198,9 @@ func (s *samples) of(im image, get func(*usage) uint64) []Point {
 // sum is the series of all programs together, at the samples that have all.
 func (s *samples) sum(get func(*usage) uint64) []Point {
 	var ps []Point
+	alone := len(s.images()) <= 1
 	for i := range s.list {
-		if x := &s.list[i]; !x.last || len(ps) == 0 || len(s.images()) == 1 {
+		if x := &s.list[i]; alone || !x.last {
 			n := uint64(0)
 			for _, u := range x.procs {
 				n += get(&u)

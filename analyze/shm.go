@@ -54,8 +54,8 @@ func SharedMemory(ctx context.Context, t *replay.Trace, o Options) (*Result, err
 	}
 	r := &Result{Report: "shm", Title: "Shared memory", Columns: []Column{
 		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "inode", Title: "ID", Unit: Count}, {Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "pid", Title: "PID", Unit: Count}, {Key: "how", Title: "HOW", Unit: Text},
-		{Key: "attached", Title: "ATTACHED", Unit: Count}, {Key: "attached_time", Title: "AFTER", Unit: Duration}, {Key: "detached", Title: "DETACHED", Unit: Count},
-		{Key: "mapped", Title: "MOST MAPPED", Unit: Bytes}, {Key: "name", Title: "NAME", Unit: Text},
+		{Key: "attached", Title: "ATTACHED", Unit: Count}, {Key: "attached_time", Title: "AFTER", Unit: Duration, Drop: 1}, {Key: "detached", Title: "DETACHED", Unit: Count},
+		{Key: "mapped", Title: "MOST MAPPED", Unit: Bytes, Drop: 2}, {Key: "name", Title: "NAME", Unit: Text, Cut: keepEnd},
 	}}
 	keys := make([]object, 0, len(b.objects))
 	for k := range b.objects {

@@ -52,7 +52,7 @@ func Signals(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 	}
 	r := &Result{Report: "signals", Title: "Signals", Columns: []Column{
 		{Key: "signal", Title: "SIGNAL", Unit: Text}, {Key: "count", Title: "COUNT", Unit: Count}, {Key: "fatal", Title: "FATAL", Unit: Count},
-		{Key: "first_step", Title: "FIRST", Unit: Count}, {Key: "last_step", Title: "LAST", Unit: Count}, {Key: "from", Title: "FROM", Unit: Text},
+		{Key: "first_step", Title: "FIRST", Unit: Count}, {Key: "last_step", Title: "LAST", Unit: Count}, {Key: "from", Title: "FROM", Unit: Text, Cut: keepBegin},
 	}}
 	for _, n := range slices.SortedFunc(maps.Keys(by), func(a, b int32) int {
 		return cmp.Or(cmp.Compare(by[b].fatal, by[a].fatal), cmp.Compare(by[b].n, by[a].n), cmp.Compare(a, b))
@@ -93,8 +93,8 @@ func Processes(ctx context.Context, t *replay.Trace, o Options) (*Result, error)
 	}
 	r := &Result{Report: "processes", Title: "Processes", Columns: []Column{
 		{Key: "pid", Title: "PID", Unit: Count}, {Key: "parent", Title: "PARENT", Unit: Count}, {Key: "first_step", Title: "FROM", Unit: Count}, {Key: "last_step", Title: "TO", Unit: Count},
-		{Key: "duration", Title: "LIVED", Unit: Duration}, {Key: "threads", Title: "THREADS", Unit: Count}, {Key: "events", Title: "EVENTS", Unit: Count},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "end", Title: "END", Unit: Text}, {Key: "program", Title: "PROGRAM", Unit: Text, Max: 60},
+		{Key: "duration", Title: "LIVED", Unit: Duration, Drop: 4}, {Key: "threads", Title: "THREADS", Unit: Count, Drop: 3}, {Key: "events", Title: "EVENTS", Unit: Count, Drop: 2},
+		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count, Drop: 1}, {Key: "end", Title: "END", Unit: Text}, {Key: "program", Title: "PROGRAM", Unit: Text, Max: 60, Cut: keepBegin},
 	}}
 	pids, by := map[uint32]uint64{}, map[uint32]*replay.Life{}
 	for i := range lives {
@@ -141,7 +141,7 @@ func program(l *replay.Life, by map[uint32]*replay.Life) string {
 			case len(e.Argv) == 0:
 				return note + e.Path
 			}
-			return note + strings.Join(e.Argv, " ")
+			return note + strings.TrimRight(strings.Join(e.Argv, " "), " ") // setproctitle pads
 		}
 		note = "(fork of) "
 	}

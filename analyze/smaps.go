@@ -13,10 +13,10 @@ import (
 // text of /proc/PID/smaps: the one with the most resident memory first.
 func Smaps(text []byte, s *replay.AddressSpace, parts *Parts) *Result {
 	r := &Result{Report: "smaps", Title: "Mappings that cost most", Columns: []Column{
-		{Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "pss", Title: "PSS", Unit: Bytes},
-		{Key: "dirty", Title: "DIRTY", Unit: Bytes}, {Key: "swap", Title: "SWAP", Unit: Bytes, Fine: true}, {Key: "locked", Title: "LOCKED", Unit: Bytes, Fine: true},
-		{Key: "start", Title: "START", Unit: Address}, {Key: "perms", Title: "PERMS", Unit: Text}, {Key: "kind", Title: "KIND", Unit: Text},
-		{Key: "part", Title: "PART", Unit: Text}, {Key: "path", Title: "PATH", Unit: Text},
+		{Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "pss", Title: "PSS", Unit: Bytes, Drop: 2},
+		{Key: "dirty", Title: "DIRTY", Unit: Bytes, Drop: 4}, {Key: "swap", Title: "SWAP", Unit: Bytes, Fine: true}, {Key: "locked", Title: "LOCKED", Unit: Bytes, Fine: true},
+		{Key: "start", Title: "START", Unit: Address}, {Key: "perms", Title: "PERMS", Unit: Text}, {Key: "kind", Title: "KIND", Unit: Text, Drop: 1},
+		{Key: "part", Title: "PART", Unit: Text, Drop: 3}, {Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},
 	}}
 	var row []any
 	for line := range strings.Lines(string(text)) {

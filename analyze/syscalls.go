@@ -56,7 +56,7 @@ func Syscalls(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 	}
 	r := &Result{Report: "syscalls", Title: "System calls", Columns: []Column{
 		{Key: "name", Title: "CALL", Unit: Text}, {Key: "arch", Title: "ARCH", Unit: Text}, {Key: "calls", Title: "CALLS", Unit: Count}, {Key: "errors", Title: "ERRORS", Unit: Count},
-		{Key: "time", Title: "TIME", Unit: Duration}, {Key: "share", Title: "SHARE", Unit: Percent}, {Key: "mean", Title: "MEAN", Unit: Duration},
+		{Key: "time", Title: "TIME", Unit: Duration}, {Key: "share", Title: "SHARE", Unit: Percent}, {Key: "mean", Title: "MEAN", Unit: Duration, Drop: 2},
 		{Key: "longest", Title: "LONGEST", Unit: Duration}, {Key: "longest_step", Title: "AT STEP", Unit: Count},
 	}}
 	keys := slices.SortedFunc(maps.Keys(by), func(a, b callKey) int {
@@ -69,6 +69,9 @@ func Syscalls(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 			replay.CallName(k.id, k.nr), k.id.String(), c.calls, c.errors, c.time, percent(c.time, all.time),
 			c.time / c.calls, c.longest, uint64(c.longestStep),
 		})
+	}
+	if !slices.ContainsFunc(keys, func(k callKey) bool { return k.id != keys[0].id }) {
+		r.Columns[1].Drop = 1 // says the same in every row
 	}
 	r.Total = []any{"total", "", all.calls, all.errors, all.time, "", "", "", ""}
 	return r, nil
@@ -117,7 +120,7 @@ func Failures(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 	}
 	r := &Result{Report: "errors", Title: "Failed calls", Columns: []Column{
 		{Key: "name", Title: "CALL", Unit: Text}, {Key: "errno", Title: "ERROR", Unit: Text}, {Key: "calls", Title: "CALLS", Unit: Count},
-		{Key: "first_step", Title: "FIRST", Unit: Count}, {Key: "last_step", Title: "LAST", Unit: Count}, {Key: "text", Title: "WHICH MEANS", Unit: Text},
+		{Key: "first_step", Title: "FIRST", Unit: Count}, {Key: "last_step", Title: "LAST", Unit: Count}, {Key: "text", Title: "WHICH MEANS", Unit: Text, Cut: keepBegin},
 	}}
 	for k, c := range by {
 		r.Rows = append(r.Rows, []any{

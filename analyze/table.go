@@ -41,7 +41,18 @@ type Column struct {
 	Unit  Unit
 	Fine  bool // in JSON and CSV only: more than a screen is wide
 	Max   int  // most characters in a table; 0: no limit
+	Cut   cutting
+	Drop  uint8 // leave out where a table is too wide, lowest first; 0: never
 }
+
+// cutting says whether a text may be cut where a table is too wide.
+type cutting uint8
+
+const (
+	whole     cutting = iota
+	keepBegin         // of a command
+	keepEnd           // of a path
+)
 
 // Result is what a report found.
 type Result struct {
@@ -55,6 +66,8 @@ type Result struct {
 	// Units, for a table of items and values, has the unit of each row's
 	// value.
 	Units []Unit
+	// Width is how wide a table may be; 0: as wide as it is.
+	Width int
 	// Notes are said to a person, after the table.
 	Notes []string
 	// Parts are further tables that a person sees with this one. In JSON they
@@ -176,6 +189,8 @@ func (r *Result) Write(w io.Writer, f Format) error {
 	for _, n := range r.Notes {
 		if f == Markdown {
 			n = "\n" + n
+		} else {
+			n = foldLines(n, r.Width)
 		}
 		if _, err := fmt.Fprintln(w, n); err != nil {
 			return err
@@ -185,6 +200,7 @@ func (r *Result) Write(w io.Writer, f Format) error {
 		if _, err := fmt.Fprintln(w); err != nil {
 			return err
 		}
+		p.Width = r.Width
 		if err := p.Write(w, f); err != nil {
 			return err
 		}
@@ -194,6 +210,9 @@ func (r *Result) Write(w io.Writer, f Format) error {
 
 func (r *Result) writeTable(w io.Writer, f Format) error {
 	r = r.coarse()
+	if f == Table {
+		r = r.fit()
+	}
 	opts := []tablewriter.Option{
 		tablewriter.WithHeaderAutoFormat(tw.Off),
 		tablewriter.WithRowAutoWrap(tw.WrapNone),
@@ -239,8 +258,8 @@ func (r *Result) writeTable(w io.Writer, f Format) error {
 				u = r.Units[i]
 			}
 			cells[j] = Human(v, u)
-			if n := r.Columns[j].Max; n > 0 && f == Table {
-				cells[j] = cut(cells[j], n)
+			if f == Table {
+				cells[j] = r.Columns[j].shorten(cells[j])
 			}
 			if f == Markdown {
 				cells[j] = strings.ReplaceAll(cells[j], "|", `\|`)

@@ -76,15 +76,18 @@ func Timeline(ctx context.Context, t *replay.Trace, o Options) (*Result, error) 
 	}
 	r := &Result{Report: "timeline", Title: "Memory over time", Columns: []Column{
 		{Key: "time", Title: "TIME", Unit: Duration}, {Key: "step", Title: "STEP", Unit: Count},
-		{Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "anonymous", Title: "ANON", Unit: Bytes}, {Key: "file", Title: "FILE", Unit: Bytes},
+		{Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "anonymous", Title: "ANON", Unit: Bytes}, {Key: "file", Title: "FILE", Unit: Bytes, Drop: 4},
 		{Key: "shared", Title: "SHARED", Unit: Bytes, Fine: true}, {Key: "swapped", Title: "SWAPPED", Unit: Bytes, Fine: true},
 		{Key: "virtual", Title: "VIRTUAL", Unit: Bytes}, {Key: "writable", Title: "WRITABLE", Unit: Bytes, Fine: true},
 		{Key: "processes", Title: "PROCESSES", Unit: Count, Fine: true}, {Key: "threads", Title: "THREADS", Unit: Count, Fine: true},
 		{Key: "committed_as", Title: "COMMITTED_AS", Unit: Bytes}, {Key: "anon_pages", Title: "ANONPAGES", Unit: Bytes},
-		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes}, {Key: "cached", Title: "CACHED", Unit: Bytes},
+		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes, Drop: 3}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes, Drop: 1}, {Key: "cached", Title: "CACHED", Unit: Bytes, Drop: 2},
 	}}
+	alone := len(s.images()) <= 1
 	for i := range s.list {
-		r.Rows = append(r.Rows, s.list[i].row())
+		if x := &s.list[i]; alone || !x.last { // a process's last sample says nothing of the others
+			r.Rows = append(r.Rows, x.row())
+		}
 	}
 	if len(r.Rows) == 0 {
 		r.Notes = []string{noSamples}
@@ -128,7 +131,7 @@ func (x *sample) row() []any {
 }
 
 // sparkWidth is how many characters a sparkline has.
-const sparkWidth = 40
+const sparkWidth = 30
 
 // timelineScreen is the timeline for a person: a line for each series, and a
 // table with evenly spaced rows.
@@ -146,7 +149,7 @@ func timelineScreen(r *Result, all [][]any, ascii bool) []string {
 		if !ok || high == 0 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", col.Title, Size(low), Size(high), Size(last), sparkline(bins, ascii)))
+		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", col.Title, Size(low), Size(high), Size(last), Sparkline(bins, ascii)))
 	}
 	out = append(out, fmt.Sprintf("%-48s%-*s%s", "", sparkWidth-len(Span(end)), Span(begin), Span(end)), "")
 	rows := c.Rows
@@ -202,9 +205,9 @@ func spark(rows [][]any, col int, begin, end uint64) (bins []float64, low, high,
 	return bins, low, high, last, ok
 }
 
-// sparkline draws from the lowest value to the highest. A series that hardly
+// Sparkline draws from the lowest value to the highest. A series that hardly
 // moves is flat: the scale is at least a fiftieth of its height.
-func sparkline(bins []float64, ascii bool) string {
+func Sparkline(bins []float64, ascii bool) string {
 	marks := []rune("▁▂▃▄▅▆▇█")
 	if ascii {
 		marks = []rune("_.-~=+*#")

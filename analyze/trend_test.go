@@ -84,13 +84,13 @@ func TestSlope(t *testing.T) {
 }
 
 func TestSparkline(t *testing.T) {
-	if got := sparkline([]float64{math.NaN(), 0, 50, 100}, false); got != " ▁▅█" {
+	if got := Sparkline([]float64{math.NaN(), 0, 50, 100}, false); got != " ▁▅█" {
 		t.Errorf("got %q", got)
 	}
-	if got := sparkline([]float64{1000, 1001, 1000}, true); got != "___" {
+	if got := Sparkline([]float64{1000, 1001, 1000}, true); got != "___" {
 		t.Errorf("a series that hardly moves: got %q", got)
 	}
-	if got := sparkline([]float64{0, 0}, true); got != "__" {
+	if got := Sparkline([]float64{0, 0}, true); got != "__" {
 		t.Errorf("zeros: got %q", got)
 	}
 }

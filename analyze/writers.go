@@ -93,9 +93,9 @@ func Writers(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 		}
 	}
 	r := &Result{Report: "writers", Title: "Mappings by what was written to them", Columns: []Column{
-		{Key: "written", Title: "WRITTEN", Unit: Bytes}, {Key: "touched", Title: "TOUCHED", Unit: Bytes}, {Key: "snapshots", Title: "SNAPSHOTS", Unit: Count},
-		{Key: "rewritten", Title: "REWRITTEN", Unit: Bytes}, {Key: "pid", Title: "PID", Unit: Count}, {Key: "start", Title: "START", Unit: Address},
-		{Key: "end", Title: "END", Unit: Address, Fine: true}, {Key: "kind", Title: "KIND", Unit: Text}, {Key: "path", Title: "PATH", Unit: Text},
+		{Key: "written", Title: "WRITTEN", Unit: Bytes}, {Key: "touched", Title: "TOUCHED", Unit: Bytes}, {Key: "snapshots", Title: "SNAPSHOTS", Unit: Count, Drop: 1},
+		{Key: "rewritten", Title: "REWRITTEN", Unit: Bytes, Drop: 2}, {Key: "pid", Title: "PID", Unit: Count}, {Key: "start", Title: "START", Unit: Address},
+		{Key: "end", Title: "END", Unit: Address, Fine: true}, {Key: "kind", Title: "KIND", Unit: Text}, {Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},
 	}}
 	for _, w := range order {
 		n := uint64(len(w.pages))

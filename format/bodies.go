@@ -59,6 +59,7 @@ func appendBody(b []byte, r Record) []byte {
 		b = appendBool(b, r.OK)
 		b = appendStr(b, r.Diff)
 		b = appendStr(b, r.Maps)
+		b = appendU(b, uint64(r.Sum))
 	case *Poke:
 		b = appendU(b, uint64(r.MM))
 		b = appendU(b, uint64(r.Addr))
@@ -114,7 +115,11 @@ func body(code uint32, b []byte) (Record, error) {
 	case KindLost:
 		r = &Lost{What: c.str()}
 	case KindCheck:
-		r = &Check{MM: c.u32(), OK: c.u8() != 0, Diff: c.str(), Maps: c.blob()}
+		k := &Check{MM: c.u32(), OK: c.u8() != 0, Diff: c.str(), Maps: c.blob()}
+		if c.more() {
+			k.Sum = c.u32()
+		}
+		r = k
 	case KindPoke:
 		r = &Poke{MM: c.u32(), Addr: addr.Addr(c.u()), Old: c.blob(), New: c.blob()}
 	default:

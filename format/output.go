@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
@@ -46,12 +47,49 @@ type output struct {
 	firstSeq    uint32
 	blocks      []*block
 	types       [numTypes]typeTotals
-	packer      packer
+	packers     packers
 	resize      bool // w is a file that this log is alone in
 }
 
 // packer compresses payloads, on one goroutine.
 type packer struct{ fast, best *zstd.Encoder }
+
+// packers lends packers, the one that was used last first: a packer's tables take
+// megabytes and milliseconds to make, which a short log should not pay for more
+// than once.
+type packers struct {
+	mu   sync.Mutex
+	idle []*packer
+}
+
+func (s *packers) take() *packer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.idle)
+	if n == 0 {
+		return new(packer)
+	}
+	p := s.idle[n-1]
+	s.idle = s.idle[:n-1]
+	return p
+}
+
+func (s *packers) give(p *packer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = append(s.idle, p)
+}
+
+// warm makes a packer ready before there is anything to pack.
+func (s *packers) warm() {
+	p := new(packer)
+	for _, typ := range []Type{TypeEvent, TypeRaw} {
+		if _, err := p.pack(&chunk{typ: typ}, make([]byte, 1<<10), nil); err != nil {
+			return // the first chunk will say so
+		}
+	}
+	s.give(p)
+}
 
 // pack compresses a payload behind room for a chunk's header, and sets what the
 // header says of it.
@@ -99,6 +137,7 @@ func newOutput(w io.Writer, h *Header) (*output, error) {
 		return nil, fmt.Errorf("write the log: %w", err)
 	}
 	o.commit, o.since = o.off, o.off
+	go o.packers.warm()
 	for range max(1, min(3, runtime.GOMAXPROCS(0)-1)) {
 		go o.compress()
 	}
@@ -145,10 +184,11 @@ func (o *output) put(c chunk, payload []byte) {
 
 // compress runs on goroutines of its own.
 func (o *output) compress() {
-	var p packer
 	for j := range o.work {
 		if o.failed.Load() == nil {
+			p := o.packers.take()
 			b, err := p.pack(&j.chunk, j.payload, o.buffer())
+			o.packers.give(p)
 			if err != nil {
 				o.failed.CompareAndSwap(nil, &err)
 			}
@@ -261,7 +301,9 @@ func (o *output) one(c *chunk, packed []byte) error {
 
 // own packs and writes a chunk that the output makes itself.
 func (o *output) own(c *chunk, payload []byte) error {
-	b, err := o.packer.pack(c, payload, nil)
+	p := o.packers.take()
+	b, err := p.pack(c, payload, nil)
+	o.packers.give(p)
 	if err != nil {
 		return err
 	}

@@ -217,10 +217,16 @@ func (w *Writer) storePatch(r pageRun, from PageRef, slot int32, p []byte) error
 	s.depth++
 	s.cum += uint16(len(w.scratch))
 	w.patch.add(from, w.scratch)
+	if from&1 == 0 && uint64(from>>1) >= w.rawBase {
+		w.owed = true
+	}
 	w.npatch++
 	w.info.Patches++
 	w.cache.put(w.cache.next(slot), s, p)
 	if w.patch.size() >= frameBytes {
+		if w.owed { // what a patch starts from comes before it
+			w.putRaw()
+		}
 		w.putPatch()
 	}
 	return nil
@@ -232,7 +238,7 @@ func (w *Writer) putRaw() {
 	}
 	n := uint64(len(w.raw) / addr.PageSize)
 	w.out.put(chunk{typ: TypeRaw, base: w.rawBase, count: uint32(n)}, w.raw)
-	w.rawBase, w.raw = w.rawBase+n, nil
+	w.rawBase, w.raw, w.owed = w.rawBase+n, nil, false
 }
 
 func (w *Writer) putPatch() {

@@ -1,6 +1,8 @@
 package format
 
 import (
+	"hash/crc32"
+
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/call"
@@ -172,7 +174,11 @@ type Check struct {
 	OK   bool
 	Diff string // what differed, "-" lines from the log, "+" lines from the kernel
 	Maps []byte // /proc/PID/maps as read, only when not OK
+	Sum  uint32 // CRC-32C of /proc/PID/maps as read: Verify compares it; 0 is none
 }
+
+// MapsSum is the Sum of a Check.
+func MapsSum(text []byte) uint32 { return max(1, crc32.Checksum(text, castagnoli)) }
 
 // Poke is a write into the program's memory by the recorder's user.
 type Poke struct {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 )
 
 // Initial is the state before the first event.
@@ -262,97 +261,140 @@ func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, 
 	}
 }
 
+// Registers are those of a thread as the log had them last.
+type Registers struct {
+	Regs []uint64 // nil: never read
+	Step Step     // they are of
+	// XState is its extended state (XStateSet), nil if it was never read.
+	XState []byte
+	XStep  Step
+}
+
 // Regs is the registers of a thread as the log had them last at step n, and the
 // step that they are of; nil where they were never read.
 func (r *Reader) Regs(n Step, thread uint32) (regs []uint64, step Step, err error) {
-	err = r.back(n, func(p pos) (bool, error) {
-		regs, step, err = r.groupRegs(p, n, thread)
-		return regs != nil, err
-	}, func(k *keyframe) {
-		for i := range k.threads {
-			if k.threads[i].No == thread {
-				regs, step = k.regs[i].regs, k.regs[i].step
-			}
-		}
-	})
-	return regs, step, err
+	out, err := r.Registers(n, []uint32{thread}, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	return out[0].Regs, out[0].Step, nil
 }
 
-// XState is the extended state of a thread as the log had it last at step n, and
-// the step that it is of; nil where it was never read.
-func (r *Reader) XState(n Step, thread uint32) (x []byte, step Step, err error) {
-	err = r.back(n, func(p pos) (bool, error) {
-		g, err := r.group(p)
-		if err != nil {
-			return false, err
-		}
-		err = g.each(n, func(c Change, at Step) {
-			if c, is := c.(*XStateSet); is && c.Thread == thread {
-				x, step = c.Data, at
-			}
-		})
-		return x != nil, err
-	}, func(k *keyframe) {
-		x, step = k.xstates[thread].data, k.xstates[thread].step
-	})
-	return x, step, err
-}
-
-// back calls group for the groups from that of step n backwards until it says
-// that it has found something, and key where a keyframe comes first.
-func (r *Reader) back(n Step, group func(pos) (bool, error), key func(*keyframe)) error {
+// Registers finds the registers of threads as the log had them last at step n,
+// with x also their extended state.
+func (r *Reader) Registers(n Step, threads []uint32, x bool) ([]Registers, error) {
 	if n >= r.info.Steps {
-		return fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	}
+	f := regsFinder{out: make([]Registers, len(threads)), index: make(map[uint32]int, len(threads)), x: x}
+	for i, no := range threads {
+		f.index[no] = i
 	}
 	p, ok, err := r.x.last(TypeEvent, uint64(n))
 	if err != nil || !ok {
-		return err
+		return f.out, err
 	}
-	for ; ; p.i-- {
+	for ; !f.done(); p.i-- {
 		e, ok, err := r.x.entry(&p)
 		if err != nil || !ok {
-			return err
+			return f.out, err
 		}
 		switch e.typ {
 		case TypeEvent:
-			if found, err := group(p); err != nil || found {
-				return at(e.off, err)
+			g, err := r.group(p)
+			if err == nil {
+				err = f.group(g, n)
+			}
+			if err != nil {
+				return nil, at(e.off, err)
 			}
 		case TypeKey:
 			k, err := r.key(e)
 			if err != nil {
-				return at(e.off, err)
+				return nil, at(e.off, err)
 			}
-			key(k)
-			return nil
+			f.keyframe(k)
+			return f.out, nil
 		}
+	}
+	return f.out, nil
+}
+
+// regsFinder gathers registers group by group, the newest first.
+type regsFinder struct {
+	out   []Registers
+	index map[uint32]int // into out, by thread
+	x     bool
+}
+
+func (f *regsFinder) done() bool {
+	for i := range f.out {
+		if f.out[i].Regs == nil || f.x && f.out[i].XState == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// merge takes from a thread's registers what is not known from later groups.
+func (f *regsFinder) merge(thread uint32, r Registers) {
+	i, wanted := f.index[thread]
+	if !wanted {
+		return
+	}
+	o := &f.out[i]
+	if o.Regs == nil && r.Regs != nil {
+		o.Regs, o.Step = r.Regs, r.Step
+	}
+	if f.x && o.XState == nil && r.XState != nil {
+		o.XState, o.XStep = r.XState, r.XStep
 	}
 }
 
-// groupRegs looks for registers in one group.
-func (r *Reader) groupRegs(p pos, n Step, thread uint32) (regs []uint64, step Step, err error) {
-	g, err := r.group(p)
-	if err != nil {
-		return nil, 0, err
+func (f *regsFinder) group(g *group, n Step) error {
+	last := map[uint32]*Registers{}
+	of := func(thread uint32) *Registers {
+		if last[thread] == nil {
+			last[thread] = new(Registers)
+		}
+		return last[thread]
 	}
 	for g.ev.row < g.ev.rows {
 		e, err := g.ev.next()
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		if e.Step > n {
 			break
 		}
-		if e.Thread == thread && e.Regs != nil {
-			regs, step = append(regs[:0], e.Regs...), e.Step
+		if _, wanted := f.index[e.Thread]; wanted && e.Regs != nil {
+			r := of(e.Thread)
+			r.Regs, r.Step = append(r.Regs[:0], e.Regs...), e.Step
 		}
 	}
-	err = g.each(n, func(c Change, at Step) {
-		if c, is := c.(*RegsSet); is && c.Thread == thread && (regs == nil || at > step) {
-			regs, step = c.Regs, at
+	err := g.each(n, func(c Change, at Step) {
+		switch c := c.(type) {
+		case *RegsSet:
+			if r := of(c.Thread); r.Regs == nil || at > r.Step {
+				r.Regs, r.Step = c.Regs, at
+			}
+		case *XStateSet:
+			r := of(c.Thread)
+			r.XState, r.XStep = c.Data, at
 		}
 	})
-	return slices.Clip(regs), step, err
+	for no, r := range last {
+		f.merge(no, *r)
+	}
+	return err
+}
+
+func (f *regsFinder) keyframe(k *keyframe) {
+	for i := range k.threads {
+		no := k.threads[i].No
+		x := k.xstates[no]
+		f.merge(no, Registers{k.regs[i].regs, k.regs[i].step, x.data, x.step})
+	}
 }
 
 // each calls f with the changes up to step n that are no pages.

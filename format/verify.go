@@ -209,6 +209,9 @@ func (v *verifier) events(r *Reader) {
 			v.fail(err)
 			return
 		}
+		if k, ok := e.Record.(*Check); ok {
+			v.check(s, k)
+		}
 		n++
 		for len(keys) > 0 && keys[0] <= n {
 			if keys[0] == n {
@@ -219,6 +222,21 @@ func (v *verifier) events(r *Reader) {
 	}
 	if n != r.Steps() {
 		v.fail(corrupt("%d events of %d", n, r.Steps()))
+	}
+}
+
+// check does again what the recorder did: it compares the mappings with what the
+// kernel said they were.
+func (v *verifier) check(s *State, k *Check) {
+	m := s.MMs[k.MM]
+	switch {
+	case k.Sum == 0:
+	case m == nil:
+		v.fail(corrupt("step %d checks address space %d, which is not known", s.Step, k.MM))
+	case MapsSum(m.VMAs.AppendMaps(nil)) != k.Sum && k.OK:
+		v.fail(corrupt("step %d: the mappings of address space %d are not those that were checked", s.Step, k.MM))
+	case !k.OK:
+		v.fail(corrupt("step %d: the mappings of address space %d differ from the kernel's", s.Step, k.MM))
 	}
 }
 

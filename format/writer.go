@@ -64,6 +64,7 @@ type Writer struct {
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
 	rawBase uint64 // its first id
+	owed    bool   // a patch that waits starts from a page in it
 	nraw    uint64 // ids given out
 	npatch  uint64
 	patch   patchEnc

@@ -68,6 +68,7 @@ func (r *Recorder) check(mm *space, thread uint32) {
 			r.result.Differed++
 		}
 	}
+	rec.Sum = format.MapsSum(text)
 	r.emitAs(thread, rec)
 }
 

@@ -13,6 +13,7 @@ import (
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/vma"
 )
 
 // effect is where a call may change the mappings: what to ask the kernel about
@@ -278,9 +279,6 @@ func (r *Recorder) applyEffect(t *thread) {
 			where = ret
 		}
 		r.replaced(mm, span(where, length), ok)
-		if ok {
-			r.fresh(mm, span(where, length))
-		}
 		flags := a[3]
 		if t.effect == effOldMap {
 			flags = t.block[2]
@@ -293,6 +291,7 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.replaced(mm, span(ret, a[1]), true)
 		}
 	case effUnmap:
+		mm.track.takeFresh(span(addr.Addr(a[0]), a[1]), func(addr.Range) {})
 		r.ask(mm, span(addr.Addr(a[0]), a[1]))
 	case effRemap:
 		r.applyRemap(t, ret, ok)
@@ -364,8 +363,9 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 	r.trackNew(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	r.ask(mm, addr.Range{Start: lo.PageDown(), End: span(hi, 0).End}.PageAlign())
 	if brk > old {
-		from, _ := lo.PageUp()
-		r.fresh(mm, addr.Range{Start: from, End: hi}.PageAlign())
+		from, _ := old.PageUp() // the rest of the last page was there before
+		to, _ := brk.PageUp()
+		r.fresh(mm, addr.Range{Start: from, End: to})
 	}
 }
 
@@ -381,6 +381,63 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 		r.trackNew(mm, at)
 	}
 	r.ask(mm, at)
+	if ok {
+		mm.track.takeFresh(at, func(addr.Range) {})
+		r.fresh(mm, at)
+	}
+}
+
+// fresh notes that a range holds, until it is written to, zeros or its file. What
+// may be written at any moment is said only by the next snapshot, which finds what
+// was; a mapping that cannot be written is known at once.
+func (r *Recorder) fresh(mm *space, at addr.Range) {
+	if !r.opts.Snapshot.any() {
+		return
+	}
+	for v := range mm.vmas.Overlapping(at) {
+		part := v.Intersect(at)
+		switch what := untouched(v); {
+		case what == format.PageFile && v.Prot&addr.Write == 0:
+			r.change(&format.Pages{MM: mm.no, Addr: part.Start, N: part.Len() / addr.PageSize, What: what})
+		case what != 0 && mm.track.uffd != nil && len(mm.track.fresh) < maxFresh:
+			mm.track.fresh = append(mm.track.fresh, part)
+		}
+	}
+}
+
+// maxFresh bounds what is noted between two snapshots; the rest stays unknown.
+const maxFresh = 4096
+
+// takeFresh calls f for the parts of at that were noted, and forgets them.
+func (k *tracking) takeFresh(at addr.Range, f func(addr.Range)) {
+	rest := k.fresh[:0:0]
+	for _, r := range k.fresh {
+		part := r.Intersect(at)
+		if part.Empty() {
+			rest = append(rest, r)
+			continue
+		}
+		f(part)
+		if r.Start < part.Start {
+			rest = append(rest, addr.Range{Start: r.Start, End: part.Start})
+		}
+		if part.End < r.End {
+			rest = append(rest, addr.Range{Start: part.End, End: r.End})
+		}
+	}
+	k.fresh = rest
+}
+
+// untouched is what a page of a private mapping holds that was never written to;
+// 0 is not known.
+func untouched(v vma.VMA) format.PageKind {
+	switch {
+	case v.Kind == vma.FilePrivate, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
+		return format.PageFile
+	case v.Kind == vma.AnonPrivate || v.Kind == vma.Heap || v.Kind == vma.ThreadStack:
+		return format.PageZero
+	}
+	return 0
 }
 
 func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
@@ -407,15 +464,7 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		r.trackNew(mm, span(from, now))
 	}
 	r.ask(mm, span(from, max(old, now)))
-	if old = span(0, old).Len(); old != 0 && now > old {
-		r.fresh(mm, addr.Range{Start: ret + addr.Addr(old), End: span(ret, now).End})
-	}
-	if a[3]&mremapDontUnmap != 0 && ret != from {
-		r.fresh(mm, span(from, old))
-	}
 }
-
-const mremapDontUnmap = 4
 
 // Advice that drops contents (include/uapi/asm-generic/mman-common.h).
 const (
@@ -474,21 +523,13 @@ func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
 		return
 	}
 	r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
-	if !ok || len(mm.users) > 1 || advice != madvDontneed && advice != madvDontneedLocked {
+	if !ok || advice != madvDontneed && advice != madvDontneedLocked {
 		return
 	}
-	r.zero(mm, at)
-}
-
-// fresh notes that what a call has mapped anew holds zeros. As long as no
-// snapshot has seen everything, the next one says so of all that is not there yet.
-func (r *Recorder) fresh(mm *space, at addr.Range) {
-	if mm.track.full && !at.Empty() {
-		r.zero(mm, at)
+	if len(mm.users) > 1 { // another thread may have written to it since
+		r.fresh(mm, at)
+		return
 	}
-}
-
-func (r *Recorder) zero(mm *space, at addr.Range) {
 	for v := range mm.vmas.Overlapping(at) {
 		if v.File() || shared(v) || !trackable(v) {
 			continue

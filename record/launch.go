@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,8 @@ type launchSpec struct {
 	StdoutToStderr bool `json:",omitempty"`
 	// NoStdin: standard input is for memtrace.
 	NoStdin bool `json:",omitempty"`
+	// NoOutput: the terminal is in use.
+	NoOutput bool `json:",omitempty"`
 }
 
 // User is whom to run as.
@@ -81,14 +84,12 @@ func (s *launchSpec) launch(argv []string) int {
 		fmt.Fprintf(os.Stderr, "memtrace: record: %s: %v\n", what, err)
 		return launchFailed
 	}
-	if s.NoStdin {
-		null, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
-		if err == nil {
-			err = unix.Dup2(null, 0)
-			_ = unix.Close(null)
+	for fd, null := range []bool{s.NoStdin, s.NoOutput, s.NoOutput} {
+		if !null {
+			continue
 		}
-		if err != nil {
-			return fail("redirect standard input", err)
+		if err := nullAt(fd); err != nil {
+			return fail("open /dev/null", err)
 		}
 	}
 	if s.StdoutToStderr {
@@ -209,12 +210,26 @@ func awaitExec(pid int) (errno unix.Errno, err error) {
 	}
 }
 
+// nullAt makes descriptor fd the empty file.
+func nullAt(fd int) error {
+	null, err := unix.Open("/dev/null", unix.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Dup2(null, fd); err != nil {
+		return err
+	}
+	return unix.Close(null)
+}
+
+var startHandlers = sync.OnceValue(ptrace.StartHandlers)
+
 // startSignals says which signals memtrace itself was started with as ignored,
 // and which blocked: the program is to start so too. The Go runtime has put its
 // own handlers over the former by the time that any code of ours runs, but it
 // keeps what it found.
 func startSignals() (ignore []int, mask uint64) {
-	for n, h := range ptrace.StartHandlers() {
+	for n, h := range startHandlers() {
 		if n > 0 && h == 1 { // SIG_IGN
 			ignore = append(ignore, n)
 		}

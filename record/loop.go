@@ -32,7 +32,7 @@ func (r *Recorder) traceOptions() int {
 
 // launch starts the program and writes its exec, step 0.
 func (r *Recorder) launch(path string, argv, env []string) error {
-	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin}
+	spec := launchSpec{Path: path, Dir: r.opts.Dir, User: r.opts.User, StdoutToStderr: r.opts.StdoutToStderr, NoStdin: r.opts.NoStdin, NoOutput: r.opts.NoOutput}
 	spec.Ignore, spec.Mask = startSignals()
 	if r.filt {
 		stops := r.stops()
@@ -632,6 +632,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	}
 	r.join(t, mm)
 	t.proc.arch = r.imageArch(t)
+	r.warnSetuid(t)
 	r.writeSpace(mm)
 	r.change(r.threadSet(t))
 	e := &r.event
@@ -646,6 +647,25 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 		r.snapshot(mm, t, "exec")
 	}
 	r.pinThread(t) // a new program begins with many calls
+}
+
+// warnSetuid says once that a program which would have run with another user's
+// privileges does not: the kernel takes them from it under a tracer without
+// CAP_SYS_PTRACE (execve(2)).
+func (r *Recorder) warnSetuid(t *thread) {
+	if unix.Geteuid() == 0 {
+		return
+	}
+	exe := "/proc/" + strconv.Itoa(t.tid) + "/exe"
+	var st unix.Stat_t
+	if unix.Stat(exe, &st) != nil {
+		return
+	}
+	var caps [64]byte
+	_, err := unix.Getxattr(exe, "security.capability", caps[:])
+	if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 || err == nil {
+		r.warn("%s runs without its setuid, setgid or file capabilities: the kernel takes them from a traced program (record it as root)", procfs.Exe(t.tid))
+	}
 }
 
 // imageArch tells a 32-bit program by the code segment it starts in.

@@ -82,6 +82,15 @@ func (r *Recorder) Interrupt() {
 	})
 }
 
+// Kill ends all traced processes. It may be called from any goroutine.
+func (r *Recorder) Kill() { r.Ask(r.kill) }
+
+func (r *Recorder) kill() {
+	for pid := range r.processes() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
 // pauseInterrupted serves the stop that Interrupt asked for.
 func (r *Recorder) pauseInterrupted(t *thread) {
 	if r.pausing {
@@ -184,8 +193,4 @@ func (p *Pause) Text(source string, pid uint32) ([]byte, error) {
 func (p *Pause) Detach() { p.r.finish(Detached) }
 
 // Kill ends all traced processes.
-func (p *Pause) Kill() {
-	for pid := range p.r.processes() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-}
+func (p *Pause) Kill() { p.r.kill() }

@@ -32,6 +32,7 @@ const (
 	quickCall   = 1_000_000 // ns
 	quickEnough = 8
 	quickMost   = 4096
+	quickAll    = 10 * time.Millisecond // for all threads that a snapshot waits for
 )
 
 // timeCall learns whether calls of this kind come back at once.
@@ -53,7 +54,8 @@ func (t *thread) timeCall(now uint64) {
 // awaitQuick waits for the threads of an address space that are in calls which
 // should be over at once: their registers were not read at the beginning.
 func (r *Recorder) awaitQuick(mm *space) {
-	for begin := time.Now(); ; {
+	begin := time.Now()
+	for last := begin; ; {
 		var late *thread
 		for t := range mm.users {
 			if t.running && t.inCall && !t.noted && !t.told && !t.listening && !t.exiting {
@@ -69,7 +71,8 @@ func (r *Recorder) awaitQuick(mm *space) {
 			return
 		case s.TID != 0:
 			r.later(s)
-		case time.Since(begin) > quickCall:
+			last = time.Now()
+		case time.Since(last) > quickCall, time.Since(begin) > quickAll:
 			late.told = true // there is nothing to tell before its next call
 		default:
 			time.Sleep(20 * time.Microsecond)

@@ -56,6 +56,8 @@ type Options struct {
 	StdoutToStderr bool
 	// NoStdin gives the program an empty standard input.
 	NoStdin bool
+	// NoOutput throws its output away.
+	NoOutput bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
@@ -167,6 +169,7 @@ func New(w *format.Writer, o Options) *Recorder {
 		w: w, opts: o, start: time.Now(), set: o.Trace, filt: o.filtered(),
 		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
 	}
+	go startHandlers() // reading them takes a moment
 	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
 	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
 		if s, err := arch.ParseSet("?" + name); err == nil {
@@ -272,9 +275,12 @@ func (r *Recorder) Ask(f func()) {
 // wait is lost.
 func (r *Recorder) ring() {
 	for {
-		for pause := 100 * time.Microsecond; r.pending.Load(); pause = min(2*pause, 20*time.Millisecond) {
+		for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+			time.Sleep(pause) // a busy thread comes by on its own
+			if !r.pending.Load() {
+				break
+			}
 			r.intr.Interrupt()
-			time.Sleep(pause)
 		}
 		r.ringing.Store(false)
 		if !r.pending.Load() || !r.ringing.CompareAndSwap(false, true) {

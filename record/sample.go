@@ -5,6 +5,7 @@ package record
 import (
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"memtrace/format"
@@ -18,7 +19,9 @@ type sampler struct {
 	system []source
 	rec    format.MemInfo
 	text   []byte
-	at     []int // where each sample's text ends in text
+	at     []int         // where each sample's text ends in text
+	took   time.Duration // the last sample of all
+	cost   atomic.Int64  // ns: the faster one of the last two
 }
 
 // source is a text and what of it is kept: lines with these prefixes, or all.
@@ -129,16 +132,28 @@ func (r *Recorder) startSampling() (stop func()) {
 // Without an interval of the user's choice, samples begin close together, so
 // that a program of a second has a series too, and end defaultGap apart.
 const (
-	firstGap   = 10 * time.Millisecond
+	// A program that is done at once has the first and the last sample only: two
+	// logs of it have the same steps.
+	quiet      = 100 * time.Millisecond
+	firstGap   = 50 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
+	// With many processes the samples are further apart: they take at most this
+	// part of the time, and with very many ten times that.
+	costShare = 50
 )
 
 func (r *Recorder) sampleGap() time.Duration {
 	if d := r.opts.MemInfoInterval; d > 0 {
 		return d
 	}
-	return min(max(time.Since(r.start)/gapShare, firstGap), defaultGap)
+	since := time.Since(r.start)
+	if since < quiet {
+		return quiet - since
+	}
+	gap := min(max(since/gapShare, firstGap), defaultGap)
+	cost := time.Duration(r.sampler.cost.Load())
+	return max(gap, min(costShare*cost, defaultGap), costShare/10*cost)
 }
 
 // sampleAll writes one sample of the system and of all processes.
@@ -153,6 +168,13 @@ func (r *Recorder) sampleAll() {
 		return
 	}
 	s := &r.sampler
+	begin := time.Now()
+	defer func() {
+		// One that was slow because the machine was busy does not count.
+		took := time.Since(begin)
+		s.cost.Store(int64(min(took, s.took)))
+		s.took = took
+	}()
 	s.begin()
 	for i := range s.system {
 		s.take(&s.system[i])

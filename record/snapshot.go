@@ -34,6 +34,11 @@ func DefaultPolicy() Policy {
 	return Policy{Exec: true, Exit: true, Signal: true, Interval: time.Second}
 }
 
+// any says whether memory is saved at all.
+func (p *Policy) any() bool {
+	return p.Exec || p.Exit || p.Signal || p.Step || p.Every > 0 || p.Interval > 0 || !p.Syscalls.Empty()
+}
+
 // ErrPolicy says that a policy could not be understood.
 var ErrPolicy = errors.New("bad snapshot policy")
 
@@ -274,7 +279,10 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 	if tracked && mm.track.full {
 		find = procfs.PageWritten
 	}
-	zero := v.Prot&addr.Shared == 0 && !v.File() && find == present
+	rest := untouched(v)
+	if v.Kind == vma.MainStack {
+		rest = format.PageZero
+	}
 	for next = v.Start; next < v.End; {
 		if next > v.Start && !deadline.IsZero() && time.Now().After(deadline) {
 			return pages, next
@@ -288,8 +296,16 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
-		if zero {
-			r.pages(&format.Pages{MM: mm.no, Addr: from, N: uint64(next-from) / addr.PageSize, What: format.PageZero})
+		untouched := func(at addr.Range) {
+			if rest != 0 {
+				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: rest})
+			}
+		}
+		if done := (addr.Range{Start: from, End: next}); find == present {
+			mm.track.takeFresh(done, func(addr.Range) {})
+			untouched(done)
+		} else {
+			mm.track.takeFresh(done, untouched)
 		}
 		others := shared(v)
 		for _, g := range r.regions {

@@ -19,8 +19,9 @@ type tracking struct {
 	failed bool // not to be tried again
 	late   bool // a tick has passed without it
 	tries  int
-	cursor addr.Addr // where a snapshot that ran out of time stopped
-	full   bool      // a snapshot has seen everything since tracking began
+	fresh  []addr.Range // mapped since the last snapshot, see Recorder.fresh
+	cursor addr.Addr    // where a snapshot that ran out of time stopped
+	full   bool         // a snapshot has seen everything since tracking began
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
 }

@@ -179,7 +179,7 @@ type Registers struct {
 	AsOf   format.Step // the step of that stop
 	Values []uint64    // in the order of arch.Registers; nil: not in the log
 	// XState is the extended state as XSAVE writes it, where it was asked for
-	// (ExtendedState) and is in the log, as of step XAsOf.
+	// (AllRegisters) and is in the log, as of step XAsOf.
 	XState []byte
 	XAsOf  format.Step
 }
@@ -187,27 +187,28 @@ type Registers struct {
 // Registers finds the last known registers of each thread at or before step n.
 // A thread that was running then had them at its last stop: AsOf says which.
 func (t *Trace) Registers(n format.Step, threads []format.Thread) ([]Registers, error) {
-	out := make([]Registers, len(threads))
-	for i, th := range threads {
-		regs, at, err := t.r.Regs(n, th.No)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = Registers{Thread: th, AsOf: at, Values: regs}
-	}
-	return out, nil
+	return t.registers(n, threads, false)
 }
 
-// ExtendedState adds to registers the last known extended state of each thread
-// at or before step n.
-func (t *Trace) ExtendedState(n format.Step, regs []Registers) error {
-	for i := range regs {
-		var err error
-		if regs[i].XState, regs[i].XAsOf, err = t.r.XState(n, regs[i].Thread.No); err != nil {
-			return err
-		}
+// AllRegisters is Registers with the extended state.
+func (t *Trace) AllRegisters(n format.Step, threads []format.Thread) ([]Registers, error) {
+	return t.registers(n, threads, true)
+}
+
+func (t *Trace) registers(n format.Step, threads []format.Thread, x bool) ([]Registers, error) {
+	nos := make([]uint32, len(threads))
+	for i := range threads {
+		nos[i] = threads[i].No
 	}
-	return nil
+	rs, err := t.r.Registers(n, nos, x)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Registers, len(threads))
+	for i, r := range rs {
+		out[i] = Registers{Thread: threads[i], AsOf: r.Step, Values: r.Regs, XState: r.XState, XAsOf: r.XStep}
+	}
+	return out, nil
 }
 
 // Sample is the newest text of a source (format.Sample) at or before step n,

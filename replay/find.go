@@ -84,7 +84,8 @@ type place struct {
 type finder struct {
 	t     *Trace
 	want  []byte
-	pages map[format.PageRef]*pageHits // nil: searched, and has nothing
+	pages map[format.PageRef]*pageHits // that have something
+	seen  [2][]uint64                  // bits of what has been searched, by number of raw pages and of patches
 	zero  *pageHits
 	open  map[place]*Found
 	done  []Found
@@ -233,12 +234,19 @@ func (f *finder) hits(what format.PageKind, ref format.PageRef) (*pageHits, erro
 		}
 		return f.zero, nil
 	}
-	h, known := f.pages[ref]
-	if !known {
-		if err := f.t.r.Page(ref, &f.buf); err != nil {
-			return nil, err
-		}
-		h = f.examine()
+	seen, id := &f.seen[ref&1], uint64(ref>>1)
+	if id/64 < uint64(len(*seen)) && (*seen)[id/64]>>(id%64)&1 != 0 {
+		return f.pages[ref], nil
+	}
+	if err := f.t.r.Page(ref, &f.buf); err != nil {
+		return nil, err
+	}
+	for uint64(len(*seen)) <= id/64 {
+		*seen = append(*seen, 0)
+	}
+	(*seen)[id/64] |= 1 << (id % 64)
+	h := f.examine()
+	if h != nil {
 		f.pages[ref] = h
 	}
 	return h, nil

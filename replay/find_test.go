@@ -71,6 +71,9 @@ func hay(t *testing.T, seed uint64) *Trace {
 		default:
 			data := append(page(), page()...)
 			cs := []format.Change{replaytest.Map(mm, base, n, addr.Read|addr.Write, ""), &format.Pages{MM: mm, Addr: at, N: 2, What: format.PageData, Data: data}}
+			if rng.IntN(3) == 0 {
+				cs = append(cs, &format.Confirm{MM: mm})
+			}
 			b.Event(0, &format.Snapshot{MM: mm}, cs...)
 		}
 	}
@@ -212,5 +215,58 @@ func TestHistory(t *testing.T) {
 				t.Errorf("%v\n%s", err, b.String())
 			}
 		}
+	}
+}
+
+// TestProvenance: every byte of a range is told of once, and as Page tells it.
+func TestProvenance(t *testing.T) {
+	tr := hay(t, 5)
+	last, _ := tr.Last()
+	r := addr.Range{Start: replaytest.Anon + 10, End: replaytest.Anon + 12*addr.PageSize}
+	changes := 0
+	for n := format.Step(0); n <= last; n += 7 {
+		v, err := tr.At(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := v.Space(1)
+		ps, err := tr.Provenance(s, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := r.Start
+		for _, p := range ps {
+			if p.Range.Start != at || p.Err == nil && uint64(len(p.Bytes)) != p.Range.Len() || p.After > p.Changed || p.Changed > p.AsOf || p.AsOf > n {
+				t.Fatalf("step %d: %+v", n, p)
+			}
+			at = p.Range.End
+			if p.Err != nil {
+				continue
+			}
+			var page [addr.PageSize]byte
+			asOf, err := s.Page(p.Range.Start, &page)
+			if err != nil || asOf != p.AsOf || p.Bytes[0] != page[p.Range.Start-p.Range.Start.PageDown()] {
+				t.Errorf("step %d, %v: as of %d, want %d; %v", n, p.Range, p.AsOf, asOf, err)
+			}
+			if p.After == p.Changed {
+				continue
+			}
+			changes++
+			// What was known of it then was something else, or it came anew.
+			old, err := tr.At(p.Changed - 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, _ := old.Space(1)
+			if info, _ := o.mm.Page(p.Range.Start); info.AsOf != p.After {
+				t.Errorf("step %d, %v: known at %d, want %d", n, p.Range, p.After, info.AsOf)
+			}
+		}
+		if at != r.End {
+			t.Errorf("step %d: told up to %v", n, at)
+		}
+	}
+	if changes == 0 {
+		t.Error("nothing changed")
 	}
 }

@@ -115,6 +115,8 @@ func touches(c format.Change, mm uint32, pages addr.Range) bool {
 		return hits(c.MM, c.From, c.Len) || hits(c.MM, c.To, c.Len)
 	case *format.MMDrop:
 		return c.MM == mm
+	case *format.Confirm:
+		return c.MM == mm
 	}
 	return false
 }

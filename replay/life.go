@@ -124,6 +124,10 @@ func (h *historian) see(m *Moment) {
 	case *format.Exec:
 		// A fork copies the program too; only what it runs itself is told.
 		l.Execs = append(l.Execs, Image{ev.Step, r.Path, slices.Clone(r.Argv)})
+	case *format.Attach:
+		if r.Path != "" {
+			l.Execs = append(l.Execs, Image{ev.Step, r.Path, slices.Clone(r.Argv)})
+		}
 	case *format.Exit:
 		if r.Process {
 			l.Ended, l.Status = true, r.Status

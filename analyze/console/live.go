@@ -70,6 +70,7 @@ type Live struct {
 	why     string // why this stop, if it is not a step
 	waiting atomic.Bool
 	wanted  atomic.Bool // the user wants to be asked at the next stop
+	silent  atomic.Bool // there is nobody left to ask
 }
 
 type breakpoint struct {
@@ -108,9 +109,10 @@ func (l *Live) Close() {
 	l.sources = nil
 }
 
-// Waiting says whether the console has the word. It may be called from any
-// goroutine.
+// Waiting says whether the console has the word, Silent whether it will never
+// have it again. They may be called from any goroutine.
 func (l *Live) Waiting() bool { return l.waiting.Load() }
+func (l *Live) Silent() bool  { return l.silent.Load() }
 
 // Interrupt has the console asked at the next stop, whatever it is. It may be
 // called from any goroutine.
@@ -129,7 +131,7 @@ func (l *Live) See(e *format.Event) {
 // Pause is called at each stop, after See if an event has happened. keep says
 // that the signal at hand is not to be delivered.
 func (l *Live) Pause(at Stop) (keep bool) {
-	if l.over {
+	if l.over || l.silent.Load() {
 		return false
 	}
 	l.at, l.why = at, ""
@@ -247,11 +249,10 @@ func (l *Live) talk() {
 			fmt.Fprintln(l.s.Err, "memtrace:", err)
 		}
 	}
+	l.silent.Store(true)
 	if l.detach {
 		l.leave()
-		return
 	}
-	l.run = true
 }
 
 func (l *Live) leave() {

@@ -242,6 +242,9 @@ func kindsOf(sp *replay.AddressSpace) *analyze.Result {
 	return r
 }
 
+// screenWidth is what every terminal has.
+const screenWidth = 80
+
 // topMappings is how many mappings process lists.
 const topMappings = 10
 
@@ -292,7 +295,7 @@ func process(ctx context.Context, s *Session, args []string) error {
 		top.Notes = append(top.Notes, fmt.Sprintf("and %d smaller ones (maps)", len(top.Rows)-topMappings))
 		top.Rows = top.Rows[:topMappings]
 	}
-	top.Total = nil
+	top.Total, top.Width = nil, screenWidth
 	return top.Write(s.Out, analyze.Table)
 }
 

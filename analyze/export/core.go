@@ -91,17 +91,11 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 			}
 		}
 	}
-	var notes []string
+	notes := s.registerNotes()
 	for _, r := range s.Registers {
 		t := elfcore.Thread{TID: r.Thread.TID, Regs: r.Values}
 		if r.XAsOf == r.AsOf { // they belong together
 			t.XState = r.XState
-		}
-		switch {
-		case r.Values == nil:
-			notes = append(notes, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))
-		case r.AsOf != s.View.Step:
-			notes = append(notes, fmt.Sprintf("thread %d: registers as of step %d", r.Thread.TID, r.AsOf))
 		}
 		if r.Thread.No != s.Thread {
 			c.Threads = append(c.Threads, t)
@@ -126,10 +120,52 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 	})
 }
 
+// fewThreads are named one by one.
+const fewThreads = 4
+
+// registerNotes says whose registers are old or not known.
+func (s *Subject) registerNotes() (notes []string) {
+	var old, none []string
+	first, last := s.View.Step, format.Step(0)
+	for _, r := range s.Registers {
+		switch {
+		case r.Values == nil:
+			none = append(none, fmt.Sprintf("thread %d: its registers are not in the log up to this step and are given as 0", r.Thread.TID))
+		case r.AsOf != s.View.Step:
+			first, last = min(first, r.AsOf), max(last, r.AsOf)
+			old = append(old, fmt.Sprintf("thread %d: registers as of step %d", r.Thread.TID, r.AsOf))
+		}
+	}
+	if len(old) > fewThreads {
+		old = []string{fmt.Sprintf("%d threads: registers as of steps %d to %d", len(old), first, last)}
+	}
+	if len(none) > fewThreads {
+		none = []string{fmt.Sprintf("%d threads: their registers are not in the log up to this step and are given as 0", len(none))}
+	}
+	return append(old, none...)
+}
+
+// lastCapture is the last step at which bytes were captured or confirmed.
+func lastCapture(space *replay.AddressSpace) (last format.Step, err error) {
+	for run, err := range space.Pages(addr.Range{End: ^addr.Addr(0)}) {
+		if err != nil {
+			return 0, err
+		}
+		if run.What == format.PageData {
+			last = max(last, run.AsOf)
+		}
+	}
+	return last, nil
+}
+
 // segments cuts the mappings where what is known of them changes.
 func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes []string, err error) {
 	var data, files, unknown uint64
 	oldest := s.View.Step
+	captured, err := lastCapture(space)
+	if err != nil {
+		return nil, err
+	}
 	for v := range space.Mappings() {
 		if c.Arch == arch.I386 && v.End > 1<<32 {
 			continue
@@ -172,6 +208,8 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 				add(r, elfcore.Data)
 				data += r.Len()
 				oldest = min(oldest, run.AsOf)
+			case run.What == format.PageZero && run.AsOf > captured && run.AsOf != s.View.Step:
+				absent(r) // new since memory was last looked at, and likely written to
 			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
 				add(r, elfcore.Zero)
 			case run.What == format.PageZero: // a reservation

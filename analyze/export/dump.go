@@ -106,18 +106,28 @@ func (s *Subject) WriteDump(ctx context.Context, dir string, o DumpOptions, live
 	return notes, nil
 }
 
+// maxFile is how much of a mapping goes into one file: file systems have a limit,
+// and some programs (sanitizers) map 20 TiB at once.
+const maxFile = 64 << 30
+
 // parts are what is asked for of a mapping.
 func (o *DumpOptions) parts(v vma.VMA) []addr.Range {
-	if !o.Heap && !o.Stack && len(o.Ranges) == 0 {
-		return []addr.Range{v.Range}
-	}
-	if o.Heap && v.Kind == vma.Heap || o.Stack && (v.Kind == vma.MainStack || v.Kind == vma.ThreadStack) {
-		return []addr.Range{v.Range}
-	}
 	var out []addr.Range
+	add := func(r addr.Range) {
+		for r.Len() > maxFile {
+			out = append(out, addr.Range{Start: r.Start, End: r.Start + maxFile})
+			r.Start += maxFile
+		}
+		out = append(out, r)
+	}
+	whole := !o.Heap && !o.Stack && len(o.Ranges) == 0
+	if whole || o.Heap && v.Kind == vma.Heap || o.Stack && (v.Kind == vma.MainStack || v.Kind == vma.ThreadStack) {
+		add(v.Range)
+		return out
+	}
 	for _, r := range o.Ranges {
 		if r.Overlaps(v.Range) {
-			out = append(out, r.Intersect(v.Range))
+			add(r.Intersect(v.Range))
 		}
 	}
 	return out
@@ -244,10 +254,7 @@ func Moment(ctx context.Context, t *replay.Trace, at format.Step, pid uint32) (*
 		return nil, err
 	}
 	s := &Subject{View: v, Process: p}
-	if s.Registers, err = t.Registers(at, p.Threads); err != nil {
-		return nil, err
-	}
-	if err := t.ExtendedState(at, s.Registers); err != nil {
+	if s.Registers, err = t.AllRegisters(at, p.Threads); err != nil {
 		return nil, err
 	}
 	if s.Origin, err = t.Origin(at, p); err != nil {

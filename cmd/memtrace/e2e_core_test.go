@@ -127,3 +127,70 @@ func TestCoreOfSignal(t *testing.T) {
 		t.Errorf("gdb said\n%s", out)
 	}
 }
+
+const recurseGo = `package main
+
+import (
+	"os"
+	"syscall"
+)
+
+type node struct {
+	depth int
+	next  *node
+}
+
+//go:noinline
+func descend(n int, up *node) int {
+	self := &node{n, up}
+	if n == 3 {
+		syscall.Getppid()
+	}
+	if n == 0 {
+		return self.depth
+	}
+	return descend(n-1, self) + 1
+}
+
+func main() { os.Exit(descend(6, nil) - 6) }
+`
+
+// TestCoreOfGo: a core of a Go program, opened by delve or else by gdb.
+func TestCoreOfGo(t *testing.T) {
+	require(t, "ptrace", tracing())
+	p := newPlace(t)
+	prog := filepath.Join(p.dir, "prog")
+	if err := os.WriteFile(prog+".go", []byte(recurseGo), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-gcflags=-N -l", "-o", prog, prog+".go").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
+	if o.status != 0 {
+		t.Fatal(o)
+	}
+	list, _ := memtraceRun(t, "replay", p.log(), "-e", "getppid")
+	m := regexp.MustCompile(`(?m)^ *(\d+) .*getppid\(\)`).FindStringSubmatch(list)
+	if m == nil {
+		t.Fatalf("no getppid in\n%s", list)
+	}
+	n, _ := strconv.Atoi(m[1])
+	core := filepath.Join(p.dir, "core")
+	_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+	if strings.Contains(notes, "registers") {
+		t.Errorf("not all threads have registers: %s", notes)
+	}
+	var out, frame string
+	if dlv, err := exec.LookPath("dlv"); err == nil {
+		c := exec.Command(dlv, "core", prog, core, "--allow-non-terminal-interactive=true", "--check-go-version=false")
+		c.Stdin = strings.NewReader("bt\nframe 3\nprint *self\nquit\n")
+		b, _ := c.CombinedOutput()
+		out, frame = regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(string(b), ""), "depth: 4"
+	} else {
+		out, frame = gdb(t, prog, core, "bt", "frame 3", "print *self"), "depth = 4"
+	}
+	if strings.Count(out, "main.descend") < 4 || !strings.Contains(out, "main.main") || !strings.Contains(out, frame) {
+		t.Errorf("the debugger said\n%s", out)
+	}
+}

@@ -177,7 +177,9 @@ func TestLeakVerdicts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var r struct{ Verdict []struct{ Verdict, Text string } }
+				var r struct {
+					Verdict []struct{ Verdict, Text string }
+				}
 				if err := json.Unmarshal(b, &r); err != nil || len(r.Verdict) != 1 {
 					t.Fatalf("%v in %s", err, b)
 				}

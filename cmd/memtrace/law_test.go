@@ -21,7 +21,7 @@ var levels = map[string]int{
 	"format": 2, "record/procfs": 2, "replay/symbol": 2, "replay/unwind": 2, "replay/elfcore": 2,
 	"replay": 3,
 	"record": 4, "analyze": 4, "replay/gdbstub": 4, "replay/replaytest": 4,
-	"analyze/web": 5, "analyze/export": 5, "analyze/console": 5, "analyze/plot": 5,
+	"analyze/web": 5, "analyze/export": 5, "analyze/console": 5, "analyze/plot": 5, "analyze/top": 5,
 	"cmd/memtrace": 6,
 }
 
@@ -31,6 +31,7 @@ var owners = []struct{ lib, owner string }{
 	{"github.com/spf13/cobra", "cmd"},
 	{"github.com/spf13/pflag", "cmd"},
 	{"github.com/olekukonko/tablewriter", "analyze"},
+	{"charm.land/bubbletea", "analyze/top"},
 	{"gonum.org/v1/plot", "analyze/plot"},
 	{"github.com/peterh/liner", "analyze/console"},
 	{"golang.org/x/sys/unix", "record"},

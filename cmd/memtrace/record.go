@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"os/user"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,18 +80,18 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	}
 	fs := c.Flags()
 	fs.SetInterspersed(false)
-	fs.StringVarP(&f.output, "output", "o", "memtrace.data", "the log; - is standard output, %p the program's pid")
-	fs.StringVarP(&f.trace, "trace", "e", "all", "calls to record, in strace's syntax")
+	fs.StringVarP(&f.output, "output", "o", "memtrace.data", "the log `FILE`; - is standard output, %p the program's pid")
+	fs.StringVarP(&f.trace, "trace", "e", "all", "calls to record, a `SET` in strace's syntax")
 	fs.BoolVarP(&f.follow, "follow", "f", true, "follow child processes")
-	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes")
-	fs.StringVar(&f.snapshot, "snapshot", "default", "when memory is saved: exec,exit,signal,every=N,interval=T,syscall=NAME,step,none")
-	fs.StringVarP(&f.user, "user", "u", "", "run as this user")
-	fs.StringArrayVarP(&f.env, "env", "E", nil, "run with this variable (VAR=VAL), or without it (VAR)")
-	fs.StringVarP(&f.dir, "dir", "C", "", "run in this directory")
-	fs.StringVar(&f.maxSize, "max-size", "", "stop recording at this size of the log (K, M, G); the program runs on")
-	fs.DurationVar(&f.maxTime, "max-time", 0, "stop recording after this time; the program runs on")
-	fs.Uint64Var(&f.maxEvents, "max-events", 0, "stop recording after this many events; the program runs on")
-	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or FILE")
+	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes: `PID`,...")
+	fs.StringVar(&f.snapshot, "snapshot", "default", "when memory is saved: `POLICY`,... of exec,exit,signal,every=N,interval=T,syscall=NAME,step,none")
+	fs.StringVarP(&f.user, "user", "u", "", "run as this `USER`")
+	fs.StringArrayVarP(&f.env, "env", "E", nil, "run with this variable `VAR=VAL`, or without it (VAR)")
+	fs.StringVarP(&f.dir, "dir", "C", "", "run in this `DIR`")
+	fs.StringVar(&f.maxSize, "max-size", "", "stop recording at this `SIZE` of the log (K, M, G); the program runs on")
+	fs.DurationVar(&f.maxTime, "max-time", 0, "stop recording after this `TIME`; the program runs on")
+	fs.Uint64Var(&f.maxEvents, "max-events", 0, "stop recording after `N` events; the program runs on")
+	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or `FILE`")
 	fs.Lookup("print").NoOptDefVal = "-"
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
 	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
@@ -122,7 +123,7 @@ func runRecord(f *recordFlags, args []string) error {
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 				return failRecord(exitNotFound, "record %s: not found", args[0])
 			}
-			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], err)
+			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], bare(err))
 		}
 	}
 	if f.dir != "" {
@@ -130,6 +131,7 @@ func runRecord(f *recordFlags, args []string) error {
 			return failRecord(exitFailed, "record -C %s: not a directory", f.dir)
 		}
 	}
+	debug.SetGCPercent(400) // the recorder keeps little, and each collection holds the program up
 	out, err := openLog(f.output)
 	if err != nil {
 		return failRecord(exitFailed, "record -o %s: %w", f.output, err)
@@ -158,7 +160,7 @@ func runRecord(f *recordFlags, args []string) error {
 	r := record.New(w, *o)
 	onInterrupt := func() bool { return false }
 	if interrupt != nil {
-		onInterrupt = func() bool { interrupt(r); return true }
+		onInterrupt = func() bool { return interrupt(r) }
 	}
 	go serveSignals(stop, onInterrupt, len(f.attach) > 0, &pid, &job)
 	var res *record.Result
@@ -192,10 +194,13 @@ func runRecord(f *recordFlags, args []string) error {
 		fmt.Fprintf(os.Stderr, "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, res.Err)
 	}
 	if !f.quiet && f.output != "-" {
-		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", res.Events, size(w.Bytes()), name, name)
+		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", uint64(w.State().Step)+1, size(w.Bytes()), name, name)
 	}
 	if quit {
 		return nil
+	}
+	if f.check {
+		fmt.Fprintf(os.Stderr, "memtrace: %d checks of the mappings against the kernel's, %d differed\n", res.Checks, res.Differed)
 	}
 	return recordStatus(res)
 }
@@ -280,6 +285,15 @@ func findProgram(name string) (string, error) {
 		err = nil
 	}
 	return path, err
+}
+
+// bare is what exec says without the name.
+func bare(err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func findUser(name string) (*record.User, error) {

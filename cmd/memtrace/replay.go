@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,9 +15,9 @@ import (
 
 // replayOptions are the flags of replay.
 type replayOptions struct {
-	json, step, maps, raw, regs, elapsed, noSteps, bytes bool
-	from, to, at, mem, diff, set, clock, history, find   string
-	pid                                                  uint32
+	json, step, tui, maps, raw, regs, elapsed, noSteps, bytes bool
+	from, to, at, mem, diff, set, clock, history, find        string
+	pid                                                       uint32
 }
 
 func newReplayCmd() *cobra.Command {
@@ -46,7 +47,7 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.json, "json", false, "one JSON object a line")
 	f.StringVar(&o.from, "from", "", "first `STEP` to show")
 	f.StringVar(&o.to, "to", "", "last `STEP` to show")
-	f.Uint32Var(&o.pid, "pid", 0, "only this process; with --at the one to look at (default: the log's first)")
+	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`; with --at the one to look at (default: the log's first)")
 	f.StringVarP(&o.set, "trace", "e", "all", "only these system calls, in strace's `SET` syntax")
 	f.StringVarP(&o.clock, "time", "t", "", "say when: relative, absolute or delta")
 	f.Lookup("time").NoOptDefVal = "relative"
@@ -61,6 +62,7 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.bytes, "bytes", false, "with --diff: what differs in the pages, too")
 	f.StringVar(&o.history, "history", "", "what the bytes of `ADDR[:LEN]` were, and from when to when")
 	f.StringVar(&o.find, "find", "", "where and when `BYTES` were in memory: text, \"text\" with escapes, or 0xHEX")
+	f.BoolVar(&o.tui, "tui", false, "show the log on the whole screen, with a time slider")
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
 	return cmd
 }
@@ -81,6 +83,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 		o.at = "last"
 	case o.raw && o.mem == "":
 		return usagef("--raw goes with --mem")
+	case o.raw && o.json:
+		return usagef("--raw and --json are two ways to write bytes")
 	case o.at != "" && (o.from != "" || o.to != ""):
 		return usagef("--at is one step: --from and --to do not go with it")
 	}
@@ -106,6 +110,8 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 	}
 	defer t.Close()
 	switch {
+	case o.tui:
+		return runTUI(cmd, t, name)
 	case o.step:
 		return runConsole(cmd, t, name)
 	case o.diff != "":
@@ -163,6 +169,18 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 		return replaying(name, err)
 	}
 	p, err := t.Find(cmd.Context(), v, o.pid)
+	if err != nil && o.at == "last" {
+		// The last of its memory: with its end a process has none.
+		if alive, aerr := t.LastAlive(cmd.Context(), o.pid); aerr == nil && alive < n {
+			n = alive
+			if v, err = t.At(n); err == nil {
+				p, err = t.Find(cmd.Context(), v, o.pid)
+			}
+			if err == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: process %d has ended: this is step %d, the last with its memory\n", p.PID, n)
+			}
+		}
+	}
 	if err != nil {
 		return replaying(name, err)
 	}
@@ -199,6 +217,9 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	if err != nil {
 		return usageError{fmt.Errorf("--mem: %w", err)}
 	}
+	if o.json {
+		return writePieces(out, t, name, s, r, n)
+	}
 	older, err := s.WriteMem(out, r, o.raw)
 	for i, c := range older {
 		if i == 8 {
@@ -209,6 +230,25 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", memName(r), err)
+	}
+	return nil
+}
+
+// writePieces tells of memory what is known, since when, and what is not.
+func writePieces(out io.Writer, t *replay.Trace, name string, s *replay.AddressSpace, r addr.Range, n format.Step) error {
+	pieces, err := t.Provenance(s, r)
+	if err != nil {
+		return replaying(name, err)
+	}
+	for i := range pieces {
+		if _, err := out.Write(append(pieces[i].AppendJSON(nil, n), '\n')); err != nil {
+			return err
+		}
+	}
+	for i := range pieces {
+		if pieces[i].Err != nil {
+			return fmt.Errorf("read %s: %w", memName(r), pieces[i].Err)
+		}
 	}
 	return nil
 }
@@ -224,6 +264,11 @@ func runDiff(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	from, to, err := span(t, a, b)
 	if err != nil {
 		return replaying(name, err)
+	}
+	if b == "last" {
+		if alive, aerr := t.LastAlive(cmd.Context(), o.pid); aerr == nil && from <= alive && alive < to {
+			to = alive // as with --at
+		}
 	}
 	d, err := t.Compare(cmd.Context(), from, to, o.pid)
 	if err != nil {

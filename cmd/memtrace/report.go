@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"memtrace/analyze"
 	"memtrace/analyze/plot"
@@ -45,12 +47,12 @@ Numbers are rounded in tables and Markdown, and exact in JSON and CSV.` + "\n\n"
 		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd, args, &o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.format, "format", "table", "table, json, csv or markdown")
+	f.StringVar(&o.format, "format", "table", "`FORMAT`: table, json, csv or markdown")
 	f.StringVar(&o.from, "from", "", "first `STEP` to count")
 	f.StringVar(&o.to, "to", "", "last `STEP` to count")
 	f.StringVar(&o.at, "at", "", "`STEP` for tables about one moment (default: the peak)")
-	f.Uint32Var(&o.pid, "pid", 0, "only this process")
-	f.IntVar(&o.top, "top", 0, "at most this many rows; -1: all")
+	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`")
+	f.IntVar(&o.top, "top", 0, "at most `N` rows; -1: all")
 	f.StringVar(&o.plot, "plot", "", "draw the timeline into `FILE`, .svg or .png")
 	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN the other way round")
 	return cmd
@@ -102,9 +104,14 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 		return err
 	}
 	defer t.Close()
-	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal()}
+	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal(), Width: screenWidth()}
 	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
 		return fmt.Errorf("report %s: %w", name, err)
+	}
+	if o.pid != 0 {
+		if _, err := t.LastAlive(cmd.Context(), o.pid); err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
 	}
 	if o.at != "" {
 		at, err := t.StepOf(o.at)
@@ -154,6 +161,19 @@ func utf8Terminal() bool {
 		}
 	}
 	return false
+}
+
+// screenWidth is how wide a table may be: no wider than the terminal. COLUMNS
+// says so too, also where the output goes elsewhere; 0 is no limit.
+func screenWidth() int {
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	n, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func exists(name string) bool {

@@ -22,9 +22,9 @@ type stepFlags struct {
 func (f *stepFlags) used() bool { return f.step || f.script != "" }
 
 // console has the recorder pause for a console. The function that it returns is
-// called on Ctrl-C, done gives the terminal back and says whether
+// called on Ctrl-C and says whether that was the console's, done gives the terminal back and says whether
 // the user has killed the program.
-func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(*record.Recorder), done func() (quit bool), err error) {
+func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(*record.Recorder) bool, done func() (quit bool), err error) {
 	if !f.used() {
 		return nil, func() bool { return false }, nil
 	}
@@ -61,9 +61,12 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		}
 		p.Keep = live.Pause(at)
 	}
-	interrupt = func(r *record.Recorder) {
+	interrupt = func(r *record.Recorder) bool {
+		if live.Silent() {
+			return false
+		}
 		if live.Waiting() {
-			return
+			return true
 		}
 		// The program got the Ctrl-C too, and has stopped by it, if it is in the
 		// foreground as we are.
@@ -73,6 +76,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 				r.Interrupt()
 			}
 		})
+		return true
 	}
 	return interrupt, func() bool { live.Close(); closeScript(); return live.Killed() }, nil
 }

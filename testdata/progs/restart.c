@@ -51,8 +51,8 @@ static const char *const name[] = {"nanosleep", "clock_nanosleep abs", "poll", "
 
 static long call(int i, pid_t helper)
 {
-	struct timespec t = {0, 250000000}, end;
-	struct timeval tv = {0, 250000};
+	struct timespec t = {0, 500000000}, end;
+	struct timeval tv = {0, 500000};
 	struct pollfd pf = {-1, POLLIN, 0};
 	static int word;
 	struct epoll_event ev;
@@ -64,19 +64,19 @@ static long call(int i, pid_t helper)
 		return syscall(SYS_nanosleep, &t, &t);
 	case 1:
 		clock_gettime(CLOCK_MONOTONIC, &end);
-		end.tv_nsec += 250000000;
+		end.tv_nsec += 500000000;
 		if (end.tv_nsec >= 1000000000)
 			end.tv_sec++, end.tv_nsec -= 1000000000;
 		errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
 		return errno ? -1 : 0;
 	case 2:
-		return poll(&pf, 1, 250);
+		return poll(&pf, 1, 500);
 	case 3:
 		return ppoll(&pf, 1, &t, NULL);
 	case 4:
 		return select(0, NULL, NULL, NULL, &tv);
 	case 5:
-		return epoll_wait(ep, &ev, 1, 250);
+		return epoll_wait(ep, &ev, 1, 500);
 	case 6:
 		return syscall(SYS_futex, &word, FUTEX_WAIT, 0, &t, NULL, 0);
 	case 7:
@@ -101,7 +101,7 @@ static long call(int i, pid_t helper)
 		return recv(sv[0], &c, 1, 0);
 	}
 	case 13:
-		return epoll_pwait(ep, &ev, 1, 250, NULL);
+		return epoll_pwait(ep, &ev, 1, 500, NULL);
 	}
 	return 0;
 }

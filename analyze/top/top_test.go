@@ -1,0 +1,117 @@
+package top
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"memtrace/replay"
+	"memtrace/replay/replaytest"
+)
+
+func press(m *model, keys ...string) {
+	for _, k := range keys {
+		msg := tea.KeyPressMsg{Text: k, Code: []rune(k)[0]}
+		for code, name := range map[rune]string{
+			tea.KeyEnter: "enter", tea.KeyEsc: "esc", tea.KeyUp: "up", tea.KeyDown: "down", tea.KeyLeft: "left", tea.KeyRight: "right",
+			tea.KeyHome: "home", tea.KeyEnd: "end", tea.KeyBackspace: "backspace",
+		} {
+			if name == k {
+				msg = tea.KeyPressMsg{Code: code}
+			}
+		}
+		m.Update(msg)
+	}
+}
+
+func fits(t *testing.T, m *model) string {
+	t.Helper()
+	s := m.screen()
+	lines := strings.Split(s, "\n")
+	if len(lines) > m.h {
+		t.Errorf("%d lines on a screen of %d", len(lines), m.h)
+	}
+	for _, l := range lines {
+		if n := len([]rune(l)); n > m.w {
+			t.Errorf("%d columns on a screen of %d: %q", n, m.w, l)
+		}
+	}
+	return s
+}
+
+// The view of a log, driven by keys, fits 80x24 and says what is asked.
+func TestHistory(t *testing.T) {
+	h, err := NewHistory(context.Background(), replay.New(replaytest.Open(t, replaytest.Log(t))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	m := newModel(h, Options{Plain: true, ASCII: true, Title: "a log"})
+	say := func(want ...string) {
+		t.Helper()
+		s := fits(t, m)
+		for _, w := range want {
+			if !strings.Contains(s, w) {
+				t.Errorf("no %q on\n%s", w, s)
+			}
+		}
+	}
+	say("a log", "[log]", "step 17", "120 KiB", "exit_group(3)", "q leave", "17 of 18")
+	press(m, "enter")
+	say("MAPPINGS OF", "[heap]")
+	press(m, "/", "h", "e", "a", "p")
+	say("/heap_")
+	press(m, "enter")
+	if s := fits(t, m); strings.Contains(s, "[stack]") || !strings.Contains(s, "[heap]") {
+		t.Errorf("the filter does not filter:\n%s", s)
+	}
+	press(m, "esc", "s")
+	say("by size", "[stack]")
+	press(m, "esc", "home")
+	say("step 0 ", "execve(")
+	press(m, "right", "]", "]")
+	say("step 3 ")
+	press(m, "[", "left", "end")
+	say("18 of 18", "exited with 3")
+	press(m, "up", "down", "down", "down", "home", "down", "enter", "enter")
+	fits(t, m)
+	m.Update(tea.WindowSizeMsg{Width: 20, Height: 10})
+	m.screen()
+	if _, cmd := m.Update(tea.KeyPressMsg{Code: 'q', Text: "q"}); cmd == nil || m.end != Quit {
+		t.Error("q does not leave")
+	}
+}
+
+// A living program's view moves by itself, and d detaches.
+func TestFeed(t *testing.T) {
+	f := NewFeed(time.Now())
+	tr := replay.New(replaytest.Open(t, replaytest.Log(t)))
+	m := newModel(f, Options{Title: "prog"})
+	for ev, err := range tr.Events(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Step == 17 {
+			break
+		}
+		f.See(ev)
+	}
+	m.Update(tick{})
+	s := m.screen()
+	for _, w := range []string{"[live]", "\x1b[7m", "120 KiB", "d detach"} {
+		if !strings.Contains(s, w) {
+			t.Errorf("no %q on\n%s", w, s)
+		}
+	}
+	m.Update(ended("ended with status 3"))
+	if s := m.screen(); !strings.Contains(s, "[ended with status 3]") {
+		t.Errorf("the end is not told:\n%s", s)
+	}
+	press(m, "d")
+	if m.end != Detach {
+		t.Error("d does not detach")
+	}
+}

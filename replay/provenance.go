@@ -1,0 +1,103 @@
+package replay
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+)
+
+// Piece is a stretch of memory of which the same is known at a step.
+type Piece struct {
+	Range addr.Range
+	Bytes []byte // nil if they are not known
+	Err   error  // why they are not
+	// AsOf is the step at which the bytes were captured or confirmed last. They
+	// are exact if it is the step asked for.
+	AsOf format.Step
+	// The page changed to what it holds after step After, and not later than
+	// Changed. After is Changed where nothing was known of it before.
+	After, Changed format.Step
+}
+
+// Provenance tells what is known of r and since when. The View is the trace's.
+func (t *Trace) Provenance(s *AddressSpace, r addr.Range) ([]Piece, error) {
+	if r.Len() > MaxHistory {
+		return nil, fmt.Errorf("%d bytes are too many to tell where they come from: want %d", r.Len(), MaxHistory)
+	}
+	var out []Piece
+	before := map[format.Step]*format.State{}
+	var page [addr.PageSize]byte
+	for at := r.Start; at < r.End; {
+		end := r.End
+		if next, ok := at.PageDown().Add(addr.PageSize); ok {
+			end = min(end, next)
+		}
+		p := Piece{Range: addr.Range{Start: at, End: end}}
+		asOf, err := s.Page(at, &page)
+		switch {
+		case err == nil:
+			p.Bytes = append([]byte(nil), page[at-at.PageDown():][:end-at]...)
+			info, _ := s.mm.Page(at)
+			p.AsOf, p.Changed = asOf, info.Changed
+			if p.After, err = t.knownBefore(before, s.No(), at, info.Changed); err != nil {
+				return nil, err
+			}
+		case errors.Is(err, ErrUnknown) || errors.Is(err, ErrUnmapped):
+			p.Err = err
+		default:
+			return nil, err
+		}
+		at = end
+		if n := len(out); n > 0 {
+			l := &out[n-1]
+			if l.AsOf == p.AsOf && l.Changed == p.Changed && l.After == p.After && sentinel(l.Err) == sentinel(p.Err) {
+				l.Range.End, l.Bytes = p.Range.End, append(l.Bytes, p.Bytes...)
+				continue
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// knownBefore is the last step before n at which something else was known of the
+// page at a; n if nothing was.
+func (t *Trace) knownBefore(states map[format.Step]*format.State, mm uint32, a addr.Addr, n format.Step) (format.Step, error) {
+	if n == 0 {
+		return n, nil
+	}
+	s := states[n]
+	if s == nil {
+		var err error
+		if s, err = t.r.StateAt(n - 1); err != nil {
+			return n, err
+		}
+		states[n] = s
+	}
+	if m := s.MMs[mm]; m != nil {
+		if info, ok := m.Page(a); ok && info.Err == nil && (info.What == format.PageData || info.What == format.PageZero || info.What == format.PageFile) {
+			return info.AsOf, nil
+		}
+	}
+	return n, nil
+}
+
+// AppendJSON appends the piece as a JSON object; n is the step asked for.
+func (p *Piece) AppendJSON(b []byte, n format.Step) []byte {
+	b = hexStr(append(b, `{"start":`...), uint64(p.Range.Start))
+	b = hexStr(key(b, "end"), uint64(p.Range.End))
+	if p.Err != nil {
+		return append(str(key(b, "unknown"), p.Err.Error()), '}')
+	}
+	b = strconv.AppendUint(key(b, "as_of"), uint64(p.AsOf), 10)
+	b = strconv.AppendBool(key(b, "exact"), p.AsOf == n)
+	if p.After != p.Changed {
+		b = strconv.AppendUint(key(b, "changed_after"), uint64(p.After), 10)
+	}
+	b = strconv.AppendUint(key(b, "changed"), uint64(p.Changed), 10)
+	return append(str(key(b, "bytes"), hex.EncodeToString(p.Bytes)), '}')
+}
