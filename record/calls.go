@@ -3,6 +3,8 @@
 package record
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
@@ -91,7 +93,10 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 	if t.effect != effNone {
 		r.applyEffect(t)
 	}
-	r.refreshGrowth(t.mm)
+	if mm := t.mm; mm.shared || mm.faults != t.faults {
+		r.refreshGrowth(mm)
+		mm.faults = t.faults
+	}
 	if r.recorded(c) {
 		r.captureExit(t)
 		r.emitAt(t, c, now)
@@ -148,7 +153,44 @@ func (r *Recorder) captureExit(t *thread) {
 	t.read.Ret, t.read.Returned = c.Ret, true
 	t.collector.Exit(&t.read)
 	c.Bufs = t.read.Bufs
-	t.read.MadeFDs(func(fd int32, _ bool) { r.nameFD(t, fd) })
+	switch r.fdCall(c) {
+	case fdNone, fdCopy: // a copy is called what the original is
+	default:
+		t.read.MadeFDs(func(fd int32, _ bool) { r.nameFD(t, fd) })
+	}
+}
+
+// fdKind is what a call does to descriptors.
+type fdKind uint8
+
+const (
+	fdNone fdKind = iota
+	fdCopy
+	fdMakes
+)
+
+// fdKinds is the table by number.
+var fdKinds = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]fdKind {
+	t := new([arch.I386 + 1][arch.MaxSyscall]fdKind)
+	for _, id := range []arch.ID{arch.X86_64, arch.I386} {
+		for nr, c := range id.Syscalls() {
+			switch {
+			case c.Flags&arch.NamesFD == 0:
+			case c.Name == "dup", c.Name == "dup2", c.Name == "dup3", c.Name == "fcntl", c.Name == "fcntl64":
+				t[id][nr] = fdCopy
+			default:
+				t[id][nr] = fdMakes
+			}
+		}
+	}
+	return t
+})
+
+func (r *Recorder) fdCall(c *format.Syscall) fdKind {
+	if c.Ret < 0 || c.Arch > arch.I386 || c.Nr >= arch.MaxSyscall {
+		return fdNone
+	}
+	return fdKinds()[c.Arch][c.Nr]
 }
 
 // nameFD asks the kernel what a new descriptor refers to.

@@ -144,7 +144,7 @@ func (r *Recorder) handle(s ptrace.Stop) {
 		r.orphan(s)
 		return
 	}
-	t.running = false
+	t.running, t.faults = false, s.Faults
 	if t.unseen { // it may have been in the middle of changing the mappings
 		t.unseen = false
 		r.refresh(t.mm)

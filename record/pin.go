@@ -57,10 +57,6 @@ func (r *Recorder) paced(t *thread, now uint64) {
 	}
 }
 
-// guardAfter is how many events a recording must have before a guard is worth
-// its start.
-const guardAfter = 200
-
 // guarded says whether the pinned would be freed if the recorder were killed. A
 // program with a filter dies with it.
 func (r *Recorder) guarded() bool {
@@ -70,12 +66,19 @@ func (r *Recorder) guarded() bool {
 		return true
 	case g.started:
 		return g.ready.Load()
-	case r.event.Step >= guardAfter:
-		if g.start() != nil {
-			r.pin.off = true
-		}
 	}
 	return false
+}
+
+// startGuard starts the guard beside what else is done at the beginning.
+func (r *Recorder) startGuard() {
+	if r.filt || r.opts.NoPin || r.opts.Pause != nil {
+		return
+	}
+	var cpus unix.CPUSet
+	if unix.SchedGetaffinity(0, &cpus) != nil || cpus.Count() < 2 || r.pin.guard.start() != nil {
+		r.pin.off = true
+	}
 }
 
 func (r *Recorder) pinThread(t *thread) {

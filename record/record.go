@@ -238,6 +238,7 @@ func (r *Recorder) serve(ctx context.Context, begin func() error) (*Result, erro
 		return nil, err
 	}
 	r.intr = intr
+	r.startGuard()
 	if err := begin(); err != nil {
 		return nil, err
 	}

@@ -52,6 +52,10 @@ func (r *Recorder) addSpace(tid int, set *vma.Set) *space {
 
 func (r *Recorder) join(t *thread, mm *space) {
 	t.mm = mm
+	for u := range mm.users {
+		mm.shared = mm.shared || u.proc != t.proc
+		break
+	}
 	mm.users[t] = struct{}{}
 }
 

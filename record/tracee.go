@@ -47,6 +47,7 @@ type thread struct {
 	affinity   unix.CPUSet // before it was pinned
 	injectable bool        // stands where a call can be made in its name
 	preempted  bool        // reported something else while we tried
+	faults     int64       // page faults of its process at its last stop
 	exiting    bool
 	status     uint32 // the wait status to come, once exiting
 	unseen     bool   // attached to, and has not been seen to stand still since
@@ -94,6 +95,8 @@ type space struct {
 	track     tracking
 	ran       bool   // a thread has run since the last snapshot
 	notBefore uint64 // no interval snapshot before this time
+	faults    int64  // page faults when the growing mappings were last looked at
+	shared    bool   // by several processes: the faults of one do not tell
 	turn      uint64 // how often busy has been set
 	strangers bool   // processes that are not traced may share it
 	loose     int    // calls under way that have lost their turn

@@ -35,6 +35,9 @@ type Stop struct {
 	Sig  int
 	// Status is the raw wait status of Exited and Killed.
 	Status uint32
+	// Faults counts the page faults of the process so far, and of the children it
+	// has waited for (getrusage(2)): as long as it stands still no mapping has grown.
+	Faults int64
 }
 
 // Wait blocks until a tracee of this thread stops or ends. With poll it returns
@@ -45,7 +48,8 @@ func Wait(poll bool) (Stop, error) {
 		flags |= unix.WNOHANG
 	}
 	var ws unix.WaitStatus
-	tid, err := unix.Wait4(-1, &ws, flags, nil)
+	var usage unix.Rusage
+	tid, err := unix.Wait4(-1, &ws, flags, &usage)
 	switch err {
 	case nil:
 	case unix.EINTR:
@@ -58,7 +62,9 @@ func Wait(poll bool) (Stop, error) {
 	if tid == 0 {
 		return Stop{}, nil
 	}
-	return decode(tid, ws), nil
+	s := decode(tid, ws)
+	s.Faults = usage.Minflt + usage.Majflt
+	return s, nil
 }
 
 func decode(tid int, ws unix.WaitStatus) Stop {
