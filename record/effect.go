@@ -222,6 +222,8 @@ func (r *Recorder) prepare(t *thread) {
 	case effFork:
 		t.clone = r.readClone(t)
 		r.unpin(t)
+	case effRemap:
+		r.unwatchMoved(t)
 	case effUffd:
 		r.endTracking(t.mm)
 	case effAffinity:
@@ -444,7 +446,11 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 	a, mm := &t.call.Args, t.mm
 	from, old, now := addr.Addr(a[0]), a[1], a[2]
 	if !ok {
+		r.trackNew(mm, span(from, old))
 		r.ask(mm, span(from, max(old, now)))
+		if a[3]&unix.MREMAP_FIXED != 0 { // it may have made room already
+			r.ask(mm, span(addr.Addr(a[4]), now))
+		}
 		return
 	}
 	if ret != from {
@@ -460,10 +466,46 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		}
 		r.trackNew(mm, to)
 		r.ask(mm, to)
+		mm.track.takeFresh(to, func(addr.Range) {})
+		var moved []addr.Range
+		mm.track.takeFresh(span(from, min(old, now)), func(f addr.Range) {
+			moved = append(moved, addr.Range{Start: f.Start - from + ret, End: f.End - from + ret})
+		})
+		mm.track.fresh = append(mm.track.fresh, moved...)
 	} else {
 		r.trackNew(mm, span(from, now))
 	}
 	r.ask(mm, span(from, max(old, now)))
+	if n := span(0, old).Len(); n != 0 && n < span(0, now).Len() {
+		r.fresh(mm, addr.Range{Start: ret + addr.Addr(n), End: span(ret, now).End})
+	}
+	if a[3]&mremapDontUnmap != 0 && ret != from {
+		r.fresh(mm, span(from, old))
+	}
+}
+
+const mremapDontUnmap = 4
+
+// unwatchMoved lets go of mappings that one call is about to move together: the
+// kernel (6.17 and later) does that, but not with any that a userfaultfd watches
+// (mm/mremap.c, vma_multi_allowed).
+func (r *Recorder) unwatchMoved(t *thread) {
+	a, mm := &t.call.Args, t.mm
+	if mm.track.uffd == nil || a[3]&unix.MREMAP_FIXED == 0 || span(0, a[1]) != span(0, a[2]) {
+		return
+	}
+	var vs []addr.Range
+	for v := range mm.vmas.Overlapping(span(addr.Addr(a[0]), a[1])) {
+		if trackable(v) {
+			vs = append(vs, v.Range)
+		}
+	}
+	if len(vs) < 2 {
+		return
+	}
+	for _, v := range vs {
+		mm.track.uffd.Unregister(v)
+	}
 }
 
 // Advice that drops contents (include/uapi/asm-generic/mman-common.h).

@@ -23,6 +23,7 @@ const (
 	uffdAPI              = 0xaa
 	uffdioAPI            = 0xc018aa3f
 	uffdioRegister       = 0xc020aa00
+	uffdioUnregister     = 0x8010aa01
 	uffdWPAsync          = 1 << 15
 	uffdWPUnpopulated    = 1 << 13
 	uffdWPHugetlbfsShmem = 1 << 12
@@ -65,6 +66,12 @@ func (u *Uffd) Register(r addr.Range) error {
 		return fmt.Errorf("UFFDIO_REGISTER %v: %w", r, e)
 	}
 	return nil
+}
+
+// Unregister takes a mapping out of the watch: all its pages count as written.
+func (u *Uffd) Unregister(r addr.Range) {
+	arg := struct{ start, len uint64 }{uint64(r.Start), r.Len()}
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(u.fd), uffdioUnregister, uintptr(unsafe.Pointer(&arg)))
 }
 
 // Close ends the watch: the kernel takes all registrations back.
