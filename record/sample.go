@@ -19,8 +19,9 @@ type sampler struct {
 	system []source
 	rec    format.MemInfo
 	text   []byte
-	at     []int        // where each sample's text ends in text
-	cost   atomic.Int64 // ns that the last sample of all took
+	at     []int         // where each sample's text ends in text
+	took   time.Duration // the last sample of all
+	cost   atomic.Int64  // ns: the faster one of the last two
 }
 
 // source is a text and what of it is kept: lines with these prefixes, or all.
@@ -137,8 +138,8 @@ const (
 	firstGap   = 50 * time.Millisecond
 	defaultGap = time.Second
 	gapShare   = 16
-	// With very many processes the samples are further apart: they take at most
-	// this part of the time.
+	// With many processes the samples are further apart: they take at most this
+	// part of the time, and with very many ten times that.
 	costShare = 50
 )
 
@@ -151,7 +152,8 @@ func (r *Recorder) sampleGap() time.Duration {
 		return quiet - since
 	}
 	gap := min(max(since/gapShare, firstGap), defaultGap)
-	return max(gap, costShare*time.Duration(r.sampler.cost.Load()))
+	cost := time.Duration(r.sampler.cost.Load())
+	return max(gap, min(costShare*cost, defaultGap), costShare/10*cost)
 }
 
 // sampleAll writes one sample of the system and of all processes.
@@ -167,7 +169,12 @@ func (r *Recorder) sampleAll() {
 	}
 	s := &r.sampler
 	begin := time.Now()
-	defer func() { s.cost.Store(int64(time.Since(begin))) }()
+	defer func() {
+		// One that was slow because the machine was busy does not count.
+		took := time.Since(begin)
+		s.cost.Store(int64(min(took, s.took)))
+		s.took = took
+	}()
 	s.begin()
 	for i := range s.system {
 		s.take(&s.system[i])

@@ -111,6 +111,7 @@ func TestConsoleAtTerminal(t *testing.T) {
 	p.sees("-- interrupted")
 	p.does("C-d")
 	p.sees("detached: the program runs on")
+	p.sees("events, ")
 	untouched()
 	verify(t, log)
 	p.does(fmt.Sprintf("clear; %s record -p %d --step -o %s", binary(), pid, log), "Enter")
