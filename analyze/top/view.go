@@ -254,7 +254,7 @@ func (m *model) screen() string {
 	case m.in != 0:
 		head = fmt.Sprintf("%11s %11s %6s  %s", "MAPPED", "GROWTH", "COUNT", fmt.Sprintf("MAPPINGS OF %s (%d)", p.Name, p.PID))
 		for _, x := range m.maps(p) {
-			rows = append(rows, fmt.Sprintf("%11s %11s %6d  %s", analyze.Size(x.Size), signed(x.Growth), x.Count, x.Name))
+			rows = append(rows, fmt.Sprintf("%11s %11s %6d  %s", analyze.Size(x.Size), signed(x.Growth), x.Count, tail(x.Name, m.w-34)))
 		}
 	default:
 		head, rows = m.list()
@@ -363,6 +363,15 @@ func cut(s string, n int) string {
 		return s
 	}
 	return string(r[:max(n, 0)])
+}
+
+// tail is the end of a path, which says more than its beginning.
+func tail(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n || n < 4 {
+		return s
+	}
+	return "..." + string(r[len(r)-n+3:])
 }
 
 func signed(n int64) string {

@@ -188,6 +188,7 @@ func TestExits(t *testing.T) {
 		{"replay --at last --maps", 0, "this is step 17, the last with its memory"},
 		{"replay --at -1 --maps", 1, "has ended at step 18 (exited with 3)"},
 		{"replay --pid 7", 1, "no such process"},
+		{"ls", 2, "memtrace record ls records that program"},
 		{"help nosuch", 2, `no command "nosuch"`},
 		{"completion nosuch", 2, `no shell "nosuch"`},
 		{"report --top x", 2, `invalid argument "x" for "--top" flag: invalid syntax`},

@@ -10,8 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
-	"strconv"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -136,7 +137,14 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 		}
 	case errors.As(err, new(usageError)):
 		status = statusUsage
-		err = fmt.Errorf("%w (%s --help)", err, cmd.CommandPath())
+		hint := cmd.CommandPath() + " --help"
+		var name string
+		if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &name); n == 1 && !cmd.HasParent() {
+			if _, lerr := exec.LookPath(name); lerr == nil {
+				hint = "memtrace record " + name + " records that program; " + hint
+			}
+		}
+		err = fmt.Errorf("%s (%s)", strings.Join(strings.Fields(plain(err)), " "), hint)
 	case errors.Is(err, replay.ErrUnmapped), errors.Is(err, replay.ErrUnknown):
 		status = statusUnknown
 	case errors.Is(err, format.ErrCorrupt):
@@ -193,18 +201,15 @@ A log that is not named is memtrace.data in the current directory.`,
 	for _, f := range append(platformCommands, commands...) {
 		root.AddCommand(f())
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plain(err)} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
 }
 
-// plain takes out of a flag's error how Go would say it.
-func plain(err error) error {
-	var num *strconv.NumError
-	if !errors.As(err, &num) {
-		return err
-	}
-	return errors.New(strings.Replace(err.Error(), num.Error(), num.Err.Error(), 1))
-}
+// goSays is how Go's number parser begins its errors.
+var goSays = regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": `)
+
+// plain says an error of a flag without it.
+func plain(err error) string { return goSays.ReplaceAllString(err.Error(), "") }
 
 // strict makes the commands that the library adds refuse what they do not know,
 // as ours do.

@@ -233,6 +233,9 @@ func (f *recordFlags) options() (*record.Options, error) {
 		}
 	}
 	o.Follow, o.Dir, o.Check, o.NoPin = f.follow, f.dir, f.check, f.noPin
+	if f.maxTime < 0 {
+		return nil, usagef("record --max-time: %v is in the past", f.maxTime)
+	}
 	o.MaxTime, o.MaxEvents = f.maxTime, f.maxEvents
 	o.StdoutToStderr = f.output == "-"
 	o.Warn = func(s string) { fmt.Fprintln(os.Stderr, "memtrace:", s) }

@@ -46,7 +46,7 @@ use. The log is written as record writes it; no memory contents are saved.`,
 	fs.SetInterspersed(false)
 	fs.StringVarP(&f.output, "output", "o", "memtrace.data", "the log; %p is the program's pid")
 	fs.StringVarP(&f.trace, "trace", "e", "all", "calls to record, in strace's syntax")
-	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes")
+	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes: `PID`,...")
 	fs.StringVar(&f.meminfo, "meminfo", f.meminfo, "sample the memory every `INTERVAL`")
 	return c
 }
