@@ -62,7 +62,7 @@ type ledger struct {
 	sizes map[uint32]*[vma.NumKinds]int64 // by address space
 	// copies are what an address space still has of what its fork copied.
 	copies map[uint32]*[vma.NumKinds]int64
-	owner map[uint32]uint32               // pid of the process that had it first
+	owner  map[uint32]uint32 // pid of the process that had it first
 }
 
 // newLedger opens the books with what is mapped in s.
