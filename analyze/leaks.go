@@ -224,6 +224,14 @@ func (t *trend) row(who string, pid uint32, series string) []any {
 		int64(t.spread), int64(t.rise), uint64(t.n)}
 }
 
+// moved says which way a series went, and how fast.
+func moved(v float64) string {
+	if v < 0 {
+		return "fell by " + rate(-v)
+	}
+	return "grew by " + rate(v)
+}
+
 func rate(v float64) string {
 	if v < 0 {
 		return "-" + Size(uint64(-v)) + "/s"
@@ -273,7 +281,7 @@ func (c *suspect) leak(sys map[string]trend) *verdict {
 		fmt.Fprintf(&b, " %.0f %% of what it mapped meanwhile is %s.", 100*share, kind)
 	}
 	if a, ok := sys["AnonPages"]; ok && v.What == "anonymous" && a.half > 0 {
-		fmt.Fprintf(&b, " AnonPages of the whole system grew by %s, Committed_AS by %s.", rate(a.all), rate(sys["Committed_AS"].all))
+		fmt.Fprintf(&b, " AnonPages of the whole system %s, Committed_AS %s.", moved(a.all), moved(sys["Committed_AS"].all))
 	}
 	v.Text = b.String()
 	return v

@@ -141,7 +141,7 @@ func program(l *replay.Life, by map[uint32]*replay.Life) string {
 			case len(e.Argv) == 0:
 				return note + e.Path
 			}
-			return note + strings.Join(e.Argv, " ")
+			return note + strings.TrimRight(strings.Join(e.Argv, " "), " ") // setproctitle pads
 		}
 		note = "(fork of) "
 	}

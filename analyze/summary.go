@@ -196,6 +196,9 @@ func troubles(t *replay.Trace, n *tally, fails, sigs *Result) []string {
 		f.Title = fmt.Sprintf("Failed calls: %d", n.failed)
 		f.drop("first_step", "last_step")
 		out = append(out, f.lines(summaryRows)...)
+		if len(sigs.Rows) > 0 || n.lost > 0 || n.differed > 0 || t.Truncated() {
+			out = append(out, "")
+		}
 	}
 	for i, s := range sigs.Rows {
 		if i == 2 {

@@ -197,6 +197,9 @@ func (r *Result) Write(w io.Writer, f Format) error {
 		}
 	}
 	for _, p := range r.Parts {
+		if f == Table && p.screen != nil && len(p.screen()) == 0 {
+			continue
+		}
 		if _, err := fmt.Fprintln(w); err != nil {
 			return err
 		}

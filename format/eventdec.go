@@ -11,6 +11,7 @@ type kindDec struct {
 	kindKey
 	argc int
 	cols [colPerKind]column
+	last *slotDec // of the last row
 }
 
 // column reads the numbers of a column. It is a cursor that does not write
@@ -51,6 +52,7 @@ type slotDec struct {
 	tid         uint32
 	flags       uint8
 	regs        int
+	used        bool
 	args        [MaxArgs]uint64
 	ret         int64
 	ip, sp      uint64
@@ -173,6 +175,10 @@ func (d *eventDec) next() (*Event, error) {
 	var call *Syscall
 	if k.class == uint32(KindSyscall) {
 		call = &d.call
+		if !s.used && s.flags&slotHeir != 0 && k.last != nil {
+			s.args, s.ret, s.ip, s.sp = k.last.args, k.last.ret, k.last.ip, k.last.sp
+		}
+		s.used, k.last = true, s
 		if err := d.syscall(s, k); err != nil {
 			return nil, err
 		}

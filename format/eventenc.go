@@ -33,6 +33,7 @@ const (
 	slotReturned = 1 << iota
 	slotInjected
 	slotIPSP
+	slotHeir // its first row is predicted from the row before of the same kind
 )
 
 const (
@@ -50,6 +51,7 @@ type kindKey struct {
 type kindEnc struct {
 	kindKey
 	argc int
+	last int // 1 + slot of the last row, 0 for none yet
 	cols [colPerKind][]byte
 }
 
@@ -64,6 +66,8 @@ type slotKey struct {
 type slotEnc struct {
 	slotKey
 	tidIndex int
+	used     bool
+	heir     bool
 	args     [MaxArgs]uint64
 	ret      int64
 	ip, sp   uint64
@@ -203,6 +207,7 @@ func (e *eventEnc) add(ev *Event, step Step) error {
 	e.last = t
 	e.rows++
 	if isCall {
+		e.inherit(si)
 		e.call(s, sys, t)
 	} else {
 		e.addBlob(e.scratch)
@@ -269,7 +274,7 @@ func (e *eventEnc) kind(kk kindKey, argc int) int {
 	} else {
 		e.kinds = append(e.kinds, kindEnc{})
 	}
-	e.kinds[i].kindKey, e.kinds[i].argc = kk, argc
+	e.kinds[i].kindKey, e.kinds[i].argc, e.kinds[i].last = kk, argc, 0
 	e.kindOf[kk] = i
 	return i
 }
@@ -341,6 +346,21 @@ func (e *eventEnc) slot(key slotKey) int {
 	}
 	*near = int32(i) + 1
 	return i
+}
+
+// inherit gives a new slot what the last row of its kind had, by whichever
+// thread: processes of one program make the same calls from the same places.
+func (e *eventEnc) inherit(si int) {
+	s := &e.slots[si]
+	k := &e.kinds[s.kind]
+	if !s.used {
+		s.used, s.heir = true, k.last > 0
+		if s.heir {
+			l := &e.slots[k.last-1]
+			s.args, s.ret, s.ip, s.sp = l.args, l.ret, l.ip, l.sp
+		}
+	}
+	k.last = si + 1
 }
 
 func (e *eventEnc) call(s *slotEnc, c *Syscall, t uint64) {
@@ -466,7 +486,11 @@ func (e *eventEnc) payload() []byte {
 		s := &e.slots[i]
 		b = appendU(b, uint64(s.kind))
 		b = appendU(b, uint64(s.tidIndex))
-		b = append(b, s.flags)
+		f := s.flags
+		if s.heir {
+			f |= slotHeir
+		}
+		b = append(b, f)
 		b = appendU(b, uint64(s.shape))
 		b = appendU(b, uint64(s.regs))
 	}

@@ -317,7 +317,9 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.refresh(mm)
 		}
 	case effFork:
-		if f := t.clone.flags; ok && !r.opts.Follow && f&unix.CLONE_VM != 0 && f&unix.CLONE_THREAD == 0 {
+		f := t.clone.flags
+		untraced := f&unix.CLONE_UNTRACED != 0 || !r.opts.Follow && f&unix.CLONE_THREAD == 0
+		if ok && untraced && f&unix.CLONE_VM != 0 {
 			mm.strangers = mm.strangers || f&unix.CLONE_VFORK == 0
 			r.trackAll(mm)
 			r.refresh(mm) // what the child has mapped before its exec stays

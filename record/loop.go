@@ -612,6 +612,7 @@ func (r *Recorder) execed(t *thread) {
 		delete(p.threads, caller.tid)
 		caller.tid = t.tid
 		r.threads[t.tid], p.threads[t.tid] = caller, caller
+		r.unpin(caller) // the guard knows it by its old tid
 	}
 	p.live, p.stopped = 1, false
 	caller.exiting, caller.running, caller.asked, caller.sticky = false, false, false, false

@@ -142,7 +142,7 @@ func (r *Recorder) trackAll(mm *space) { r.trackNew(mm, addr.Range{End: userEnd}
 func (r *Recorder) endTracking(mm *space) {
 	if mm.track.uffd != nil {
 		mm.track.uffd.Close()
-		mm.track.uffd = nil
+		mm.track.uffd, mm.track.full = nil, false
 		r.refresh(mm)
 	}
 	mm.track.failed = true

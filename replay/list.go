@@ -53,6 +53,7 @@ func (t *Trace) List(ctx context.Context, w io.Writer, o ListOptions) error {
 		return err
 	}
 	var b []byte
+	seen := o.PID == 0
 	for m, err := range t.Walk(o.From, o.To) {
 		if err != nil {
 			return err
@@ -60,6 +61,7 @@ func (t *Trace) List(ctx context.Context, w io.Writer, o ListOptions) error {
 		if m.Event.Step%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		seen = seen || m.Thread.TGID == o.PID
 		if !o.shows(m) {
 			p.Skip(m)
 			continue
@@ -72,6 +74,10 @@ func (t *Trace) List(ctx context.Context, w io.Writer, o ListOptions) error {
 		if _, err := w.Write(append(b, '\n')); err != nil {
 			return err
 		}
+	}
+	if !seen {
+		_, err := t.LastAlive(ctx, o.PID) // there is no such process
+		return err
 	}
 	return nil
 }

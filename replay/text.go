@@ -144,6 +144,15 @@ func appendOther(b []byte, m *Moment) []byte {
 		}
 		return b
 	case *format.Exec:
+		if m.Event.Step > 0 {
+			// The call itself has a line of its own, when it returns.
+			b = append(b, "+++ now runs "...)
+			b = strconv.AppendQuoteToASCII(b, r.Path)
+			if r.OldTID != 0 && r.OldTID != m.Thread.TID {
+				b = fmt.Appendf(b, ", thread %d became %d", r.OldTID, m.Thread.TID)
+			}
+			return append(b, " +++"...)
+		}
 		b = append(b, "execve("...)
 		b = strconv.AppendQuoteToASCII(b, r.Path)
 		b = append(b, ", ["...)
@@ -153,11 +162,7 @@ func appendOther(b []byte, m *Moment) []byte {
 			}
 			b = strconv.AppendQuoteToASCII(b, a)
 		}
-		b = append(b, "]) = 0"...)
-		if r.OldTID != 0 && r.OldTID != m.Thread.TID {
-			b = fmt.Appendf(b, " /* thread %d became %d */", r.OldTID, m.Thread.TID)
-		}
-		return b
+		return append(b, "]) = 0"...)
 	case *format.Clone:
 		tid, what := childOf(m, r)
 		return fmt.Appendf(b, "+++ new %s %d +++", what, tid)

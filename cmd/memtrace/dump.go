@@ -100,7 +100,7 @@ func runDump(cmd *cobra.Command, args []string, o *dumpOptions) error {
 // lastOr is the step that the user named, else the last one at which the
 // process has memory.
 func lastOr(ctx context.Context, t *replay.Trace, at string, pid uint32) (format.Step, error) {
-	if at == "" {
+	if at == "" || at == "last" {
 		return t.LastAlive(ctx, pid)
 	}
 	return t.StepOf(at)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay"
 )
 
 // These tests end or begin a recording while the program runs. It must run on as
@@ -227,6 +229,18 @@ func TestAttach(t *testing.T) {
 			tell(t, 0, "verify", p.log())
 		})
 	}
+	t.Run("one-event", func(t *testing.T) {
+		p := newPlace(t)
+		r := p.start(t, compile(t, "waiters", "x86_64"), "4")
+		time.Sleep(200 * time.Millisecond)
+		for range 20 {
+			tell(t, 0, "record", "-q", "--max-events", "1", "-o", p.log(), "-p", r.pid())
+			untouched(t, r.cmd.Process.Pid)
+		}
+		if out := r.wait(t); out != "waiters ok\n" {
+			t.Errorf("it wrote %q", out)
+		}
+	})
 	t.Run("again-and-again", func(t *testing.T) {
 		p := newPlace(t)
 		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "150", "500")
@@ -315,12 +329,68 @@ func TestUnnoticed(t *testing.T) {
 // right all the same.
 func TestFilter(t *testing.T) {
 	require(t, "ptrace", tracing())
-	for _, name := range []string{"mmap", "stack", "family", "signals"} {
+	for _, name := range []string{"mmap", "stack", "family", "signals", "woken"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			p.compare(t, time.Minute, []string{"-q", "--check", "-e", "memory,write"}, nil, compile(t, name, "x86_64"))
+			p.compare(t, time.Minute, []string{"-q", "--check", "-e", "memory,write", "--snapshot", "every=40"}, nil, compile(t, name, "x86_64"))
 			checkMarks(t, p)
+		})
+	}
+}
+
+// TestStale: contents that may have changed through another mapping are not given
+// as certain.
+func TestStale(t *testing.T) {
+	require(t, "ptrace", tracing())
+	for _, build := range []string{"x86_64", "i386"} {
+		t.Run(build, func(t *testing.T) {
+			p := newPlace(t)
+			p.compare(t, time.Minute, []string{"-q", "--snapshot", "syscall=getppid"}, nil, compile(t, "stale", build))
+			f, err := os.Open(p.log())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			st, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := format.NewReader(f, st.Size(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			marks, written := 0, format.Step(0)
+			for e, err := range r.Events(0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, ok := markOf(e); !ok {
+					continue
+				}
+				if marks++; marks == 1 {
+					written = e.Step // B is there
+				}
+				view, err := replay.New(r).At(e.Step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, proc := range view.Processes() {
+					space, err := proc.Space()
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, a := range []addr.Addr{0x10000000, 0x20000000} {
+						var b [1]byte
+						if _, asOf, err := space.ReadMem(b[:], a); err == nil && b[0] != 'B' && asOf >= written {
+							t.Errorf("step %d, process %d, %v: %q as of step %d", e.Step, proc.PID, a, b, asOf)
+						}
+					}
+				}
+			}
+			if marks != 2 {
+				t.Errorf("%d marks", marks)
+			}
 		})
 	}
 }

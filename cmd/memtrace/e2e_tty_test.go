@@ -84,7 +84,7 @@ func TestConsoleAtTerminal(t *testing.T) {
 	p.sees("type     signal")
 	p.does("detach", "Enter")
 	p.sees("detached: the program runs on")
-	p.sees("events, ")
+	p.sees(" events, ") // the log has its name by then
 	logs, _ := filepath.Glob(log + ".*")
 	if len(logs) != 1 {
 		t.Fatalf("logs: %v", logs)

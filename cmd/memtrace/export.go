@@ -45,7 +45,7 @@ Formats:
 	f.StringVar(&o.at, "at", "", "the `STEP` of a core (default: the last with the process's memory)")
 	f.StringVar(&o.first, "from", "", "first `STEP` of a list of events")
 	f.StringVar(&o.last, "until", "", "last `STEP` of a list of events")
-	f.Uint32Var(&o.pid, "pid", 0, "only this process; of a core: which (default: the log's first)")
+	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`; of a core: which (default: the log's first)")
 	f.StringVarP(&o.set, "trace", "e", "all", "only these system calls, in strace's `SET` syntax")
 	f.StringVarP(&o.out, "output", "o", "-", "write to `OUT`; - is standard output")
 	_ = cmd.RegisterFlagCompletionFunc("to", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -16,7 +16,7 @@ func header(argv []string) *format.Header {
 	dir, _ := os.Getwd()
 	host, _ := os.Hostname()
 	return &format.Header{
-		Arch: arch.X86_64, TimeShift: 7, Start: time.Now(), Mono: procfs.Monotonic(),
+		Arch: arch.X86_64, TimeShift: 9, Start: time.Now(), Mono: procfs.Monotonic(),
 		Version: version(), Kernel: procfs.Kernel(), Host: host, Dir: dir, Argv: argv,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetIn(in)
 	root.SetOut(buf)
 	root.SetErr(&after{buf, errw})
+	strict(root) // after SetOut: what it adds keeps the output
 	started := false
 	atRun(root, func(cmd *cobra.Command) { started = true; interruptible(cmd) })
 	cmd, err := root.ExecuteContextC(ctx)
@@ -191,8 +193,44 @@ A log that is not named is memtrace.data in the current directory.`,
 	for _, f := range append(platformCommands, commands...) {
 		root.AddCommand(f())
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plain(err)} })
 	return root
+}
+
+// plain takes out of a flag's error how Go would say it.
+func plain(err error) error {
+	var num *strconv.NumError
+	if !errors.As(err, &num) {
+		return err
+	}
+	return errors.New(strings.Replace(err.Error(), num.Error(), num.Err.Error(), 1))
+}
+
+// strict makes the commands that the library adds refuse what they do not know,
+// as ours do.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run, c.RunE = nil, func(_ *cobra.Command, args []string) error {
+				of, _, err := root.Find(args)
+				if err != nil || of == nil || of == root && len(args) > 0 {
+					return usagef("no command %q", strings.Join(args, " "))
+				}
+				return of.Help()
+			}
+		case "completion":
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return usagef("no shell %q: want bash, zsh, fish or powershell", args[0])
+				}
+				return cmd.Help()
+			}
+		}
+	}
 }
 
 // openTrace opens the log that a command reads, and says so if it was cut.

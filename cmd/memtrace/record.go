@@ -80,18 +80,18 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	}
 	fs := c.Flags()
 	fs.SetInterspersed(false)
-	fs.StringVarP(&f.output, "output", "o", "memtrace.data", "the log; - is standard output, %p the program's pid")
-	fs.StringVarP(&f.trace, "trace", "e", "all", "calls to record, in strace's syntax")
+	fs.StringVarP(&f.output, "output", "o", "memtrace.data", "the log `FILE`; - is standard output, %p the program's pid")
+	fs.StringVarP(&f.trace, "trace", "e", "all", "calls to record, a `SET` in strace's syntax")
 	fs.BoolVarP(&f.follow, "follow", "f", true, "follow child processes")
-	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes")
-	fs.StringVar(&f.snapshot, "snapshot", "default", "when memory is saved: exec,exit,signal,every=N,interval=T,syscall=NAME,step,none")
-	fs.StringVarP(&f.user, "user", "u", "", "run as this user")
-	fs.StringArrayVarP(&f.env, "env", "E", nil, "run with this variable (VAR=VAL), or without it (VAR)")
-	fs.StringVarP(&f.dir, "dir", "C", "", "run in this directory")
-	fs.StringVar(&f.maxSize, "max-size", "", "stop recording at this size of the log (K, M, G); the program runs on")
-	fs.DurationVar(&f.maxTime, "max-time", 0, "stop recording after this time; the program runs on")
-	fs.Uint64Var(&f.maxEvents, "max-events", 0, "stop recording after this many events; the program runs on")
-	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or FILE")
+	fs.IntSliceVarP(&f.attach, "attach", "p", nil, "attach to running processes: `PID`,...")
+	fs.StringVar(&f.snapshot, "snapshot", "default", "when memory is saved: `POLICY`,... of exec,exit,signal,every=N,interval=T,syscall=NAME,step,none")
+	fs.StringVarP(&f.user, "user", "u", "", "run as this `USER`")
+	fs.StringArrayVarP(&f.env, "env", "E", nil, "run with this variable `VAR=VAL`, or without it (VAR)")
+	fs.StringVarP(&f.dir, "dir", "C", "", "run in this `DIR`")
+	fs.StringVar(&f.maxSize, "max-size", "", "stop recording at this `SIZE` of the log (K, M, G); the program runs on")
+	fs.DurationVar(&f.maxTime, "max-time", 0, "stop recording after this `TIME`; the program runs on")
+	fs.Uint64Var(&f.maxEvents, "max-events", 0, "stop recording after `N` events; the program runs on")
+	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or `FILE`")
 	fs.Lookup("print").NoOptDefVal = "-"
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
 	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
@@ -123,7 +123,7 @@ func runRecord(f *recordFlags, args []string) error {
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 				return failRecord(exitNotFound, "record %s: not found", args[0])
 			}
-			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], err)
+			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], bare(err))
 		}
 	}
 	if f.dir != "" {
@@ -251,6 +251,10 @@ func (f *recordFlags) printTo(w *format.Writer, o *record.Options) (stop func(),
 		}
 	}
 	live := replay.NewLive(out, w.Header().Start, replay.PrintOptions{})
+	if !o.Trace.All() {
+		// What is recorded beside, to know what a mapping is of, was not asked for.
+		live.Only(replay.ListOptions{Set: o.Trace})
+	}
 	o.Observe = func(e *format.Event) { _ = live.Print(e, w.State()) }
 	return func() {
 		if out != os.Stderr {
@@ -285,6 +289,15 @@ func findProgram(name string) (string, error) {
 		err = nil
 	}
 	return path, err
+}
+
+// bare is what exec says without the name.
+func bare(err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func findUser(name string) (*record.User, error) {

@@ -47,7 +47,7 @@ earlier step are given with a note on stderr.`,
 	f.BoolVar(&o.json, "json", false, "one JSON object a line")
 	f.StringVar(&o.from, "from", "", "first `STEP` to show")
 	f.StringVar(&o.to, "to", "", "last `STEP` to show")
-	f.Uint32Var(&o.pid, "pid", 0, "only this process; with --at the one to look at (default: the log's first)")
+	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`; with --at the one to look at (default: the log's first)")
 	f.StringVarP(&o.set, "trace", "e", "all", "only these system calls, in strace's `SET` syntax")
 	f.StringVarP(&o.clock, "time", "t", "", "say when: relative, absolute or delta")
 	f.Lookup("time").NoOptDefVal = "relative"
@@ -169,6 +169,18 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 		return replaying(name, err)
 	}
 	p, err := t.Find(cmd.Context(), v, o.pid)
+	if err != nil && o.at == "last" {
+		// The last of its memory: with its end a process has none.
+		if alive, aerr := t.LastAlive(cmd.Context(), o.pid); aerr == nil && alive < n {
+			n = alive
+			if v, err = t.At(n); err == nil {
+				p, err = t.Find(cmd.Context(), v, o.pid)
+			}
+			if err == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: process %d has ended: this is step %d, the last with its memory\n", p.PID, n)
+			}
+		}
+	}
 	if err != nil {
 		return replaying(name, err)
 	}
@@ -252,6 +264,11 @@ func runDiff(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 	from, to, err := span(t, a, b)
 	if err != nil {
 		return replaying(name, err)
+	}
+	if b == "last" {
+		if alive, aerr := t.LastAlive(cmd.Context(), o.pid); aerr == nil && from <= alive && alive < to {
+			to = alive // as with --at
+		}
 	}
 	d, err := t.Compare(cmd.Context(), from, to, o.pid)
 	if err != nil {

@@ -47,14 +47,21 @@ Numbers are rounded in tables and Markdown, and exact in JSON and CSV.` + "\n\n"
 		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd, args, &o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.format, "format", "table", "table, json, csv or markdown")
+	f.StringVar(&o.format, "format", "table", "`FORMAT`: table, json, csv or markdown")
 	f.StringVar(&o.from, "from", "", "first `STEP` to count")
 	f.StringVar(&o.to, "to", "", "last `STEP` to count")
 	f.StringVar(&o.at, "at", "", "`STEP` for tables about one moment (default: the peak)")
-	f.Uint32Var(&o.pid, "pid", 0, "only this process")
-	f.IntVar(&o.top, "top", 0, "at most this many rows; -1: all")
+	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`")
+	f.IntVar(&o.top, "top", 0, "at most `N` rows; -1: all")
 	f.StringVar(&o.plot, "plot", "", "draw the timeline into `FILE`, .svg or .png")
 	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN the other way round")
+	_ = cmd.RegisterFlagCompletionFunc("format", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, f := range analyze.Formats {
+			names = append(names, string(f))
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
 	return cmd
 }
 
@@ -107,6 +114,11 @@ func runReport(cmd *cobra.Command, args []string, o *reportOptions) error {
 	ao := analyze.Options{PID: o.pid, Top: o.top, Sort: o.sort, ASCII: !utf8Terminal(), Width: screenWidth()}
 	if ao.From, ao.To, err = span(t, o.from, o.to); err != nil {
 		return fmt.Errorf("report %s: %w", name, err)
+	}
+	if o.pid != 0 {
+		if _, err := t.LastAlive(cmd.Context(), o.pid); err != nil {
+			return fmt.Errorf("report %s: %w", name, err)
+		}
 	}
 	if o.at != "" {
 		at, err := t.StepOf(o.at)
