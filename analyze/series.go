@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"memtrace/format"
+	"memtrace/format/arch"
 	"memtrace/format/vma"
 	"memtrace/replay"
 )
@@ -18,6 +19,7 @@ type Point struct {
 	T    float64 // seconds since the start of the recording
 	V    float64
 	step float64
+	acts float64 // calls that change no mapping, until then: what the program did meanwhile
 }
 
 // usage is what one sample says of one process.
@@ -35,6 +37,7 @@ func (u *usage) own() uint64 { return u.anon + u.swap }
 type sample struct {
 	step   format.Step
 	time   uint64
+	acts   uint64
 	held   uint64            // how long the program was held by snapshots until then
 	system map[string]uint64 // /proc/meminfo in bytes
 	procs  map[image]usage
@@ -44,7 +47,7 @@ type sample struct {
 // point is a value at the sample: the time that the program ran, which stood
 // still while a snapshot held it.
 func (x *sample) point(v uint64) Point {
-	return Point{float64(x.time-min(x.held, x.time)) / 1e9, float64(v), float64(x.step)}
+	return Point{float64(x.time-min(x.held, x.time)) / 1e9, float64(v), float64(x.step), float64(x.acts)}
 }
 
 // image is a process between two execs: a new program begins with memory of its
@@ -67,7 +70,7 @@ type samples struct {
 func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 	s := &samples{name: map[image]string{}, first: map[string][]byte{}, final: map[string][]byte{}}
 	birth := map[uint32]image{}
-	births, held := 0, uint64(0)
+	births, held, acts := 0, uint64(0), uint64(0)
 	begin := func(pid uint32, name string) {
 		births++
 		birth[pid] = image{pid, births}
@@ -88,10 +91,14 @@ func gather(ctx context.Context, t *replay.Trace, o Options) (*samples, error) {
 			if c := m.State.Threads[r.Child]; c != nil && c.Proc == c.No {
 				begin(c.TGID, s.name[birth[m.Thread.TGID]])
 			}
+		case *format.Syscall:
+			if row, ok := r.Arch.Syscall(r.Nr); ok && row.Flags&arch.ChangesMM == 0 {
+				acts++
+			}
 		case *format.Snapshot:
 			held += r.PauseNS
 		case *format.MemInfo:
-			one := sample{step: m.Event.Step, time: m.Event.Time, held: held, procs: map[image]usage{}, last: m.Event.Thread != 0}
+			one := sample{step: m.Event.Step, time: m.Event.Time, held: held, acts: acts, procs: map[image]usage{}, last: m.Event.Thread != 0}
 			for _, x := range r.Samples {
 				if x.PID == 0 || strings.HasPrefix(x.Source, "cgroup.") {
 					if s.first[x.Source] == nil {

@@ -55,6 +55,8 @@ const (
 	// Growth whose pace has fallen below this part settles, and below half of it
 	// even if the last half brought a good part of all there is.
 	slowing = 0.5
+	// A log of memory calls alone does not say what else the program did.
+	minActs = 50
 )
 
 // trendOf judges a series. final, if not nil, is what was left when the program
@@ -85,7 +87,7 @@ func trendOf(ps []Point, final *Point) trend {
 	body := after(ps, at(troughFrom))
 	tr.early = slope(before(after(ps, at(settleIn)), at(0.5)))
 	tr.pace = pace(tr.half, tr.early)
-	if steps := bySteps(ps); tr.pace > slowing/3 {
+	if steps := byActs(ps); tr.pace > slowing/10 && steps[len(steps)-1].T-steps[0].T >= minActs {
 		// Threads that are done, and a machine that has other work, slow a leak
 		// down by the clock but not by what the program did.
 		mid := steps[0].T + 0.5*(steps[len(steps)-1].T-steps[0].T)
@@ -127,11 +129,11 @@ func pace(half, early float64) float64 {
 	return half / early
 }
 
-// bySteps has the steps of the log for time.
-func bySteps(ps []Point) []Point {
+// byActs has what the program did for time.
+func byActs(ps []Point) []Point {
 	out := make([]Point, len(ps))
 	for i, p := range ps {
-		out[i] = Point{T: p.step, V: p.V}
+		out[i] = Point{T: p.acts, V: p.V}
 	}
 	return out
 }

@@ -12,7 +12,7 @@ func series(n int, f func(x float64, r *rand.Rand) float64, seed uint64) []Point
 	ps := make([]Point, n)
 	for i := range ps {
 		x := float64(i) / float64(n-1)
-		ps[i] = Point{T: 10 * x, V: max(f(x, r), 0) * (1 << 20), step: float64(100 * i)}
+		ps[i] = Point{T: 10 * x, V: max(f(x, r), 0) * (1 << 20), acts: float64(100 * i)}
 	}
 	return ps
 }
