@@ -37,7 +37,7 @@ func (r *Recorder) recorded(c *format.Syscall) bool { return r.set.Has(c.Arch, c
 // enter notes a call at its beginning and lets it go, at once or when it is its
 // turn.
 func (r *Recorder) enter(t *thread, info *ptrace.SyscallInfo) {
-	t.inCall, t.skipExit = true, false
+	t.inCall, t.skipExit, t.newborn = true, false, false
 	id := abi(info.AuditArch)
 	c := &t.call
 	*c = format.Syscall{Arch: id, Nr: uint32(info.Nr()), Enter: r.now(), SP: info.SP}

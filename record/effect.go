@@ -465,6 +465,7 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
 		}
 		r.trackNew(mm, to)
+		r.trackNew(mm, mm.vmas.Widen(span(from, old))) // the kernel let go of what is left there too
 		r.ask(mm, to)
 		mm.track.takeFresh(to, func(addr.Range) {})
 		var moved []addr.Range

@@ -3,6 +3,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -63,6 +64,7 @@ func (r *Recorder) launch(path string, argv, env []string) error {
 	}
 	t := r.addThread(pid, &process{pid: pid, threads: map[int]*thread{}})
 	t.skipExit = true // the launcher's execve
+	t.newborn = true
 	r.enterImage(t, uint32(pid))
 	r.resume(t, 0)
 	return nil
@@ -282,10 +284,18 @@ func (r *Recorder) afterEvent(e *format.Event) {
 
 func (r *Recorder) change(c format.Change) { r.changes = append(r.changes, c) }
 
+const siTkill = -6 // SI_TKILL
+
 // signal passes a signal on to the thread, after writing it down.
 func (r *Recorder) signal(t *thread, sig int) {
 	var info [128]byte
 	if r.gone(t, ptrace.SigInfo(t.tid, &info)) {
+		return
+	}
+	if t.newborn && sig == int(unix.SIGURG) && int32(binary.LittleEndian.Uint32(info[8:])) == siTkill {
+		// The Go runtime of the launcher sent it to itself, to preempt a
+		// goroutine, and the exec came first. The program has not done anything yet.
+		r.resume(t, 0)
 		return
 	}
 	raw := info[:]

@@ -292,6 +292,13 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 		var err error
 		next, err = mm.fs.Scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked, scanPages,
 			func(g procfs.Region) { r.regions = append(r.regions, g) })
+		if errors.Is(err, procfs.ErrUnwatched) {
+			// All of it has to be read this time.
+			find = present
+			tracked = r.rewatch(mm, v)
+			next = v.Start
+			continue
+		}
 		if errors.Is(err, errors.ErrUnsupported) {
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End

@@ -48,6 +48,7 @@ type thread struct {
 	injectable bool        // stands where a call can be made in its name
 	preempted  bool        // reported something else while we tried
 	faults     int64       // page faults of its process at its last stop
+	newborn    bool        // the program has not made a call yet
 	exiting    bool
 	status     uint32 // the wait status to come, once exiting
 	unseen     bool   // attached to, and has not been seen to stand still since

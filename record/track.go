@@ -114,6 +114,16 @@ func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
 	}
 }
 
+// rewatch registers a mapping that a call took out of the watch: mremap does so
+// with what it leaves of the mapping that it moves a part of.
+func (r *Recorder) rewatch(mm *space, v vma.VMA) bool {
+	if mm.track.uffd.Register(v.Range) == nil {
+		return true
+	}
+	mm.track.missed = append(mm.track.missed, v.Range)
+	return false
+}
+
 // trackNew has a range watched that a call has mapped anew, before the kernel is
 // asked what it looks like: mappings that are watched do not merge with others.
 func (r *Recorder) trackNew(mm *space, at addr.Range) {

@@ -139,6 +139,9 @@ func TestPrograms(t *testing.T) {
 					if p.name == "content" {
 						flags = append(flags, "--snapshot", "syscall=write")
 					}
+					if p.name == "churn" {
+						flags = append(flags, "--snapshot", "step")
+					}
 					pl := newPlace(t)
 					_, say := pl.compare(t, time.Minute, flags, env, argv...)
 					if say != "" {

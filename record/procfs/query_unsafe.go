@@ -99,7 +99,12 @@ type pageRegion struct{ start, end, categories uint64 }
 const (
 	pagemapScanIoctl = 0xc0606610 // _IOWR('f', 16, struct pm_scan_arg)
 	scanWPMatching   = 1
+	scanCheckWPAsync = 2
 )
+
+// ErrUnwatched says that a range cannot be scanned with protection, because no
+// userfaultfd watches all of it: some calls take mappings out of the watch.
+var ErrUnwatched = errors.New("writes to the range are not found")
 
 // Scan says which pages of r are in one of the categories anyOf, and for each
 // run which of the categories in report it has. With protect, pages that were
@@ -125,7 +130,7 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		maxPages: maxPages, anyOf: anyOf, returnMask: report,
 	}
 	if protect {
-		arg.flags = scanWPMatching
+		arg.flags = scanWPMatching | scanCheckWPAsync // without the latter it passes over what is not watched
 	}
 	for {
 		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(p.pagemap), pagemapScanIoctl, uintptr(unsafe.Pointer(&arg)))
@@ -137,6 +142,8 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 			return r.End, fmt.Errorf("PAGEMAP_SCAN: %w", errors.ErrUnsupported)
 		case unix.ESRCH:
 			return r.End, ErrGone
+		case unix.EPERM:
+			return r.Start, ErrUnwatched
 		default:
 			return r.End, fmt.Errorf("PAGEMAP_SCAN of %d: %w", p.pid, e)
 		}
