@@ -18,6 +18,7 @@ func appendBody(b []byte, r Record) []byte {
 			b = appendStr(b, s)
 		}
 		b = appendStr(b, r.Auxv)
+		b = appendFDs(b, r.FDs)
 	case *Clone:
 		b = appendU(b, uint64(r.Child))
 		b = appendU(b, r.Flags)
@@ -50,6 +51,7 @@ func appendBody(b []byte, r Record) []byte {
 		for _, s := range r.Argv {
 			b = appendStr(b, s)
 		}
+		b = appendFDs(b, r.FDs)
 	case *Detach:
 		b = appendStr(b, r.Reason)
 	case *Lost:
@@ -86,6 +88,7 @@ func body(code uint32, b []byte) (Record, error) {
 		if c.more() {
 			e.Auxv = c.blob()
 		}
+		e.FDs = c.fds()
 		r = e
 	case KindClone:
 		r = &Clone{Child: c.u32(), Flags: c.u(), Stack: c.u()}
@@ -109,6 +112,7 @@ func body(code uint32, b []byte) (Record, error) {
 				a.Argv = append(a.Argv, c.str())
 			}
 		}
+		a.FDs = c.fds()
 		r = a
 	case KindDetach:
 		r = &Detach{Reason: c.str()}
@@ -129,4 +133,25 @@ func body(code uint32, b []byte) (Record, error) {
 		return nil, corrupt("body of an event of kind %d", code)
 	}
 	return r, nil
+}
+
+func appendFDs(b []byte, fds []FD) []byte {
+	b = appendU(b, uint64(len(fds)))
+	for _, f := range fds {
+		b = appendZZ(b, int64(f.Num))
+		b = appendBool(b, f.CloExec)
+		b = appendStr(b, f.Name)
+	}
+	return b
+}
+
+// fds reads what appendFDs wrote, if there is any.
+func (c *cursor) fds() (fds []FD) {
+	if !c.more() {
+		return nil
+	}
+	for n := c.count(3); n > 0 && !c.bad; n-- {
+		fds = append(fds, FD{Num: int32(c.zz()), CloExec: c.u8() != 0, Name: c.str()})
+	}
+	return fds
 }

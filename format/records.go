@@ -85,6 +85,14 @@ type Exec struct {
 	Argv   []string // as far as it could be read
 	OldTID uint32   // the kernel's tid of the calling thread before it
 	Auxv   []byte   // /proc/PID/auxv
+	FDs    []FD     // what it was started with; only of the program itself
+}
+
+// FD is an open descriptor. Number AtFDCWD stands for the working directory.
+type FD struct {
+	Num     int32
+	CloExec bool
+	Name    string // as /proc/PID/fd has it
 }
 
 // Clone is the birth of a thread or process, seen from its parent. The child's
@@ -159,6 +167,7 @@ type Attach struct {
 	Auxv []byte // /proc/PID/auxv
 	Path string // /proc/PID/exe
 	Argv []string
+	FDs  []FD
 }
 
 // Detach is the end of the recording of a thread that lives on.

@@ -60,12 +60,12 @@ func everything() []Event {
 	fail := &Syscall{Arch: arch.I386, Nr: 5, Args: [6]uint64{1, 2, 3, 4, 5, 6}, Ret: -2, Enter: 9 * u, Returned: true, Injected: true,
 		Bufs: []Buf{{Arg: 0, More: true, Addr: 99, Data: []byte{}}}}
 	return []Event{
-		{Time: 5 * u, Thread: 1, Record: &Exec{Path: "/bin/x", Argv: []string{"x", ""}, OldTID: 77, Auxv: []byte{33, 0, 1}}, Changes: []Change{
+		{Time: 5 * u, Thread: 1, Record: &Exec{Path: "/bin/x", Argv: []string{"x", ""}, OldTID: 77, Auxv: []byte{33, 0, 1}, FDs: []FD{{-100, false, "/tmp"}, {3, true, "pipe:[1]"}}}, Changes: []Change{
 			&MMNew{MM: 1},
 			&ThreadSet{Thread{No: 1, TID: 77, TGID: 77, NSTID: 2, Proc: 1, MM: 1, Parent: 0, Arch: arch.X86_64}},
 			&VMASet{1, v}, &VMASet{1, w}, &VMASet{1, heap}, &VMASet{1, vs}, &VMASet{1, odd},
 		}},
-		{Time: 6 * u, Record: &Attach{PID: 77, Auxv: []byte{}, Path: "/bin/x", Argv: []string{"x"}}},
+		{Time: 6 * u, Record: &Attach{PID: 77, Auxv: []byte{}, Path: "/bin/x", Argv: []string{"x"}, FDs: []FD{{0, false, "/dev/null"}}}},
 		{Time: 8 * u, Thread: 1, Record: call, Regs: regs},
 		{Time: 8 * u, Thread: 1, Record: call, Regs: regs2},
 		{Time: 7 * u, Thread: 2, Record: fail},

@@ -5,6 +5,8 @@ package record
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -86,7 +88,7 @@ func (r *Recorder) firstState(p *process) error {
 	for _, t := range p.threads {
 		r.change(r.threadSet(t))
 	}
-	r.emit(leader, &format.Attach{PID: uint32(p.pid), Auxv: procfs.Auxv(p.pid), Path: procfs.Exe(p.pid), Argv: procfs.Cmdline(p.pid)})
+	r.emit(leader, &format.Attach{PID: uint32(p.pid), Auxv: procfs.Auxv(p.pid), Path: procfs.Exe(p.pid), Argv: procfs.Cmdline(p.pid), FDs: openFDs(p.pid)})
 	r.snapshot(mm, leader, "attach")
 	return nil
 }
@@ -99,6 +101,29 @@ func (r *Recorder) seized(tid int) bool {
 	}
 	s, _ := procfs.Field(status, "TracerPid")
 	return s == fmt.Sprint(unix.Getpid())
+}
+
+// maxFDs bounds how many descriptors of a program are named at its beginning.
+const maxFDs = 4096
+
+// openFDs are the descriptors and the working directory of a process.
+func openFDs(pid int) []format.FD {
+	nums, err := procfs.FDs(pid)
+	if err != nil {
+		return nil
+	}
+	slices.Sort(nums)
+	var fds []format.FD
+	if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
+		fds = append(fds, format.FD{Num: unix.AT_FDCWD, Name: dir})
+	}
+	var name [4096]byte
+	for _, fd := range nums[:min(len(nums), maxFDs)] {
+		if n, err := procfs.FDName(pid, fd, name[:]); err == nil {
+			fds = append(fds, format.FD{Num: int32(fd), CloExec: procfs.CloExec(pid, fd), Name: string(name[:n])})
+		}
+	}
+	return fds
 }
 
 // release ends the recording: what belongs to the program is put back as it

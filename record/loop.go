@@ -647,7 +647,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	r.change(r.threadSet(t))
 	e := &r.event
 	*e = format.Event{Time: r.now(), Thread: t.no, Changes: r.changes,
-		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid)}}
+		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid), FDs: r.firstFDs(t)}}
 	var regs ptrace.Regs
 	if ptrace.GetRegs(t.tid, &regs) == nil {
 		e.Regs = r.registers(t, &regs)
@@ -657,6 +657,15 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 		r.snapshot(mm, t, "exec")
 	}
 	r.pinThread(t) // a new program begins with many calls
+}
+
+// firstFDs names what the program was started with; what later ones have follows
+// from the calls.
+func (r *Recorder) firstFDs(t *thread) []format.FD {
+	if !t.newborn {
+		return nil
+	}
+	return openFDs(t.tid)
 }
 
 // warnSetuid says once that a program which would have run with another user's

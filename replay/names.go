@@ -70,7 +70,10 @@ func (d *descriptors) feed(ev *format.Event) {
 	case *format.Exec:
 		f := d.table(ev.Thread).Clone()
 		f.Exec()
+		setFDs(f, r.FDs)
 		d.of[ev.Thread] = f
+	case *format.Attach:
+		setFDs(d.table(ev.Thread), r.FDs)
 	}
 	for _, c := range ev.Changes {
 		switch c := c.(type) {
@@ -82,6 +85,12 @@ func (d *descriptors) feed(ev *format.Event) {
 		case *format.ThreadEnd:
 			delete(d.of, c.No)
 		}
+	}
+}
+
+func setFDs(f *call.FDs, fds []format.FD) {
+	for _, x := range fds {
+		f.Set(x.Num, x.Name, x.CloExec)
 	}
 }
 

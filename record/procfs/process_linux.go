@@ -187,6 +187,17 @@ func FDName(pid, fd int, buf []byte) (int, error) {
 	return unix.Readlink(string(p), buf)
 }
 
+// CloExec says whether an exec closes a descriptor of a process.
+func CloExec(pid, fd int) bool {
+	text, err := ReadText("/proc/" + strconv.Itoa(pid) + "/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return false
+	}
+	s, _ := Field(text, "flags")
+	n, _ := strconv.ParseUint(s, 8, 64)
+	return n&unix.O_CLOEXEC != 0
+}
+
 // FDs yields the numbers of the open descriptors of a process.
 func FDs(pid int) ([]int, error) {
 	return numbers("/proc/" + strconv.Itoa(pid) + "/fd")
