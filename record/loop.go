@@ -90,9 +90,12 @@ func tracingError(err error) error {
 func (r *Recorder) addThread(tid int, p *process) *thread {
 	r.lastNo++
 	t := &thread{tid: tid, no: r.lastNo, proc: p}
-	t.collector = call.Collector{Level: call.LevelStruct, MaxData: 4096, Read: func(b []byte, a addr.Addr) int {
+	t.collector = call.Collector{Level: call.LevelStruct, Read: func(b []byte, a addr.Addr) int {
 		return r.vm.Read(t.tid, b, a)
 	}}
+	if n := r.opts.DataLimit; n > 0 {
+		t.collector.Level, t.collector.MaxData = call.LevelData, n
+	}
 	if p.no == 0 {
 		p.no = t.no
 	}

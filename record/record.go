@@ -48,6 +48,9 @@ type Options struct {
 	// MemInfoInterval; 0 leaves the pace to the recorder.
 	MemInfo         bool
 	MemInfoInterval time.Duration
+	// DataLimit is how many bytes are kept of what each call reads into or writes
+	// from the program's memory; 0 keeps none.
+	DataLimit int
 	// NoTrack reads and compares memory at each snapshot instead of finding what
 	// was written with a userfaultfd in the program.
 	NoTrack bool

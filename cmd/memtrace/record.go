@@ -47,6 +47,7 @@ type recordFlags struct {
 	print     string
 	quiet     bool
 	check     bool
+	dataLimit int
 	noPin     bool
 	meminfo   string
 	stepFlags
@@ -98,6 +99,7 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.Lookup("meminfo").NoOptDefVal = "auto"
 	fs.BoolVarP(&f.step, "step", "s", false, "live console: stop before and after every system call")
 	fs.StringVar(&f.script, "exec-script", "", "console commands from `FILE`, from the program's start on")
+	fs.IntVar(&f.dataLimit, "data-limit", 0, "keep up to `N` bytes of the data that each call reads or writes")
 	fs.BoolVar(&f.check, "check", false, "compare the log's mappings with the kernel's after every change")
 	fs.BoolVar(&f.noPin, "no-pin", false, "leave a program with one thread on all its CPUs")
 	return c
@@ -235,6 +237,9 @@ func (f *recordFlags) options() (*record.Options, error) {
 	o.Follow, o.Dir, o.Check, o.NoPin = f.follow, f.dir, f.check, f.noPin
 	if f.maxTime < 0 {
 		return nil, usagef("record --max-time: %v is in the past", f.maxTime)
+	}
+	if o.DataLimit = f.dataLimit; o.DataLimit < 0 || o.DataLimit > 1<<20 {
+		return nil, errors.New("record --data-limit: between 0 and 1048576 bytes")
 	}
 	o.MaxTime, o.MaxEvents = f.maxTime, f.maxEvents
 	o.StdoutToStderr = f.output == "-"
