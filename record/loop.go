@@ -280,8 +280,11 @@ func (r *Recorder) afterEvent(e *format.Event) {
 	if n := r.opts.MaxEvents; n > 0 && uint64(e.Step)+1 >= n {
 		r.finish("max-events")
 	}
-	if n := r.opts.MaxBytes; n > 0 && e.Step%256 == 0 && r.w.Bytes() >= n {
-		r.finish("max-size")
+	if n := r.opts.MaxBytes; n > 0 && e.Step%1024 == 0 {
+		r.failed(r.w.Flush()) // what waits to be written counts too
+		if r.w.Bytes() >= n {
+			r.finish("max-size")
+		}
 	}
 }
 
