@@ -87,10 +87,14 @@ func parseMeminfo(text []byte) map[string]uint64 {
 // Sampled shows what smaps_rollup or status say of a process: the keys that
 // only a live process can tell.
 func Sampled(text []byte, at format.Step) *Result {
-	r := &Result{Report: "sampled", Title: fmt.Sprintf("Resident memory, sampled at step %d", at), Columns: []Column{
+	m := parseMeminfo(text)
+	from := "status"
+	if _, ok := m["Pss"]; ok {
+		from = "smaps_rollup"
+	}
+	r := &Result{Report: "sampled", Title: fmt.Sprintf("Resident memory (%s), sampled at step %d", from, at), Columns: []Column{
 		{Key: "key", Title: "", Unit: Text}, {Key: "bytes", Title: "SIZE", Unit: Bytes},
 	}}
-	m := parseMeminfo(text)
 	for _, k := range []string{
 		"VmRSS", "Rss", "Pss", "RssAnon", "RssFile", "RssShmem", "Anonymous", "Private_Dirty", "Shared_Dirty", "VmSwap", "Swap", "VmLck", "Locked",
 	} {
