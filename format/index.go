@@ -178,7 +178,12 @@ type pos struct{ block, i int }
 
 // last finds the last chunk of a type with a base of at most id.
 func (x *index) last(t Type, id uint64) (p pos, ok bool, err error) {
-	n := sort.Search(len(x.blocks), func(i int) bool { return x.blocks[i].first[t] > id })
+	return x.lastBefore(t, func(b *block) bool { return b.first[t] > id }, func(e *entry) bool { return e.base > id })
+}
+
+// lastBefore finds the last chunk of a type before those that lie beyond.
+func (x *index) lastBefore(t Type, beyondBlock func(*block) bool, beyond func(*entry) bool) (p pos, ok bool, err error) {
+	n := sort.Search(len(x.blocks), func(i int) bool { return beyondBlock(x.blocks[i]) })
 	if n == 0 {
 		return p, false, nil
 	}
@@ -188,7 +193,7 @@ func (x *index) last(t Type, id uint64) (p pos, ok bool, err error) {
 		return p, false, err
 	}
 	of := b.byType[t]
-	k := sort.Search(len(of), func(i int) bool { return entries[of[i]].base > id })
+	k := sort.Search(len(of), func(i int) bool { return beyond(&entries[of[i]]) })
 	if k == 0 {
 		return p, false, at(b.off, corrupt("INDEX chunk lacks what ROOT says it has"))
 	}
@@ -211,21 +216,7 @@ func (x *index) holding(t Type, id uint64) (entry, error) {
 
 // lastTime finds the last EVENT chunk that begins at or before a time.
 func (x *index) lastTime(t uint64) (p pos, ok bool, err error) {
-	n := sort.Search(len(x.blocks), func(i int) bool { return x.blocks[i].time > t })
-	if n == 0 {
-		return p, false, nil
-	}
-	b := x.blocks[n-1]
-	entries, err := x.get(b)
-	if err != nil {
-		return p, false, err
-	}
-	of := b.byType[TypeEvent]
-	k := sort.Search(len(of), func(i int) bool { return entries[of[i]].time > t })
-	if k == 0 {
-		return p, false, at(b.off, corrupt("INDEX chunk lacks what ROOT says it has"))
-	}
-	return pos{n - 1, int(of[k-1])}, true, nil
+	return x.lastBefore(TypeEvent, func(b *block) bool { return b.time > t }, func(e *entry) bool { return e.time > t })
 }
 
 // entry is the chunk at a place; ok is false beyond the end (or, going down,

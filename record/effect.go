@@ -612,12 +612,14 @@ func (r *Recorder) applyIPC(t *thread, ok bool) {
 	}
 }
 
+const prSetMemoryMerge = 67 // PR_SET_MEMORY_MERGE, include/uapi/linux/prctl.h
+
 func (r *Recorder) applyPrctl(t *thread) {
 	a := &t.call.Args
 	switch a[0] {
 	case unix.PR_SET_VMA:
 		r.ask(t.mm, span(addr.Addr(a[2]), a[3]))
-	case unix.PR_SET_MM, 67 /* PR_SET_MEMORY_MERGE */, 71 /* PR_RISCV.. */ :
+	case unix.PR_SET_MM, prSetMemoryMerge:
 		r.refresh(t.mm)
 	}
 }

@@ -421,14 +421,9 @@ func (r *Recorder) exiting(t *thread) {
 		r.refresh(t.mm)
 		r.snapshot(t.mm, t, "exit")
 	}
-	r.release1(t)
+	r.callDone(t)
 	t.running = true
 	r.gone(t, ptrace.Cont(t.tid, 0))
-}
-
-// release1 lets the others of the address space go on that waited for t.
-func (r *Recorder) release1(t *thread) {
-	r.callDone(t)
 }
 
 // abandonCall writes the call that the thread will never return from.
@@ -465,7 +460,7 @@ func (r *Recorder) removeThread(t *thread) {
 		t.exiting = true
 		t.proc.live--
 	}
-	r.release1(t)
+	r.callDone(t)
 	r.forgetPin(t)
 	delete(r.threads, t.tid)
 	delete(t.proc.threads, t.tid)
@@ -633,7 +628,7 @@ func (r *Recorder) execed(t *thread) {
 	p.live, p.stopped = 1, false
 	caller.exiting, caller.running, caller.asked, caller.sticky = false, false, false, false
 	r.unqueue(caller)
-	r.release1(caller)
+	r.callDone(caller)
 	r.leave(caller)
 	r.enterImage(caller, old)
 	r.resume(caller, 0)
