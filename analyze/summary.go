@@ -39,6 +39,9 @@ func (n *tally) see(m *replay.Moment) {
 			n.fatal++
 		}
 	case *format.Snapshot:
+		if r.Reason == format.ReasonSweep {
+			break // its pages count with those of the snapshot that follows
+		}
 		n.snapshots++
 		n.pages += r.Pages
 		n.longestPause = max(n.longestPause, r.PauseNS)

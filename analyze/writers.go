@@ -34,7 +34,7 @@ func Writers(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, is := m.Event.Record.(*format.Snapshot); is {
+		if s, is := m.Event.Record.(*format.Snapshot); is && s.Reason != format.ReasonSweep {
 			snapshots++
 		}
 		pids := map[uint32]uint32{}

@@ -126,15 +126,20 @@ const (
 )
 
 // Snapshot says that the address space MM was read with all its threads held;
-// the pages are the Pages changes of the same event.
+// the pages are the Pages changes of the same event, and of the sweeps before it.
 type Snapshot struct {
 	MM        uint32
-	Reason    string // "exec", "exit", "signal", "interval", "every", "syscall", "step", "attach"
+	Reason    string // "exec", "exit", "signal", "interval", "every", "syscall", "step", "attach"; ReasonSweep
 	Mechanism Dirty  // how the pages to read were found
 	Full      bool   // everything resident was looked at, not only what was dirty
-	Pages     uint64 // pages looked at
+	Pages     uint64 // pages looked at, those of the sweeps before it too
 	PauseNS   uint64 // how long the threads were held
 }
+
+// ReasonSweep is the Reason of what was read beside the running program, before
+// an interval snapshot: each page as it was at one moment since the event before,
+// but not all at the same.
+const ReasonSweep = "sweep"
 
 // Dirty is a way to find the pages that changed since the last snapshot.
 type Dirty uint8

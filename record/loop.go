@@ -418,6 +418,7 @@ func (r *Recorder) exiting(t *thread) {
 		r.sampleLast(t)
 	}
 	if t.proc.live == 0 && r.opts.Snapshot.Exit && len(t.mm.users) == len(t.proc.threads) {
+		r.tellLeftOut(t.mm)
 		r.refresh(t.mm)
 		r.snapshot(t.mm, t, "exit")
 	}

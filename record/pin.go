@@ -152,18 +152,23 @@ func (r *Recorder) watchPinned() {
 			if r.pin.count == 0 || len(r.threads) < 2 {
 				return
 			}
-			now := r.now()
-			for _, t := range r.threads {
-				if t.pinned && t.running && now-t.resumed > uint64(pinSilence) {
-					r.unpin(t)
-					if !t.inCall {
-						t.gap = uint64(4 * unpinAbove)
-					}
-				}
-			}
+			r.freeSilent()
 			r.watchPinned()
 		})
 	})
+}
+
+// freeSilent frees the pinned threads that have not stopped for a while.
+func (r *Recorder) freeSilent() {
+	now := r.now()
+	for _, t := range r.threads {
+		if t.pinned && t.running && now-t.resumed > uint64(pinSilence) {
+			r.unpin(t)
+			if !t.inCall {
+				t.gap = uint64(4 * unpinAbove)
+			}
+		}
+	}
 }
 
 // hidePin frees all threads for good if t is about to open a file that may show

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/vma"
 	"memtrace/record/procfs"
@@ -134,15 +135,17 @@ type Recorder struct {
 	mms     map[*space]struct{}
 	main    int // pid whose status is the result
 
-	event   format.Event
-	changes []format.Change
-	vm      procfs.VMReader
-	found   []vma.VMA
-	fdName  [4096]byte
-	regions []procfs.Region
-	stale   []format.Pages
-	regs    [27]uint64
-	xbuf    []byte
+	event    format.Event
+	changes  []format.Change
+	vm       procfs.VMReader
+	found    []vma.VMA
+	fdName   [4096]byte
+	regions  []procfs.Region
+	stale    []format.Pages
+	still    []format.Pages // read while the program ran, and not written since
+	restless []addr.Range   // written since
+	regs     [27]uint64
+	xbuf     []byte
 
 	result Result
 	stop   bool // leave the loop: the recording is over
@@ -314,11 +317,14 @@ func (r *Recorder) startTimers() (stop func()) {
 	if d := r.opts.Snapshot.Interval; d > 0 {
 		x := time.NewTicker(d)
 		quit := make(chan struct{})
+		var asked atomic.Bool
 		go func() {
 			for {
 				select {
 				case <-x.C:
-					r.Ask(r.intervalSnapshot)
+					if asked.CompareAndSwap(false, true) {
+						r.Ask(func() { r.intervalSnapshot(); asked.Store(false) })
+					}
 				case <-quit:
 					return
 				}

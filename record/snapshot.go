@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -92,59 +91,13 @@ func (r *Recorder) policy(t *thread) {
 	case p.Step:
 		r.snapshot(t.mm, t, "step")
 	case t.mm.track.wanted && t.mm.track.late && t.injectable:
-		r.snapshot(t.mm, t, "interval") // it could not begin at the tick
+		r.beginTracking(t) // it could not at the tick
 	case p.Syscalls.Has(t.call.Arch, t.call.Nr):
 		r.snapshot(t.mm, t, "syscall")
 	case p.Every > 0 && uint64(r.event.Step)-r.lastEvery >= p.Every:
 		r.lastEvery = uint64(r.event.Step)
 		r.snapshot(t.mm, t, "every")
 	}
-}
-
-// intervalSnapshot reads every address space.
-func (r *Recorder) intervalSnapshot() {
-	for mm := range r.mms {
-		if !mm.ran || mm.fs == nil {
-			continue // it has been asleep: nothing has been written
-		}
-		if r.now() < mm.notBefore {
-			r.emit(nil, &format.Lost{What: fmt.Sprintf("interval snapshot of address space %d left out: the last one took too long", mm.no)})
-			continue
-		}
-		r.wantTracking(mm)
-		r.hold(mm)
-		var at *thread
-		for t := range mm.users {
-			if t.exiting {
-				continue
-			}
-			if at = t; r.trapped(t) {
-				t.injectable = true
-				break
-			}
-		}
-		if at == nil {
-			continue
-		}
-		begin := r.now()
-		mm.track.late = true
-		r.snapshot(mm, at, "interval")
-		at.injectable, at.preempted = false, false
-		mm.notBefore = r.now() + intervalShare*(r.now()-begin)
-	}
-}
-
-// intervalShare keeps interval snapshots to one part in so many of the time.
-const intervalShare = 20
-
-// trapped says whether a held thread stands at the stop of our interrupt.
-func (r *Recorder) trapped(t *thread) bool {
-	for _, s := range r.backlog {
-		if s.TID == t.tid {
-			return s.Kind == ptrace.Trap
-		}
-	}
-	return false
 }
 
 // snapshotChunk is how much memory is read at a time.
@@ -155,9 +108,6 @@ const snapshotChunk = 1 << 20
 func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	if mm.fs == nil || r.stop || r.result.Err != nil {
 		return
-	}
-	if r.buf == nil {
-		r.buf = make([]byte, snapshotChunk)
 	}
 	r.hold(mm)
 	begin := time.Now()
@@ -171,7 +121,7 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	if reason == "interval" {
 		deadline = begin.Add(r.opts.Snapshot.Interval / intervalShare)
 	}
-	pages, whole := r.readSpace(mm, deadline)
+	pages, whole := r.readSpace(mm, false, func() bool { return !deadline.IsZero() && time.Now().After(deadline) })
 	if mm.track.uffd != nil && whole {
 		mm.track.full = true
 		if !mm.moving() {
@@ -181,7 +131,8 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	r.spaceRegisters(mm)
 	pause := time.Since(begin)
 	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
-		Pages: pages, PauseNS: uint64(pause)})
+		Pages: mm.track.swept + pages, PauseNS: uint64(pause)})
+	mm.track.swept = 0
 }
 
 // moving says whether a thread is in a call that may be moving pages to where
@@ -238,36 +189,48 @@ func unread(v vma.VMA) bool {
 	return v.Kind == vma.VVAR || v.Name == "[vsyscall]" || strings.HasPrefix(v.Name, "/dev/") && !strings.HasPrefix(v.Name, "/dev/zero") && !strings.HasPrefix(v.Name, "/dev/shm/")
 }
 
-// readSpace reads the mappings of an address space from where the last snapshot
-// was cut short on, until the deadline if there is one. It returns how many pages
-// it read and whether that was all there was to read.
-func (r *Recorder) readSpace(mm *space, deadline time.Time) (pages uint64, whole bool) {
-	from := mm.track.cursor
-	var order []vma.VMA
-	for v := range mm.vmas.All() {
-		order = append(order, v)
+// readSpace reads the mappings of an address space from where the last reading
+// was cut short on, until stop says so. It returns how many pages it read and
+// whether it got round. While threads run (live) it reads only what it can tell
+// their writes to, and goes to the end instead of round.
+func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint64, whole bool) {
+	if r.buf == nil {
+		r.buf = make([]byte, snapshotChunk)
 	}
-	first := sort.Search(len(order), func(i int) bool { return order[i].End > from })
-	for i := range order {
-		v := order[(first+i)%len(order)]
-		if i == 0 && v.Start < from {
-			v = v.Slice(addr.Range{Start: from, End: v.End})
+	from := mm.track.cursor
+	var todo, before []vma.VMA
+	for v := range mm.vmas.All() {
+		if v.End > from {
+			todo = append(todo, v.Slice(addr.Range{Start: max(from, v.Start), End: v.End}))
 		}
-		n, next := r.readMapping(mm, v, deadline)
+		if v.Start < from && !live {
+			before = append(before, v.Slice(addr.Range{Start: v.Start, End: min(from, v.End)}))
+		}
+	}
+	for i, v := range append(todo, before...) {
+		if live && !mm.sweepable(v) {
+			continue
+		}
+		if i > 0 && stop() {
+			mm.track.cursor = v.Start
+			return pages, false
+		}
+		n, next := r.readMapping(mm, v, live, stop)
 		pages += n
-		if next < v.End || i < len(order)-1 && !deadline.IsZero() && time.Now().After(deadline) {
+		if next < v.End {
 			mm.track.cursor = next
 			return pages, false
 		}
 	}
 	mm.track.cursor = 0
-	return pages, from == 0
+	return pages, true
 }
 
 // readMapping hands the resident pages of a mapping to the writer and returns
-// how many there were, and where it stopped: at the deadline if not at the end. What private anonymous memory does not have yet reads as
-// zero; what a private file mapping has not changed is the file's.
-func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages uint64, next addr.Addr) {
+// how many there were, and where it stopped: when stop said so, if not at the
+// end. What private anonymous memory does not have yet reads as zero; what a
+// private file mapping has not changed is the file's.
+func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool) (pages uint64, next addr.Addr) {
 	if unread(v) {
 		return 0, v.End
 	}
@@ -284,7 +247,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 		rest = format.PageZero
 	}
 	for next = v.Start; next < v.End; {
-		if next > v.Start && !deadline.IsZero() && time.Now().After(deadline) {
+		if next > v.Start && stop() {
 			return pages, next
 		}
 		from := next
@@ -292,20 +255,37 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 		var err error
 		next, err = mm.fs.Scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked, scanPages,
 			func(g procfs.Region) { r.regions = append(r.regions, g) })
-		if errors.Is(err, procfs.ErrUnwatched) {
+		switch {
+		case errors.Is(err, procfs.ErrUnwatched) && live:
+			return pages, v.End // for the hold
+		case errors.Is(err, procfs.ErrUnwatched):
 			// All of it has to be read this time.
 			find = present
 			tracked = r.rewatch(mm, v)
 			next = v.Start
 			continue
-		}
-		if errors.Is(err, errors.ErrUnsupported) {
+		case errors.Is(err, errors.ErrUnsupported):
 			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
+		r.still, r.restless = r.still[:0], r.restless[:0]
+		if live {
+			used := 0
+			for _, g := range r.regions {
+				if g.Categories&present != 0 && isData(v, g) {
+					used = r.readStill(mm, g.Range, used)
+				}
+			}
+		}
 		untouched := func(at addr.Range) {
-			if rest != 0 {
-				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: rest})
+			if rest == 0 {
+				return
+			}
+			for _, x := range append(r.restless, addr.Range{Start: at.End, End: at.End}) {
+				if gap := (addr.Range{Start: at.Start, End: min(x.Start, at.End)}); !gap.Empty() {
+					r.pages(&format.Pages{MM: mm.no, Addr: gap.Start, N: gap.Len() / addr.PageSize, What: rest})
+				}
+				at.Start = max(at.Start, x.End)
 			}
 		}
 		if done := (addr.Range{Start: from, End: next}); find == present {
@@ -324,11 +304,16 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 			case g.Categories&present == 0: // given back since, which its call has told
 			case g.Categories&procfs.PageIsZero != 0:
 				r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
-			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0:
 			case v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
 				r.forget(mm, g.Range) // from when it could be written
-			default:
+			case !live && isData(v, g):
 				pages += r.readPages(mm, g.Range)
+			}
+		}
+		for i := range r.still {
+			r.pages(&r.still[i])
+			if r.still[i].What == format.PageData {
+				pages += r.still[i].N
 			}
 		}
 		if others {
@@ -336,6 +321,11 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, deadline time.Time) (pages 
 		}
 	}
 	return pages, v.End
+}
+
+// isData says whether resident pages have contents of their own.
+func isData(v vma.VMA, g procfs.Region) bool {
+	return g.Categories&procfs.PageIsZero == 0 && (v.Kind != vma.FilePrivate || g.Categories&procfs.PageIsFile == 0)
 }
 
 // forget takes back what the log says of the contents of shared memory that is

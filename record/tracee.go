@@ -96,6 +96,7 @@ type space struct {
 	track     tracking
 	ran       bool   // a thread has run since the last snapshot
 	notBefore uint64 // no interval snapshot before this time
+	leftOut   int    // interval snapshots since the last
 	faults    int64  // page faults when the growing mappings were last looked at
 	shared    bool   // by several processes: the faults of one do not tell
 	turn      uint64 // how often busy has been set

@@ -21,7 +21,8 @@ type tracking struct {
 	tries  int
 	fresh  []addr.Range // mapped since the last snapshot, see Recorder.fresh
 	cursor addr.Addr    // where a snapshot that ran out of time stopped
-	full   bool         // a snapshot has seen everything since tracking began
+	full   bool         // everything has been seen since tracking began
+	swept  uint64       // pages read by sweeps since the last snapshot
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
 }
@@ -73,7 +74,7 @@ func (r *Recorder) beginTracking(t *thread) {
 		return
 	}
 	mm.track.uffd = u
-	mm.track.full = false
+	mm.track.full, mm.track.cursor = false, 0
 	for v := range mm.vmas.All() {
 		r.trackMapping(mm, v)
 	}

@@ -174,6 +174,9 @@ func appendOther(b []byte, m *Moment) []byte {
 		}
 		return fmt.Appendf(b, "--- stopped by %s ---", arch.SignalName(int(r.Signo)))
 	case *format.Snapshot:
+		if r.Reason == format.ReasonSweep {
+			return fmt.Appendf(b, "--- sweep: %d pages read beside the running program ---", r.Pages)
+		}
 		return fmt.Appendf(b, "--- snapshot (%s): %d pages in %d us ---", r.Reason, r.Pages, r.PauseNS/1000)
 	case *format.MemInfo:
 		return fmt.Appendf(b, "--- memory sampled: %d files ---", len(r.Samples))

@@ -28,7 +28,7 @@ type Process struct {
 	mem     int // of /proc/PID/mem, -1 before its first use
 	pagemap int // of /proc/PID/pagemap, -1 before its first use
 	query   queryBuf
-	regions *[512]pageRegion
+	regions *[2][512]pageRegion
 	text    []byte
 }
 

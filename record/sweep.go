@@ -1,0 +1,228 @@
+//go:build linux
+
+package record
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/vma"
+	"memtrace/record/procfs"
+	"memtrace/record/ptrace"
+)
+
+// Interval snapshots are taken in two parts. While the program runs, a sweep
+// reads what was written since the last one. Then all threads of the address
+// space are held, for as long as it takes to read what they wrote during the
+// sweep.
+
+const (
+	// intervalShare keeps the stops for interval snapshots to one part in so many
+	// of the time, sweepShare what is read beside the running program.
+	intervalShare = 20
+	sweepShare    = 2
+	// calm is how few pages a sweep has to find for the hold to follow; after
+	// more, another one finds fewer.
+	calm = 512
+)
+
+// intervalSnapshot saves the memory of every address space that has been used
+// since the last time.
+func (r *Recorder) intervalSnapshot() {
+	r.freeSilent() // the sweep would take their CPU from them
+	var due []*space
+	for mm := range r.mms {
+		if mm.ran && mm.fs != nil {
+			due = append(due, mm)
+		}
+	}
+	slices.SortFunc(due, func(a, b *space) int { return cmp.Compare(a.no, b.no) })
+	for _, mm := range due {
+		if r.alive(mm) && !r.stop {
+			r.spaceTick(mm, r.opts.Snapshot.Interval/time.Duration(len(due)))
+		}
+	}
+}
+
+// alive says whether an address space is still in use.
+func (r *Recorder) alive(mm *space) bool {
+	_, ok := r.mms[mm]
+	return ok && len(mm.users) > 0
+}
+
+// spaceTick takes the interval snapshot of an address space, or as much of it as
+// fits into a share of the time.
+func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
+	if r.now() < mm.notBefore {
+		mm.leftOut++
+		return
+	}
+	r.tellLeftOut(mm)
+	r.wantTracking(mm)
+	if mm.track.wanted {
+		r.hold(mm)
+		mm.track.late = true
+		if t := r.standing(mm); t != nil && t.injectable {
+			r.beginTracking(t)
+			t.injectable, t.preempted = false, false
+		}
+		r.serveBacklog()
+	}
+	if mm.track.uffd != nil && !r.sweep(mm, interval) || r.stop || !r.alive(mm) {
+		return // the next tick goes on from there
+	}
+	r.hold(mm)
+	t := r.standing(mm)
+	if t == nil {
+		return
+	}
+	t.injectable = false
+	begin := r.now()
+	r.snapshot(mm, t, "interval")
+	mm.notBefore = r.now() + intervalShare*(r.now()-begin)
+}
+
+// tellLeftOut writes down how many interval snapshots there were none of.
+func (r *Recorder) tellLeftOut(mm *space) {
+	if mm.leftOut > 0 {
+		r.emit(nil, &format.Lost{What: fmt.Sprintf("interval snapshots of address space %d left out: %d, for the one before took too long", mm.no, mm.leftOut)})
+		mm.leftOut = 0
+	}
+}
+
+// standing is a thread that speaks for a held address space: one that a call can
+// be injected into, if there is one.
+func (r *Recorder) standing(mm *space) (at *thread) {
+	for t := range mm.users {
+		if t.exiting {
+			continue
+		}
+		if at = t; r.trapped(t) {
+			t.injectable = true
+			break
+		}
+	}
+	return at
+}
+
+// trapped says whether a held thread stands at the stop of our interrupt.
+func (r *Recorder) trapped(t *thread) bool {
+	for _, s := range r.backlog {
+		if s.TID == t.tid {
+			return s.Kind == ptrace.Trap
+		}
+	}
+	return false
+}
+
+// serveBacklog lets go on whom a hold has stopped.
+func (r *Recorder) serveBacklog() {
+	for len(r.backlog) > 0 && !r.stop {
+		s, _ := r.next()
+		r.handle(s)
+	}
+}
+
+// poll says whether a thread has come to a stop and waits for us.
+func (r *Recorder) poll() bool {
+	if len(r.backlog) > 0 {
+		return true
+	}
+	s, err := ptrace.Wait(true)
+	if err != nil || s.TID == 0 {
+		return false
+	}
+	r.later(s)
+	return true
+}
+
+// sweep reads what has been written to an address space while its threads run, and
+// reports whether it got to the end of it in time. A thread that comes to a stop
+// meanwhile is served between two chunks.
+func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
+	limit, patience := interval/sweepShare, interval/intervalShare
+	if r.pin.count > 0 {
+		limit = patience // the program has no CPU of its own
+	}
+	begin := time.Now()
+	var waited time.Duration // of threads, for us
+	over := func() bool { return time.Since(begin) > limit || waited > patience || r.pending.Load() }
+	for {
+		chunk := time.Now()
+		pages, end := r.readSpace(mm, true, func() bool {
+			now := time.Now()
+			came := r.poll()
+			if came {
+				waited += now.Sub(chunk)
+			}
+			chunk = now
+			return came || over()
+		})
+		if pages > 0 {
+			r.emit(r.anyUser(mm), &format.Snapshot{MM: mm.no, Reason: format.ReasonSweep, Mechanism: mm.mechanism(), Full: !mm.track.full, Pages: pages})
+			mm.track.swept += pages
+		}
+		if end {
+			whole, mm.track.full = true, true
+		}
+		r.serveBacklog()
+		if r.stop || !r.alive(mm) || mm.track.uffd == nil {
+			return false
+		}
+		if over() || end && pages < calm {
+			return whole
+		}
+	}
+}
+
+func (r *Recorder) anyUser(mm *space) *thread {
+	for t := range mm.users {
+		return t
+	}
+	return nil
+}
+
+// readStill reads pages that have just been protected, into r.buf behind those in
+// r.still. Those that are written meanwhile are restless: they will be found again.
+func (r *Recorder) readStill(mm *space, at addr.Range, used int) (end int) {
+	for a := at.Start; a < at.End; {
+		b := r.buf[used:][:at.End-a]
+		got, _ := mm.fs.ReadMem(b, a)
+		got -= got % addr.PageSize
+		if got == 0 {
+			r.still = append(r.still, format.Pages{MM: mm.no, Addr: a, N: 1, What: format.PageUnreadable})
+			a += addr.PageSize
+			continue
+		}
+		part := addr.Range{Start: a, End: a + addr.Addr(got)}
+		still := func(to addr.Addr) {
+			if a < to {
+				n := to - a
+				r.still = append(r.still, format.Pages{MM: mm.no, Addr: a, N: uint64(n) / addr.PageSize, What: format.PageData, Data: r.buf[used : used+int(n)]})
+			}
+		}
+		for next := a; next < part.End; {
+			var err error
+			next, err = mm.fs.Scan(addr.Range{Start: next, End: part.End}, procfs.PageWritten, procfs.PageWritten, false, 0, func(g procfs.Region) {
+				still(g.Start)
+				r.restless = append(r.restless, g.Range)
+				used += int(g.End - a)
+				a = g.End
+			})
+			if err != nil {
+				return used // it is gone
+			}
+		}
+		still(part.End)
+		used += int(part.End - a)
+		a = part.End
+	}
+	return used
+}
+
+// sweepable says whether a mapping can be read while the program writes to it.
+func (mm *space) sweepable(v vma.VMA) bool { return mm.tracked(v) && !unread(v) }
