@@ -135,17 +135,21 @@ type Recorder struct {
 	mms     map[*space]struct{}
 	main    int // pid whose status is the result
 
-	event    format.Event
-	changes  []format.Change
-	vm       procfs.VMReader
-	found    []vma.VMA
-	fdName   [4096]byte
-	regions  []procfs.Region
-	stale    []format.Pages
-	still    []format.Pages // read while the program ran, and not written since
-	restless []addr.Range   // written since
-	regs     [27]uint64
-	xbuf     []byte
+	event       format.Event
+	changes     []format.Change
+	vm          procfs.VMReader
+	found       []vma.VMA
+	fdName      [4096]byte
+	regions     []procfs.Region
+	stale       []format.Pages
+	still       []format.Pages // read while the program ran, and not written since
+	restless    []addr.Range   // written since
+	copying     bool           // what is read is kept in copies, and handed over when its owner goes on
+	copies      [][]byte
+	copied      []format.Pages // in copies
+	copiedBytes int
+	regs        [27]uint64
+	xbuf        []byte
 
 	result Result
 	stop   bool // leave the loop: the recording is over

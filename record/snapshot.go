@@ -104,10 +104,10 @@ func (r *Recorder) policy(t *thread) {
 const snapshotChunk = 1 << 20
 
 // snapshot reads what is resident in an address space and no file has, with all
-// its threads held.
-func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
+// its threads held. It returns for how long they were.
+func (r *Recorder) snapshot(mm *space, t *thread, reason string) (pause time.Duration) {
 	if mm.fs == nil || r.stop || r.result.Err != nil {
-		return
+		return 0
 	}
 	r.hold(mm)
 	begin := time.Now()
@@ -119,20 +119,28 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) {
 	full := !mm.track.full
 	var deadline time.Time
 	if reason == "interval" {
-		deadline = begin.Add(r.opts.Snapshot.Interval / intervalShare)
+		deadline = begin.Add(r.holdLimit(mm))
+		r.copying = true
 	}
 	pages, whole := r.readSpace(mm, false, func() bool { return !deadline.IsZero() && time.Now().After(deadline) })
+	r.copying = false
+	confirmed := mm.track.uffd != nil && whole && !mm.moving()
+	r.spaceRegisters(mm)
+	if reason == "interval" {
+		r.letGoOn(mm)
+	}
+	pause = time.Since(begin)
+	r.handOver()
 	if mm.track.uffd != nil && whole {
 		mm.track.full = true
-		if !mm.moving() {
-			r.change(&format.Confirm{MM: mm.no})
-		}
 	}
-	r.spaceRegisters(mm)
-	pause := time.Since(begin)
+	if confirmed {
+		r.change(&format.Confirm{MM: mm.no})
+	}
 	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
 		Pages: mm.track.swept + pages, PauseNS: uint64(pause)})
 	mm.track.swept = 0
+	return pause
 }
 
 // moving says whether a thread is in a call that may be moving pages to where
@@ -273,6 +281,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			used := 0
 			for _, g := range r.regions {
 				if g.Categories&present != 0 && isData(v, g) {
+					mm.track.counted += g.Len() / addr.PageSize
 					used = r.readStill(mm, g.Range, used)
 				}
 			}
@@ -352,11 +361,16 @@ const scanPages = 256
 
 func (r *Recorder) readPages(mm *space, at addr.Range) (pages uint64) {
 	for a := at.Start; a < at.End; {
-		n := min(uint64(at.End-a), snapshotChunk)
-		got, _ := mm.fs.ReadMem(r.buf[:n], a)
+		b := r.room(min(uint64(at.End-a), snapshotChunk))
+		got, _ := mm.fs.ReadMem(b, a)
 		got -= got % addr.PageSize
 		if got > 0 {
-			r.pages(&format.Pages{MM: mm.no, Addr: a, N: uint64(got) / addr.PageSize, What: format.PageData, Data: r.buf[:got]})
+			p := format.Pages{MM: mm.no, Addr: a, N: uint64(got) / addr.PageSize, What: format.PageData, Data: b[:got]}
+			if r.copying {
+				r.keepCopy(p)
+			} else {
+				r.pages(&p)
+			}
 			pages += uint64(got) / addr.PageSize
 			a += addr.Addr(got)
 			continue

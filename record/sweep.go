@@ -25,9 +25,16 @@ const (
 	// of the time, sweepShare what is read beside the running program.
 	intervalShare = 20
 	sweepShare    = 2
-	// calm is how few pages a sweep has to find for the hold to follow; after
-	// more, another one finds fewer.
+	// calm is how few pages a sweep has to find for the hold to follow at once;
+	// after more, another one finds fewer.
 	calm = 512
+	// What one page costs the program: to be copied while it is held, and to be
+	// written to for the first time after a sweep.
+	copyCost  = 1500 * time.Nanosecond
+	faultCost = 1000 * time.Nanosecond
+	// holdMost is how long a program is held for an interval snapshot. What is
+	// rewritten faster than that is read by sweeps alone.
+	holdMost = 50 * time.Millisecond
 )
 
 // intervalSnapshot saves the memory of every address space that has been used
@@ -72,8 +79,17 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 		}
 		r.serveBacklog()
 	}
-	if mm.track.uffd != nil && !r.sweep(mm, interval) || r.stop || !r.alive(mm) {
-		return // the next tick goes on from there
+	if mm.track.uffd != nil {
+		whole := r.sweep(mm, interval)
+		if !whole || !r.alive(mm) {
+			return // the next tick goes on from there
+		}
+		mm.notBefore = r.now() + intervalShare*uint64(faultCost)*mm.track.protected
+		mm.track.protected = 0
+		if copyCost*time.Duration(mm.track.found) > holdMost {
+			mm.leftOut++
+			return
+		}
 	}
 	r.hold(mm)
 	t := r.standing(mm)
@@ -81,15 +97,14 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 		return
 	}
 	t.injectable = false
-	begin := r.now()
-	r.snapshot(mm, t, "interval")
-	mm.notBefore = r.now() + intervalShare*(r.now()-begin)
+	pause := r.snapshot(mm, t, "interval")
+	mm.notBefore = max(mm.notBefore, r.now()+intervalShare*uint64(pause))
 }
 
 // tellLeftOut writes down how many interval snapshots there were none of.
 func (r *Recorder) tellLeftOut(mm *space) {
 	if mm.leftOut > 0 {
-		r.emit(nil, &format.Lost{What: fmt.Sprintf("interval snapshots of address space %d left out: %d, for the one before took too long", mm.no, mm.leftOut)})
+		r.emit(nil, &format.Lost{What: fmt.Sprintf("interval snapshots of address space %d left out: %d, not to slow the program down", mm.no, mm.leftOut)})
 		mm.leftOut = 0
 	}
 }
@@ -149,7 +164,11 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 		limit = patience // the program has no CPU of its own
 	}
 	begin := time.Now()
+	if mm.track.cursor == 0 {
+		mm.track.counted = 0
+	}
 	var waited time.Duration // of threads, for us
+	again := false
 	over := func() bool { return time.Since(begin) > limit || waited > patience || r.pending.Load() }
 	for {
 		chunk := time.Now()
@@ -167,13 +186,18 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 			mm.track.swept += pages
 		}
 		if end {
-			whole, mm.track.full = true, true
+			if mm.track.full {
+				mm.track.found = mm.track.counted
+				mm.track.protected += mm.track.counted
+			}
+			again = !whole && mm.track.counted >= calm
+			whole, mm.track.full, mm.track.counted = true, true, 0
 		}
 		r.serveBacklog()
 		if r.stop || !r.alive(mm) || mm.track.uffd == nil {
 			return false
 		}
-		if over() || end && pages < calm {
+		if over() || whole && !again {
 			return whole
 		}
 	}
@@ -184,6 +208,61 @@ func (r *Recorder) anyUser(mm *space) *thread {
 		return t
 	}
 	return nil
+}
+
+// holdLimit is how long an address space may be held for an interval snapshot.
+func (r *Recorder) holdLimit(mm *space) time.Duration {
+	return min(r.opts.Snapshot.Interval/intervalShare+2*copyCost*time.Duration(mm.track.found), holdMost)
+}
+
+// letGoOn lets threads go on that only our interrupt has stopped. What they come
+// to next waits until the loop asks for it.
+func (r *Recorder) letGoOn(mm *space) {
+	if r.pausing {
+		return
+	}
+	r.backlog = slices.DeleteFunc(r.backlog, func(s ptrace.Stop) bool {
+		t := r.threads[s.TID]
+		if s.Kind != ptrace.Trap || t == nil || t.mm != mm || !t.asked || t.unseen || t.listening {
+			return false
+		}
+		t.asked, t.faults = false, s.Faults
+		undoInterrupt(t.tid)
+		r.resume(t, 0)
+		return true
+	})
+}
+
+// room is where up to n bytes of memory can be read to.
+func (r *Recorder) room(n uint64) []byte {
+	if !r.copying {
+		return r.buf[:n]
+	}
+	const most = 32
+	used := r.copiedBytes / snapshotChunk
+	if used == most {
+		r.handOver()
+		used = 0
+	}
+	if used == len(r.copies) {
+		r.copies = append(r.copies, make([]byte, snapshotChunk))
+	}
+	b := r.copies[used][r.copiedBytes%snapshotChunk:]
+	return b[:min(n, uint64(len(b)))]
+}
+
+// keep notes what was read into room.
+func (r *Recorder) keepCopy(p format.Pages) {
+	r.copied = append(r.copied, p)
+	r.copiedBytes += len(p.Data)
+}
+
+// handOver gives the writer what was copied.
+func (r *Recorder) handOver() {
+	for i := range r.copied {
+		r.pages(&r.copied[i])
+	}
+	r.copied, r.copiedBytes = r.copied[:0], 0
 }
 
 // readStill reads pages that have just been protected, into r.buf behind those in

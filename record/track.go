@@ -14,15 +14,18 @@ import (
 
 // tracking is how the writes of an address space are found between snapshots.
 type tracking struct {
-	uffd   *procfs.Uffd
-	wanted bool // begin when a thread stands where a call can be made in its name
-	failed bool // not to be tried again
-	late   bool // a tick has passed without it
-	tries  int
-	fresh  []addr.Range // mapped since the last snapshot, see Recorder.fresh
-	cursor addr.Addr    // where a snapshot that ran out of time stopped
-	full   bool         // everything has been seen since tracking began
-	swept  uint64       // pages read by sweeps since the last snapshot
+	uffd      *procfs.Uffd
+	wanted    bool // begin when a thread stands where a call can be made in its name
+	failed    bool // not to be tried again
+	late      bool // a tick has passed without it
+	tries     int
+	fresh     []addr.Range // mapped since the last snapshot, see Recorder.fresh
+	cursor    addr.Addr    // where a snapshot that ran out of time stopped
+	full      bool         // everything has been seen since tracking began
+	swept     uint64       // pages read by sweeps since the last snapshot
+	found     uint64       // pages that the last sweep from beginning to end found written
+	counted   uint64       // by the sweep that is under way
+	protected uint64       // by sweeps, since notBefore was set
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
 }
