@@ -91,6 +91,7 @@ func (r *Recorder) policy(t *thread) {
 	case p.Step:
 		r.snapshot(t.mm, t, "step")
 	case t.mm.track.wanted && t.mm.track.late && t.injectable:
+		r.hold(t.mm)
 		r.beginTracking(t) // it could not at the tick
 	case p.Syscalls.Has(t.call.Arch, t.call.Nr):
 		r.snapshot(t.mm, t, "syscall")

@@ -169,7 +169,7 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 	}
 	var waited time.Duration // of threads, for us
 	again := false
-	over := func() bool { return time.Since(begin) > limit || waited > patience || r.pending.Load() }
+	over := func() bool { return time.Since(begin) > limit || waited > patience }
 	for {
 		chunk := time.Now()
 		pages, end := r.readSpace(mm, true, func() bool {
@@ -179,7 +179,7 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 				waited += now.Sub(chunk)
 			}
 			chunk = now
-			return came || over()
+			return came || r.pending.Load() || over()
 		})
 		if pages > 0 {
 			r.emit(r.anyUser(mm), &format.Snapshot{MM: mm.no, Reason: format.ReasonSweep, Mechanism: mm.mechanism(), Full: !mm.track.full, Pages: pages})
@@ -192,6 +192,9 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 			}
 			again = !whole && mm.track.counted >= calm
 			whole, mm.track.full, mm.track.counted = true, true, 0
+		}
+		if r.pending.Load() {
+			r.answer()
 		}
 		r.serveBacklog()
 		if r.stop || !r.alive(mm) || mm.track.uffd == nil {

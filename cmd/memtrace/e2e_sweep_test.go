@@ -17,18 +17,23 @@ import (
 // instant: each page that a sweep read by itself, and all of it at a snapshot.
 func TestSweep(t *testing.T) {
 	require(t, "ptrace", tracing())
-	for _, build := range []string{"x86_64", "i386"} {
-		for _, args := range [][]string{{"1500"}, {"1500", "heap"}} {
-			t.Run(fmt.Sprint(build, args), func(t *testing.T) {
-				p := newPlace(t)
-				p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=30ms"}, nil, append([]string{compile(t, "sweep", build)}, args...)...)
-				checkInstants(t, p.log())
-			})
-		}
+	for _, c := range [][]string{{"x86_64", "1000"}, {"x86_64", "1000", "heap"}, {"i386", "1000", "heap"}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			p := newPlace(t)
+			swept, whole := 0, 0
+			for try := 0; try < 4 && whole == 0; try++ { // a busy machine may leave no time for a whole one
+				p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=30ms"}, nil, append([]string{compile(t, "sweep", c[0])}, c[1:]...)...)
+				swept, whole = checkInstants(t, p.log())
+			}
+			if t.Logf("%d areas of snapshots, %d pages of others", whole, swept); whole == 0 || swept == 0 {
+				t.Error("nothing was tried")
+			}
+		})
 	}
 }
 
-func checkInstants(t *testing.T, log string) {
+// checkInstants returns how many areas and pages it has looked at.
+func checkInstants(t *testing.T, log string) (swept, whole int) {
 	t.Helper()
 	tr, err := replay.Open(log)
 	if err != nil {
@@ -37,7 +42,6 @@ func checkInstants(t *testing.T, log string) {
 	defer tr.Close()
 	const size = 4 << 20
 	b := make([]byte, size)
-	swept, whole := 0, 0
 	for e, err := range tr.Events(0) {
 		if err != nil {
 			t.Fatal(err)
@@ -73,10 +77,7 @@ func checkInstants(t *testing.T, log string) {
 			}
 		}
 	}
-	t.Logf("%d areas of snapshots, %d pages of others", whole, swept)
-	if whole == 0 || swept == 0 {
-		t.Errorf("%d areas of snapshots, %d pages of others: nothing was tried", whole, swept)
-	}
+	return swept, whole
 }
 
 // instant says what is wrong with the words of an area: they never rise, and fall

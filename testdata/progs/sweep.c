@@ -1,4 +1,4 @@
-/* args: 1200 | 1200 heap */
+/* args: 100 heap */
 /* alone: it wants all CPUs */
 /* Three threads write to 4 MiB each without ever calling the kernel: word after
  * word the number of the round. At any instant the words of such an area are
