@@ -4,6 +4,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -216,7 +217,13 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 			before = append(before, v.Slice(addr.Range{Start: v.Start, End: min(from, v.End)}))
 		}
 	}
-	for i, v := range append(todo, before...) {
+	todo = append(todo, before...)
+	if mm.track.hunt != nil && from == 0 && !live {
+		if found, err := mm.track.hunt.written(); err == nil {
+			todo = mm.narrow(todo, found)
+		}
+	}
+	for i, v := range todo {
 		if live && !mm.sweepable(v) {
 			continue
 		}
@@ -233,6 +240,31 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 	}
 	mm.track.cursor = 0
 	return pages, true
+}
+
+// narrow leaves of the mappings whose writes are found the parts that were written
+// or mapped since the last snapshot.
+func (mm *space) narrow(todo []vma.VMA, written []addr.Range) (parts []vma.VMA) {
+	places := append(written, mm.track.fresh...)
+	slices.SortFunc(places, func(a, b addr.Range) int { return cmp.Compare(a.Start, b.Start) })
+	for _, v := range todo {
+		if !mm.sweepable(v) {
+			parts = append(parts, v)
+			continue
+		}
+		for next := v.Start; len(places) > 0 && places[0].Start < v.End; {
+			at := places[0].Intersect(addr.Range{Start: next, End: v.End})
+			if !at.Empty() {
+				parts = append(parts, v.Slice(at))
+				next = at.End
+			}
+			if places[0].End > v.End {
+				break // goes on in the next mapping
+			}
+			places = places[1:]
+		}
+	}
+	return parts
 }
 
 // readMapping hands the resident pages of a mapping to the writer and returns

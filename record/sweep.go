@@ -91,14 +91,15 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			return
 		}
 	}
+	mm.track.hunt = startHunt(mm)
 	r.hold(mm)
-	t := r.standing(mm)
-	if t == nil {
-		return
+	if t := r.standing(mm); t != nil {
+		t.injectable = false
+		pause := r.snapshot(mm, t, "interval")
+		mm.notBefore = max(mm.notBefore, r.now()+intervalShare*uint64(pause))
 	}
-	t.injectable = false
-	pause := r.snapshot(mm, t, "interval")
-	mm.notBefore = max(mm.notBefore, r.now()+intervalShare*uint64(pause))
+	mm.track.hunt.end()
+	mm.track.hunt = nil
 }
 
 // tellLeftOut writes down how many interval snapshots there were none of.

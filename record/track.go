@@ -28,6 +28,7 @@ type tracking struct {
 	protected uint64       // by sweeps, since notBefore was set
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
+	hunt   *hunt // for the hold that is about to begin
 }
 
 // wantTracking asks for the writes of an address space to be found from now on.
@@ -121,6 +122,9 @@ func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
 // rewatch registers a mapping that a call took out of the watch: mremap does so
 // with what it leaves of the mapping that it moves a part of.
 func (r *Recorder) rewatch(mm *space, v vma.VMA) bool {
+	if whole, ok := mm.vmas.Find(v.Start); ok {
+		v = whole // to register a part would split it
+	}
 	if mm.track.uffd.Register(v.Range) == nil {
 		return true
 	}
