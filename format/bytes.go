@@ -26,10 +26,16 @@ func (c *cursor) u8() uint8 {
 }
 
 func (c *cursor) u() uint64 {
-	if len(c.b) > 0 && c.b[0] < 0x80 {
-		v := c.b[0]
-		c.b = c.b[1:]
-		return uint64(v)
+	// Most numbers take a byte or two.
+	if b := c.b; len(b) > 1 {
+		if b[0] < 0x80 {
+			c.b = b[1:]
+			return uint64(b[0])
+		}
+		if b[1] < 0x80 {
+			c.b = b[2:]
+			return uint64(b[0]&0x7f) | uint64(b[1])<<7
+		}
 	}
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {

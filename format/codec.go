@@ -1,7 +1,6 @@
 package format
 
 import (
-	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -14,16 +13,16 @@ func newEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
 		zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 }
 
-// decoder is shared by all readers: DecodeAll keeps no state between calls. It
-// allocates no more than the chunk header declares.
-var decoder = sync.OnceValue(func() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(min(4, runtime.GOMAXPROCS(0))), zstd.WithDecodeAllCapLimit(true),
+// decoders has decoders for whole payloads: they keep no state from one to the
+// next. One allocates no more than the chunk header declares.
+var decoders = sync.Pool{New: func() any {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderMaxMemory(MaxPayload+1<<20), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		panic("format: zstd options: " + err.Error())
 	}
 	return d
-})
+}}
 
 // decode decompresses a stored payload into a new slice of exactly c.ulen
 // bytes; the result may be stored itself.
@@ -40,7 +39,9 @@ func (c *chunk) decode(stored []byte) ([]byte, error) {
 	if h.Skippable || h.DictionaryID != 0 || h.HasFCS && h.FrameContentSize != uint64(c.ulen) || !h.HasFCS && c.ulen >= 256 {
 		return nil, corrupt("compressed payload is no plain frame of %d bytes", c.ulen)
 	}
-	out, err := decoder().DecodeAll(stored, make([]byte, 0, c.ulen))
+	d := decoders.Get().(*zstd.Decoder)
+	defer decoders.Put(d)
+	out, err := d.DecodeAll(stored, make([]byte, 0, c.ulen))
 	if err != nil {
 		return nil, corrupt("compressed payload: %v", err)
 	}

@@ -306,21 +306,23 @@ func parseRuns(c *cursor, t *[leafPages]cell, set func(*cell, uint64)) bool {
 // asked for.
 func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 	c := cursor{b: b}
-	m := &MM{No: no, VMAs: new(vma.Set), pages: pageMap{own: new(owner), load: load, mem: mem}}
+	m := &MM{No: no, pages: pageMap{own: new(owner), load: load, mem: mem}}
 	n := c.count(5)
 	if n > MaxVMAs {
 		return nil, overLimit("the number of mappings", uint64(n), MaxVMAs)
 	}
 	var vmas vmaDec
 	var end addr.Addr
+	vs := make([]vma.VMA, 0, min(n, 4096))
 	for range n {
 		v := vmas.read(&c)
 		if c.bad || v.Empty() || v.Start < end {
 			return nil, corrupt("mappings of a KEYMM chunk")
 		}
 		end = v.End
-		m.VMAs.Insert(v)
+		vs = append(vs, v)
 	}
+	m.VMAs = vma.Ascending(vs)
 	p := &m.pages
 	var next, last uint64
 	for len(c.b) > 0 {
@@ -343,10 +345,11 @@ func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 		if n > uint64(len(c.b)) {
 			return nil, corrupt("page map of a KEYMM chunk")
 		}
-		for ; n > 0; n-- {
+		nodes := make([]node, n)
+		for i := range nodes {
 			last += uint64(c.zz()) + 1
-			reg := p.region(next>>leafShift, true)
-			reg.nodes[next%regionLeafs] = &node{own: p.own, id: last + 1, lazy: true}
+			nodes[i] = node{own: p.own, id: last + 1, lazy: true}
+			p.region(next>>leafShift, true).nodes[next%regionLeafs] = &nodes[i]
 			next++
 		}
 		if mem.used > mem.limit {

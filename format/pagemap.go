@@ -22,6 +22,8 @@ type pageMap struct {
 const (
 	leafBytes   = leafPages*24 + 64
 	regionBytes = regionLeafs*8 + 64
+	nodeBytes   = 104
+	editBytes   = 24
 )
 
 // size is what the nodes take that are not in seen yet.
@@ -36,7 +38,7 @@ func (p *pageMap) size(seen map[*node]bool) (n int64) {
 		for _, x := range r.nodes {
 			if x != nil && !seen[x] {
 				seen[x] = true
-				n += 80
+				n += nodeBytes + int64(cap(x.few))*editBytes
 				if x.tab != nil {
 					n += leafBytes
 				}
@@ -96,14 +98,52 @@ type region struct {
 }
 
 // node is what is known of 512 pages: all alike (tab is nil and id 0), a table,
-// or leaf id-1 of the log's keyframes, then with a table of later changes where
-// there are any (lazy).
+// or leaf id-1 of the log's keyframes, then with later changes where there are
+// any (lazy): a few, or a table of them.
 type node struct {
 	own  *owner
 	tab  *[leafPages]cell
+	few  []edit // if tab is nil
 	id   uint64 // 1 + id of the leaf in the log that is equal (or, lazy, inherited from)
 	lazy bool
 	uni  cell
+}
+
+// edit is a fill of n pages of a node from page i on. A seek makes many, few in
+// each node, and mostly looks at one: tables would cost it a megabyte.
+type edit struct {
+	ent, step uint64
+	i, n      uint16
+}
+
+// maxFew is how many edits a node has before they become a table, and how many
+// pages one may be of.
+const maxFew = 64
+
+// apply is what page i becomes by e.
+func (e *edit) apply(c cell, i int) cell {
+	if i -= int(e.i); i < 0 || i >= int(e.n) {
+		return c
+	}
+	f := fill{step: e.step}
+	return f.put(c, e.ent+strideOf(e.ent)*uint64(i))
+}
+
+// later fills t with the changes of a lazy node since its leaf.
+func (n *node) later(t *[leafPages]cell) {
+	if n.tab != nil {
+		*t = *n.tab
+		return
+	}
+	for i := range t {
+		t[i] = cell{ent: entInherit}
+	}
+	for k := range n.few {
+		e := &n.few[k]
+		for i := int(e.i); i < int(e.i+e.n); i++ {
+			t[i] = e.apply(t[i], i)
+		}
+	}
 }
 
 func (p *pageMap) clone() pageMap {
@@ -150,6 +190,9 @@ func (p *pageMap) cell(n *node, i int) (cell, error) {
 	c := cell{ent: entInherit}
 	if n.tab != nil {
 		c = n.tab[i]
+	}
+	for k := range n.few {
+		c = n.few[k].apply(c, i)
 	}
 	if c.ent != entInherit && c.changed&maybeBit == 0 {
 		return c, nil
@@ -338,10 +381,19 @@ func (p *pageMap) setLeaf(np **node, i, n int, f fill) {
 		if old != nil {
 			was = old.uni
 		}
-		p.took(80)
+		p.took(nodeBytes)
 		*np = &node{own: p.own, uni: f.put(was, f.ent)}
 		return
 	case old == nil && f.ent == 0:
+		return
+	case old != nil && old.lazy && old.tab == nil && !f.exact && n <= maxFew && len(old.few) < maxFew:
+		if old.own != p.own {
+			p.took(nodeBytes + int64(len(old.few))*editBytes)
+			old = &node{own: p.own, id: old.id, lazy: true, few: append(make([]edit, 0, len(old.few)+8), old.few...)}
+			*np = old
+		}
+		p.took(2 * editBytes)
+		old.few = append(old.few, edit{f.ent, f.step, uint16(i), uint16(n)})
 		return
 	}
 	nd := p.own1(np)
@@ -366,16 +418,11 @@ func (p *pageMap) own1(np **node) *node {
 	nd := &node{own: p.own, tab: new([leafPages]cell)}
 	switch {
 	case old == nil:
-	case old.tab != nil:
-		*nd.tab = *old.tab
-		if old.lazy {
-			nd.id, nd.lazy = old.id, true
-		}
 	case old.lazy:
 		nd.id, nd.lazy = old.id, true
-		for k := range nd.tab {
-			nd.tab[k].ent = entInherit
-		}
+		old.later(nd.tab)
+	case old.tab != nil:
+		*nd.tab = *old.tab
 	default:
 		for k := range nd.tab {
 			nd.tab[k] = old.uni
@@ -395,10 +442,11 @@ func (p *pageMap) table(n *node) (uni cell, tab *[leafPages]cell, err error) {
 		return n.uni, n.tab, nil
 	}
 	base, err := p.load(n.id - 1)
-	if err != nil || n.tab == nil {
+	if err != nil || n.tab == nil && n.few == nil {
 		return cell{}, base, err
 	}
-	t := *n.tab
+	var t [leafPages]cell
+	n.later(&t)
 	for i := range t {
 		t[i] = t[i].over(base[i])
 	}

@@ -52,7 +52,7 @@ func (r *Reader) patchFrame(e entry) (*patchFrame, error) {
 	if f, ok := r.patches.get(e.off); ok {
 		return f, nil
 	}
-	_, b, err := r.read(e)
+	b, err := r.read(e)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -161,15 +162,33 @@ func (r *Reader) stored(c *chunk) ([]byte, error) {
 	return b, nil
 }
 
-// read reads the chunk of an index entry, and checks that it is what the index
-// says.
-func (r *Reader) read(e entry) (c chunk, payload []byte, err error) {
+// storedBufs has buffers for most chunks as they are in the file.
+var storedBufs = sync.Pool{New: func() any {
+	b := make([]byte, frameBytes+chunkHeader+MaxExt)
+	return &b
+}}
+
+// read reads the payload of the chunk of an index entry, and checks that the
+// chunk is what the index says.
+func (r *Reader) read(e entry) ([]byte, error) {
 	if e.off < r.start || e.size < chunkHeader || e.size > chunkHeader+MaxExt+MaxStored || e.off > r.size-e.size {
-		return c, nil, at(e.off, corrupt("index entry beyond the file"))
+		return nil, at(e.off, corrupt("index entry beyond the file"))
 	}
-	b := make([]byte, e.size)
+	buf := storedBufs.Get().(*[]byte)
+	defer storedBufs.Put(buf)
+	b := *buf
+	if e.size > int64(len(b)) {
+		b = make([]byte, e.size)
+	}
+	payload, err := r.readInto(b[:e.size], e)
+	return payload, at(e.off, err)
+}
+
+// readInto is read with a buffer of the size of the chunk, which it does not
+// keep.
+func (r *Reader) readInto(b []byte, e entry) ([]byte, error) {
 	if err := r.readAt(b, e.off); err != nil {
-		return c, nil, at(e.off, err)
+		return nil, err
 	}
 	c, extLen, err := parseFixed(b, e.off)
 	if err == nil && chunkHeader+extLen > len(b) {
@@ -179,17 +198,19 @@ func (r *Reader) read(e entry) (c chunk, payload []byte, err error) {
 		err = c.check(b[:chunkHeader+extLen], &r.h.Salt)
 	}
 	if err != nil {
-		return c, nil, at(e.off, err)
+		return nil, err
 	}
 	if c.typ != e.typ || c.base != e.base || c.count != e.count || c.size() != e.size {
-		return c, nil, at(e.off, corrupt("the index does not fit the %v chunk", c.typ))
+		return nil, corrupt("the index does not fit the %v chunk", c.typ)
 	}
 	stored := b[chunkHeader+extLen:]
 	if crc32.Checksum(stored, castagnoli) != c.pcrc {
-		return c, nil, at(e.off, corrupt("checksum of a %v chunk", c.typ))
+		return nil, corrupt("checksum of a %v chunk", c.typ)
 	}
-	payload, err = c.decode(stored)
-	return c, payload, at(e.off, err)
+	if c.flags&flagCodec == codecStored {
+		return bytes.Clone(stored), nil
+	}
+	return c.decode(stored)
 }
 
 // cached is read through the cache.
@@ -197,7 +218,7 @@ func (r *Reader) cached(e entry) ([]byte, error) {
 	if b, ok := r.cache.get(e.off); ok {
 		return b, nil
 	}
-	_, b, err := r.read(e)
+	b, err := r.read(e)
 	if err == nil {
 		r.cache.put(e.off, b, int64(cap(b)))
 	}

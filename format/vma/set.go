@@ -42,6 +42,10 @@ func NewSet(vs []VMA) (*Set, error) {
 	return s, nil
 }
 
+// Ascending makes a set of mappings that ascend, are disjoint and not empty; it
+// keeps vs.
+func Ascending(vs []VMA) *Set { return &Set{v: vs} }
+
 // Len is the number of mappings.
 func (s *Set) Len() int { return len(s.v) }
 
