@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,10 @@ import (
 	"memtrace/format/vma"
 )
 
-var seekEvents = flag.Int("seek.events", 200_000, "events of the log that BenchmarkSeek makes: 10000000 takes a minute and 0.5 GB of disk")
+var (
+	seekEvents = flag.Int("seek.events", 200_000, "events of the log that BenchmarkSeek makes: 10000000 takes a minute and 0.6 GB of disk")
+	seekLog    = flag.String("seek.log", "", "where BenchmarkSeek leaves its log, for the benchmarks of other packages")
+)
 
 // world is a family of processes whose memory a generated log records: what the
 // log must give back.
@@ -130,9 +134,9 @@ type sample struct {
 }
 
 // generate writes a log of n events and says what to find in it.
-func generate(t testing.TB, w io.Writer, n, samples int) []sample {
+func generate(t testing.TB, w io.Writer, n, samples int, o *WriterOptions) []sample {
 	t.Helper()
-	lw, err := NewWriter(w, testHeader(), nil)
+	lw, err := NewWriter(w, testHeader(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,23 +216,49 @@ func check(t testing.TB, r *Reader, s sample) {
 // TestGenerated checks a small generated log.
 func TestGenerated(t *testing.T) {
 	var b bytes.Buffer
-	samples := generate(t, &b, 30_000, 50)
+	samples := generate(t, &b, 30_000, 50, nil)
 	mustVerify(t, b.Bytes())
 	for _, s := range samples {
 		check(t, openLog(t, b.Bytes()), s)
 	}
 }
 
+// TestSeekMemory sees that a seek takes as much memory in a long log as in a
+// short one.
+func TestSeekMemory(t *testing.T) {
+	taken := func(n int) uint64 {
+		var b bytes.Buffer
+		samples := generate(t, &b, n, 40, &WriterOptions{GroupSteps: 512, epoch: 2048})
+		samples = samples[len(samples)-20:]
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for _, s := range samples {
+			check(t, openLog(t, b.Bytes()), s)
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / uint64(len(samples))
+	}
+	short, long := taken(10_000), taken(80_000)
+	t.Logf("%d KiB a seek, %d KiB in a log of 8 times as many events", short>>10, long>>10)
+	if long > short*3/2 || long > 2<<20 {
+		t.Errorf("a seek takes %d bytes in a short log, %d in a long one", short, long)
+	}
+}
+
 // BenchmarkSeek answers mappings, registers and a page of a log just opened, at
 // random steps. The log is in the system's page cache.
 func BenchmarkSeek(b *testing.B) {
-	f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+	name := *seekLog
+	if name == "" {
+		name = filepath.Join(b.TempDir(), "log")
+	}
+	f, err := os.Create(name)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
 	start := time.Now()
-	samples := generate(b, f, *seekEvents, 300)
+	samples := generate(b, f, *seekEvents, 300, nil)
 	st, err := f.Stat()
 	if err != nil {
 		b.Fatal(err)
@@ -244,6 +274,7 @@ func BenchmarkSeek(b *testing.B) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	var took []time.Duration
 	c := &countReader{r: f}
+	b.ReportAllocs()
 	for b.Loop() {
 		s := samples[rng.IntN(len(samples))]
 		start := time.Now()
@@ -266,7 +297,7 @@ func BenchmarkSeek(b *testing.B) {
 // BenchmarkStream reads all events and changes of a generated log.
 func BenchmarkStream(b *testing.B) {
 	var log bytes.Buffer
-	generate(b, &log, 200_000, 1)
+	generate(b, &log, 200_000, 1, nil)
 	r := openLog(b, log.Bytes())
 	n := 0
 	for b.Loop() {

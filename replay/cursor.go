@@ -8,9 +8,13 @@ import (
 	"memtrace/format"
 )
 
-// window is how many steps a Cursor fetches at once when it goes back, and how
-// many it keeps behind it: going back costs one seek per window.
-const window = 256
+// window is how many steps a Cursor keeps behind it, and how many it fetches at
+// once when it begins to go back. Each fetch costs a seek: as it goes on they
+// double, up to what it keeps at all.
+const (
+	window = 256
+	most   = 4 * window
+)
 
 // moment is a Moment that stays.
 type moment struct {
@@ -23,6 +27,8 @@ type Cursor struct {
 	t   *Trace
 	buf []moment // consecutive steps
 	at  int      // index into buf; -1: before the first step
+	// back is how many steps to fetch when it next goes back beyond buf.
+	back format.Step
 	// next and stop pull the events after buf's last one; nil until needed.
 	next func() (*format.Event, error, bool)
 	stop func()
@@ -31,7 +37,7 @@ type Cursor struct {
 }
 
 // Cursor makes a cursor before the first step: Next goes to step 0.
-func (t *Trace) Cursor() *Cursor { return &Cursor{t: t, at: -1} }
+func (t *Trace) Cursor() *Cursor { return &Cursor{t: t, at: -1, back: window} }
 
 // Close ends the cursor's reading.
 func (c *Cursor) Close() {
@@ -85,6 +91,7 @@ func (c *Cursor) Seek(n format.Step) error {
 			return nil
 		}
 	}
+	c.back = window
 	return c.load(n, n)
 }
 
@@ -162,7 +169,7 @@ func (c *Cursor) Next() (*format.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.buf) >= 4*window {
+	if len(c.buf) >= most {
 		c.buf = append(c.buf[:0], c.buf[len(c.buf)-window:]...)
 	}
 	c.buf = append(c.buf, m)
@@ -178,13 +185,10 @@ func (c *Cursor) Prev() (*format.Event, error) {
 		return nil, io.EOF
 	}
 	if c.at == 0 {
-		from := format.Step(0)
-		if n > window {
-			from = n - window
-		}
-		if err := c.load(from, n-1); err != nil {
+		if err := c.load(n-min(n, c.back), n-1); err != nil {
 			return nil, err
 		}
+		c.back = min(2*c.back, most)
 		return c.buf[c.at].Event, nil
 	}
 	c.at--
