@@ -345,6 +345,9 @@ func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 		if n > uint64(len(c.b)) {
 			return nil, corrupt("page map of a KEYMM chunk")
 		}
+		if p.took(int64(n) * nodeBytes); mem.used > mem.limit {
+			return nil, overLimit("the memory of a page map", uint64(mem.used), uint64(mem.limit))
+		}
 		nodes := make([]node, n)
 		for i := range nodes {
 			last += uint64(c.zz()) + 1

@@ -225,6 +225,32 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetOfKeyframe bounds the leaves of a keyframe and what changes them.
+func TestBudgetOfKeyframe(t *testing.T) {
+	const leaves = 100_000
+	payload := append(uints(0, 0, leaves<<1|1), make([]byte, leaves)...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := parseMM(payload, 1, nil, &budget{limit: 1 << 20})
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrLimit) || n > 2<<20 {
+		t.Fatalf("%d bytes allocated: %v", n, err)
+	}
+	s := NewState()
+	s.mem.limit = 64 << 20
+	m, err := parseMM(payload, 1, nil, &s.mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.MMs[1] = m
+	for i := 0; err == nil && i < 40*leaves; i++ {
+		err = s.Apply(&Pages{MM: 1, Addr: addr.Addr(i%leaves) << (leafShift + addr.PageShift), N: 1, What: PageZero})
+	}
+	if !errors.Is(err, ErrLimit) {
+		t.Fatal(err)
+	}
+}
+
 // TestPatchLimits reads pages whose chains of patches are too long.
 func TestPatchLimits(t *testing.T) {
 	frame := func(typ Type, base uint64, count int, payload []byte) []byte {
