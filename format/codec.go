@@ -16,7 +16,8 @@ func newEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
 // decoders has decoders for whole payloads: they keep no state from one to the
 // next. One allocates no more than the chunk header declares.
 var decoders = sync.Pool{New: func() any {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
+	// Its buffers are made once, not again for each larger payload.
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(false), zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderMaxMemory(MaxPayload+1<<20), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		panic("format: zstd options: " + err.Error())

@@ -13,7 +13,7 @@ import (
 
 var seekLog = flag.String("seek.log", "", "a log that the benchmark of seeks in format left")
 
-// BenchmarkCursor goes on, and back, from random steps: 4096 steps each time.
+// BenchmarkCursor goes on, and back, from random steps: 10000 steps each time.
 func BenchmarkCursor(b *testing.B) {
 	if *seekLog == "" {
 		b.Skip("-seek.log names no log")
@@ -23,7 +23,7 @@ func BenchmarkCursor(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer tr.Close()
-	const steps = 4096
+	const steps = 10_000
 	for _, bench := range []struct {
 		name string
 		move func(*replay.Cursor) (*format.Event, error)
