@@ -48,7 +48,13 @@ func (t *Trace) List(ctx context.Context, w io.Writer, o ListOptions) error {
 	if t.Steps() == 0 {
 		return nil
 	}
-	p, err := t.Printer(o.From, o.PrintOptions)
+	p := &Printer{PrintOptions: o.PrintOptions, t: t, start: t.Header().Start}
+	var err error
+	if o.From == o.To {
+		err = p.seek(o.From)
+	} else {
+		p.fds, err = t.descriptorsAt(o.From)
+	}
 	if err != nil {
 		return err
 	}

@@ -112,12 +112,71 @@ const nameStride = 8192
 // nameIndex keeps copies of the tables along the log, as far as it was read.
 type nameIndex struct {
 	sync.Mutex
-	at []nameMark // ascending
+	at   []nameMark // ascending
+	near nameMark   // the last tables that are not known from the beginning
 }
 
 type nameMark struct {
 	step format.Step // tables before this step
 	d    *descriptors
+}
+
+// nameReach is how many events are read for the names in one line: a twentieth of
+// a second. Descriptors that were made before have no name then.
+const nameReach = 128 << 10
+
+// descriptorsNear are the tables before step n, as far as the nameReach events
+// before it tell.
+func (t *Trace) descriptorsNear(n format.Step) (*descriptors, error) {
+	t.names.Lock()
+	i := sort.Search(len(t.names.at), func(i int) bool { return t.names.at[i].step > n })
+	if n <= nameReach || i > 0 && n-t.names.at[i-1].step <= nameReach {
+		t.names.Unlock()
+		return t.descriptorsAt(n)
+	}
+	defer t.names.Unlock()
+	near := &t.names.near
+	if near.d == nil || near.step > n || n-near.step > nameReach {
+		s, err := t.Before(n - nameReach)
+		if err != nil {
+			return nil, err
+		}
+		*near = nameMark{n - nameReach, descriptorsOf(s)}
+	}
+	if err := t.follow(near.d, near.step, n); err != nil {
+		near.d = nil
+		return nil, err
+	}
+	near.step = n
+	return near.d.copy(), nil
+}
+
+// descriptorsOf are empty tables of threads, one for those of a process.
+func descriptorsOf(s *format.State) *descriptors {
+	d := new(descriptors)
+	for _, th := range s.Threads {
+		f := d.table(th.Proc) // makes d.of
+		d.of[th.No] = f
+		d.several = d.several || th.No > 1
+	}
+	return d
+}
+
+// follow feeds d the events from..to-1.
+func (t *Trace) follow(d *descriptors, from, to format.Step) error {
+	if from == to {
+		return nil
+	}
+	for ev, err := range t.r.Events(from) {
+		if err != nil {
+			return err
+		}
+		if ev.Step >= to {
+			break
+		}
+		d.feed(ev)
+	}
+	return nil
 }
 
 // descriptorsAt are the tables before step n.

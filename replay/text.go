@@ -43,7 +43,9 @@ type Printer struct {
 // Printer makes a printer for a walk that begins at step from.
 func (t *Trace) Printer(from format.Step, o PrintOptions) (*Printer, error) {
 	p := &Printer{PrintOptions: o, t: t, start: t.Header().Start}
-	return p, p.seek(from)
+	var err error
+	p.fds, err = t.descriptorsAt(from)
+	return p, err
 }
 
 // LivePrinter makes a printer for events as they are made.
@@ -51,11 +53,12 @@ func LivePrinter(start time.Time, o PrintOptions) *Printer {
 	return &Printer{PrintOptions: o, start: start, fds: &descriptors{}}
 }
 
+// seek makes it print a line or two at from.
 func (p *Printer) seek(from format.Step) (err error) {
 	if p.t == nil {
 		return nil
 	}
-	p.fds, err = p.t.descriptorsAt(from)
+	p.fds, err = p.t.descriptorsNear(from)
 	return err
 }
 
