@@ -23,8 +23,12 @@ func (r *Recorder) newSpace(tid int) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	vs, err := fs.Maps()
-	if err == nil {
+	// A thread that is still in a call may change what is being read in pieces.
+	for range 8 {
+		var vs []vma.VMA
+		if vs, err = fs.Maps(); err != nil {
+			break
+		}
 		var set *vma.Set
 		if set, err = vma.NewSet(vs); err == nil {
 			mm := r.addSpace(tid, set)
