@@ -126,7 +126,8 @@ const (
 )
 
 // Snapshot says that the address space MM was read with all its threads held;
-// the pages are the Pages changes of the same event, and of the sweeps before it.
+// the pages are the Pages changes of the same event, or of the call, signal, exec
+// or end at which it was due, which comes before it, and of the sweeps before.
 type Snapshot struct {
 	MM        uint32
 	Reason    string // "exec", "exit", "signal", "interval", "every", "syscall", "step", "attach"; ReasonSweep

@@ -88,8 +88,9 @@ func (r *Recorder) firstState(p *process) error {
 	for _, t := range p.threads {
 		r.change(r.threadSet(t))
 	}
+	s := r.capture(mm, leader, "attach")
 	r.emit(leader, &format.Attach{PID: uint32(p.pid), Auxv: procfs.Auxv(p.pid), Path: procfs.Exe(p.pid), Argv: procfs.Cmdline(p.pid), FDs: openFDs(p.pid)})
-	r.snapshot(mm, leader, "attach")
+	r.endCapture(leader, s)
 	return nil
 }
 

@@ -97,18 +97,26 @@ func (r *Recorder) leaveCall(t *thread, info *ptrace.SyscallInfo) {
 		r.refreshGrowth(mm)
 		mm.faults = t.faults
 	}
-	if r.recorded(c) {
+	recorded := r.recorded(c)
+	if recorded {
 		r.captureExit(t)
+	}
+	// Not where a signal is about to be served that only the call's own mask let in.
+	t.injectable = c.Ret != -int64(unix.EINTR) && (c.Ret > -eRestartSys || c.Ret < -eRestartByBlock)
+	s := r.capture(t.mm, t, r.due(t))
+	if t.injectable && t.mm.track.wanted && t.mm.track.late {
+		r.hold(t.mm)
+		r.beginTracking(t) // it could not at the tick
+	}
+	t.injectable = false
+	if recorded {
 		r.emitAt(t, c, now)
 		if r.opts.Check && t.effect.maps() {
 			r.check(t.mm, t.no)
 		}
 	}
+	r.endCapture(t, s)
 	r.callDone(t)
-	// Not where a signal is about to be served that only the call's own mask let in.
-	t.injectable = c.Ret != -int64(unix.EINTR) && (c.Ret > -eRestartSys || c.Ret < -eRestartByBlock)
-	r.policy(t)
-	t.injectable = false
 	if t.preempted {
 		t.preempted = false
 		return // what it reported waits its turn

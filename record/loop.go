@@ -242,9 +242,13 @@ func (r *Recorder) write(e *format.Event) {
 	var step format.Step
 	if r.result.Err == nil {
 		var err error
+		all := e.Changes
+		e.Changes = all[r.given:]
 		step, err = r.w.Event(e)
+		e.Changes = all
 		r.failed(err)
 	}
+	r.given = 0
 	e.Step = step
 	touched := r.touched(e.Record)
 	if r.opts.Observe != nil && r.result.Err == nil {
@@ -310,6 +314,7 @@ func (r *Recorder) signal(t *thread, sig int) {
 	}
 	r.refreshGrowth(t.mm)
 	fatal := r.fatal(t, sig)
+	s := r.capture(t.mm, t, r.dueAt(fatal && r.opts.Snapshot.Signal, "signal"))
 	rec := &format.Signal{Signo: int32(sig), Fatal: fatal, Info: raw}
 	e := &r.event
 	*e = format.Event{Time: r.now(), Record: rec, Changes: r.changes, Thread: t.no}
@@ -324,13 +329,10 @@ func (r *Recorder) signal(t *thread, sig int) {
 	r.keep = false
 	r.write(e)
 	if r.keep {
-		r.keep = false
-		r.resume(t, 0)
-		return
+		sig = 0
 	}
-	if fatal && r.opts.Snapshot.Signal {
-		r.snapshot(t.mm, t, "signal")
-	}
+	r.keep = false
+	r.endCapture(t, s)
 	r.resume(t, sig)
 }
 
@@ -413,15 +415,20 @@ func (r *Recorder) exiting(t *thread) {
 		t.exiting = true
 		t.proc.live--
 	}
+	var s *captured
+	last := t.proc.live == 0 && len(t.mm.users) == len(t.proc.threads)
+	if last && r.opts.Snapshot.Exit {
+		r.tellLeftOut(t.mm)
+	}
+	if reason := r.dueAt(last && r.opts.Snapshot.Exit, "exit"); reason != "" {
+		r.refresh(t.mm)
+		s = r.capture(t.mm, t, reason)
+	}
 	r.abandonCall(t)
 	if t.proc.live == 0 {
 		r.sampleLast(t)
 	}
-	if t.proc.live == 0 && r.opts.Snapshot.Exit && len(t.mm.users) == len(t.proc.threads) {
-		r.tellLeftOut(t.mm)
-		r.refresh(t.mm)
-		r.snapshot(t.mm, t, "exit")
-	}
+	r.endCapture(t, s)
 	r.callDone(t)
 	t.running = true
 	r.gone(t, ptrace.Cont(t.tid, 0))
@@ -501,6 +508,7 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 			p.parent = t.proc.parent
 		}
 	}
+	s := r.capture(t.mm, t, r.dueAt(false, ""))
 	child := r.addThread(tid, p)
 	if c.flags&unix.CLONE_NEWPID != 0 {
 		r.pidns = true
@@ -513,6 +521,7 @@ func (r *Recorder) cloned(t *thread, kind ptrace.StopKind) {
 	}
 	r.change(r.threadSet(child))
 	r.emit(t, &format.Clone{Child: child.no, Flags: c.flags, Stack: c.stack})
+	r.endCapture(t, s)
 	child.running = true
 	// The copy is made. A vfork goes on for as long as the child likes, which may
 	// itself want the turn.
@@ -647,6 +656,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 	r.warnSetuid(t)
 	r.writeSpace(mm)
 	r.change(r.threadSet(t))
+	s := r.capture(mm, t, r.dueAt(r.opts.Snapshot.Exec, "exec"))
 	e := &r.event
 	*e = format.Event{Time: r.now(), Thread: t.no, Changes: r.changes,
 		Record: &format.Exec{Path: procfs.Exe(t.tid), Argv: procfs.Cmdline(t.tid), OldTID: old, Auxv: procfs.Auxv(t.tid), FDs: r.firstFDs(t)}}
@@ -655,9 +665,7 @@ func (r *Recorder) enterImage(t *thread, old uint32) {
 		e.Regs = r.registers(t, &regs)
 	}
 	r.write(e)
-	if r.opts.Snapshot.Exec {
-		r.snapshot(mm, t, "exec")
-	}
+	r.endCapture(t, s)
 	r.pinThread(t) // a new program begins with many calls
 }
 

@@ -137,6 +137,7 @@ type Recorder struct {
 
 	event       format.Event
 	changes     []format.Change
+	given       int // how many of them the writer has already
 	vm          procfs.VMReader
 	found       []vma.VMA
 	fdName      [4096]byte

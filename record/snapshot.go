@@ -85,31 +85,51 @@ func ParsePolicy(s string) (Policy, error) {
 	return p, nil
 }
 
-// policy takes the snapshots that are due after a call of t.
-func (r *Recorder) policy(t *thread) {
+// due says why memory is to be saved with the call that t has returned from; ""
+// is not at all.
+func (r *Recorder) due(t *thread) string {
 	p := &r.opts.Snapshot
+	next := uint64(r.event.Step) + 1
 	switch {
 	case p.Step:
-		r.snapshot(t.mm, t, "step")
-	case t.mm.track.wanted && t.mm.track.late && t.injectable:
-		r.hold(t.mm)
-		r.beginTracking(t) // it could not at the tick
+		return "step"
 	case p.Syscalls.Has(t.call.Arch, t.call.Nr):
-		r.snapshot(t.mm, t, "syscall")
-	case p.Every > 0 && uint64(r.event.Step)-r.lastEvery >= p.Every:
-		r.lastEvery = uint64(r.event.Step)
-		r.snapshot(t.mm, t, "every")
+		return "syscall"
+	case p.Every > 0 && next-r.lastEvery >= p.Every:
+		r.lastEvery = next
+		return "every"
 	}
+	return ""
+}
+
+// dueAt is due for an event other than a call, at which a policy of its own has
+// memory saved, or not.
+func (r *Recorder) dueAt(own bool, reason string) string {
+	switch {
+	case own:
+		return reason
+	case r.opts.Snapshot.Step:
+		return "step"
+	}
+	return ""
 }
 
 // snapshotChunk is how much memory is read at a time.
 const snapshotChunk = 1 << 20
 
-// snapshot reads what is resident in an address space and no file has, with all
-// its threads held. It returns for how long they were.
-func (r *Recorder) snapshot(mm *space, t *thread, reason string) (pause time.Duration) {
-	if mm.fs == nil || r.stop || r.result.Err != nil {
-		return 0
+// captured is a snapshot whose pages are in the log, and whose event is not.
+type captured struct {
+	format.Snapshot
+	whole bool // all that is known of the address space is true now
+}
+
+// capture reads what is resident in an address space and no file has, with all
+// its threads held, if there is a reason. The pages belong to the next event: that
+// at which they are due, which the caller writes, or the snapshot itself, which
+// endCapture writes. But for an interval's, no thread goes on before that.
+func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
+	if reason == "" || mm.fs == nil || r.stop || r.result.Err != nil {
+		return nil
 	}
 	r.hold(mm)
 	begin := time.Now()
@@ -126,23 +146,39 @@ func (r *Recorder) snapshot(mm *space, t *thread, reason string) (pause time.Dur
 	}
 	pages, whole := r.readSpace(mm, false, func() bool { return !deadline.IsZero() && time.Now().After(deadline) })
 	r.copying = false
-	confirmed := mm.track.uffd != nil && whole && !mm.moving()
+	s := &captured{whole: whole && !mm.moving()}
 	r.spaceRegisters(mm)
 	if reason == "interval" {
 		r.letGoOn(mm)
 	}
-	pause = time.Since(begin)
+	pause := time.Since(begin)
 	r.handOver()
 	if mm.track.uffd != nil && whole {
 		mm.track.full = true
 	}
-	if confirmed {
-		r.change(&format.Confirm{MM: mm.no})
-	}
-	r.emit(t, &format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
-		Pages: mm.track.swept + pages, PauseNS: uint64(pause)})
+	s.Snapshot = format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
+		Pages: mm.track.swept + pages, PauseNS: uint64(pause)}
 	mm.track.swept = 0
-	return pause
+	r.confirm(s)
+	return s
+}
+
+// endCapture writes the event of a snapshot; nil is none.
+func (r *Recorder) endCapture(t *thread, s *captured) {
+	if s == nil {
+		return
+	}
+	if len(r.changes) == 0 { // they went with the event before
+		r.confirm(s)
+	}
+	r.emit(t, &s.Snapshot)
+}
+
+// confirm says that what a snapshot has found is so at the next event.
+func (r *Recorder) confirm(s *captured) {
+	if s.whole {
+		r.change(&format.Confirm{MM: s.MM})
+	}
 }
 
 // moving says whether a thread is in a call that may be moving pages to where
@@ -417,11 +453,10 @@ func (r *Recorder) readPages(mm *space, at addr.Range) (pages uint64) {
 // pages gives contents to the writer at once: they may be more than fits in
 // memory, and belong to the snapshot event that follows.
 func (r *Recorder) pages(p *format.Pages) {
-	for _, c := range r.changes {
+	for _, c := range r.changes[r.given:] {
 		r.writerChange(c)
 	}
-	clear(r.changes)
-	r.changes = r.changes[:0]
+	r.given = len(r.changes)
 	r.writerChange(p)
 }
 

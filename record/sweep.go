@@ -95,8 +95,10 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 	r.hold(mm)
 	if t := r.standing(mm); t != nil {
 		t.injectable = false
-		pause := r.snapshot(mm, t, "interval")
-		mm.notBefore = max(mm.notBefore, r.now()+intervalShare*uint64(pause))
+		if s := r.capture(mm, t, "interval"); s != nil {
+			r.endCapture(t, s)
+			mm.notBefore = max(mm.notBefore, r.now()+intervalShare*s.PauseNS)
+		}
 	}
 	mm.track.hunt.end()
 	mm.track.hunt = nil

@@ -58,7 +58,7 @@ func TestCore(t *testing.T) {
 			}
 			n, _ := strconv.Atoi(m[1])
 			core := filepath.Join(p.dir, "core")
-			_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+			_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n), "-o", core)
 			if strings.Contains(notes, "registers") || strings.Contains(notes, "auxiliary") {
 				t.Errorf("export said %s", notes)
 			}
@@ -84,13 +84,14 @@ func TestCore(t *testing.T) {
 					t.Errorf("nothing that matches %s in\n%s", w, out)
 				}
 			}
-			// The call itself comes before the snapshot: what the log had then is
-			// the memory at the exec, and of the heap nothing.
-			_, notes = memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n), "-o", core)
+			// Before the call the log has the memory at the exec, and of the heap
+			// nothing.
+			before := fmt.Sprint(n - 1)
+			_, notes = memtraceRun(t, "export", p.log(), "--to", "core", "--at", before, "-o", core)
 			if !strings.Contains(notes, "as of step") || !strings.Contains(notes, "not in the log, and absent") {
 				t.Errorf("export said %s", notes)
 			}
-			maps, _ := memtraceRun(t, "replay", p.log(), "--at", fmt.Sprint(n), "--maps")
+			maps, _ := memtraceRun(t, "replay", p.log(), "--at", before, "--maps")
 			m = regexp.MustCompile(`(?m)^([0-9a-f]+)-.*\[heap\]$`).FindStringSubmatch(maps)
 			if m == nil {
 				t.Fatalf("no heap in\n%s", maps)
@@ -118,7 +119,7 @@ func TestCoreOfSignal(t *testing.T) {
 	}
 	core := filepath.Join(p.dir, "core")
 	n, _ := strconv.Atoi(m[1])
-	memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+	memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n), "-o", core)
 	if st, err := os.Stat(core); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("core: %v %v", st, err)
 	}
@@ -177,7 +178,7 @@ func TestCoreOfGo(t *testing.T) {
 	}
 	n, _ := strconv.Atoi(m[1])
 	core := filepath.Join(p.dir, "core")
-	_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n+1), "-o", core)
+	_, notes := memtraceRun(t, "export", p.log(), "--to", "core", "--at", fmt.Sprint(n), "-o", core)
 	if strings.Contains(notes, "registers") {
 		t.Errorf("not all threads have registers: %s", notes)
 	}

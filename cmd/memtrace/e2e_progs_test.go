@@ -287,6 +287,9 @@ func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid ui
 			t.Errorf("mark %d of pid %d, step %d: %d of %d bytes at %#x: %v", k, pid, step, n, len(want), a, err)
 			continue
 		}
+		if asOf != step {
+			t.Errorf("mark %d of pid %d, step %d: memory at %#x is as of step %d", k, pid, step, a, asOf)
+		}
 		if !bytes.Equal(got, want) {
 			i := 0
 			for got[i] == want[i] {
