@@ -39,20 +39,27 @@ const (
 	effEverybody // anything in any address space
 	effFork      // a new thread or process
 	effUffd      // makes a userfaultfd
+	effClose     // may close one, which lets the kernel merge what it watched
 	effAffinity  // asks for or sets where threads may run
 )
 
 // exclusive calls of one address space are let go one at a time.
 func (e effect) exclusive() bool {
 	switch e {
-	case effNone, effPaths, effEverybody, effIoctl, effAffinity, effUffd:
+	case effNone, effPaths, effEverybody, effIoctl, effAffinity, effUffd, effClose:
 		return false
 	}
 	return true
 }
 
 // maps says whether a call with this effect may change a line of /proc/PID/maps.
-func (e effect) maps() bool { return e != effNone && e != effFork && e != effAffinity && e != effUffd }
+func (e effect) maps() bool {
+	switch e {
+	case effNone, effFork, effAffinity, effUffd, effClose:
+		return false
+	}
+	return true
+}
 
 var effectNames = map[string]effect{
 	"brk": effBrk, "mmap": effMap, "mmap2": effMap, "old_mmap": effOldMap, "munmap": effUnmap, "mremap": effRemap,
@@ -61,7 +68,8 @@ var effectNames = map[string]effect{
 	"shmat": effShmat, "ipc": effIPC, "prctl": effPrctl, "map_shadow_stack": effShadow, "ioctl": effIoctl,
 	"clone": effFork, "clone3": effFork, "fork": effFork, "vfork": effFork,
 	"shmdt": effAll, "mlockall": effAll, "munlockall": effAll, "io_setup": effAll, "io_destroy": effAll, "arch_prctl": effAll,
-	"uselib": effAll, "process_madvise": effEverybody, "userfaultfd": effUffd, "sched_getaffinity": effAffinity, "sched_setaffinity": effAffinity,
+	"uselib": effAll, "process_madvise": effEverybody, "userfaultfd": effUffd, "close": effClose, "close_range": effClose, "dup2": effClose, "dup3": effClose,
+	"sched_getaffinity": effAffinity, "sched_setaffinity": effAffinity,
 }
 
 // effects is the table by number. The flags of format/arch have the last word on
@@ -226,6 +234,7 @@ func (r *Recorder) prepare(t *thread) {
 		r.unwatchMoved(t)
 	case effUffd:
 		r.endTracking(t.mm)
+		t.mm.uffd, r.uffds = true, true
 	case effAffinity:
 		r.unpinAll()
 	}
@@ -293,7 +302,7 @@ func (r *Recorder) applyEffect(t *thread) {
 			r.replaced(mm, span(ret, a[1]), true)
 		}
 	case effUnmap:
-		mm.track.takeFresh(span(addr.Addr(a[0]), a[1]), func(addr.Range) {})
+		mm.track.forget(span(addr.Addr(a[0]), a[1]))
 		r.ask(mm, span(addr.Addr(a[0]), a[1]))
 	case effRemap:
 		r.applyRemap(t, ret, ok)
@@ -330,12 +339,27 @@ func (r *Recorder) applyEffect(t *thread) {
 		if ok {
 			r.pathsChanged(t)
 		}
+	case effClose:
+		r.uffdClosed()
 	case effEverybody:
 		if ok {
 			r.processAdvised(t)
 		}
 		for m := range r.mms {
 			r.refresh(m)
+		}
+	}
+}
+
+// uffdClosed looks at the address spaces that may have been watched by a
+// userfaultfd of the program: it ends with its last descriptor.
+func (r *Recorder) uffdClosed() {
+	if !r.uffds {
+		return
+	}
+	for mm := range r.mms {
+		if mm.uffd {
+			r.refresh(mm)
 		}
 	}
 }
@@ -384,7 +408,7 @@ func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 	}
 	r.ask(mm, at)
 	if ok {
-		mm.track.takeFresh(at, func(addr.Range) {})
+		mm.track.forget(at)
 		r.fresh(mm, at)
 	}
 }
@@ -410,16 +434,22 @@ func (r *Recorder) fresh(mm *space, at addr.Range) {
 // maxFresh bounds what is noted between two snapshots; the rest stays unknown.
 const maxFresh = 4096
 
-// takeFresh calls f for the parts of at that were noted, and forgets them.
-func (k *tracking) takeFresh(at addr.Range, f func(addr.Range)) {
-	rest := k.fresh[:0:0]
-	for _, r := range k.fresh {
+// ranges are stretches of memory that something is noted of.
+type ranges []addr.Range
+
+// take removes what is noted of at, and returns it.
+func (k *ranges) take(at addr.Range) (taken ranges) {
+	if len(*k) == 0 {
+		return nil
+	}
+	var rest ranges
+	for _, r := range *k {
 		part := r.Intersect(at)
 		if part.Empty() {
 			rest = append(rest, r)
 			continue
 		}
-		f(part)
+		taken = append(taken, part)
 		if r.Start < part.Start {
 			rest = append(rest, addr.Range{Start: r.Start, End: part.Start})
 		}
@@ -427,13 +457,32 @@ func (k *tracking) takeFresh(at addr.Range, f func(addr.Range)) {
 			rest = append(rest, addr.Range{Start: part.End, End: r.End})
 		}
 	}
-	k.fresh = rest
+	*k = rest
+	return taken
+}
+
+// forget drops all that is noted of a range: something else is there now.
+func (k *tracking) forget(at addr.Range) {
+	k.fresh.take(at)
+	k.freed.take(at)
+	k.lazy.take(at)
+}
+
+// move follows pages that were moved to a place of which nothing is noted.
+func (k *tracking) move(from addr.Range, to addr.Addr) {
+	for _, list := range []*ranges{&k.fresh, &k.freed, &k.lazy} {
+		for _, r := range list.take(from) {
+			*list = append(*list, addr.Range{Start: r.Start - from.Start + to, End: r.End - from.Start + to})
+		}
+	}
 }
 
 // untouched is what a page of a private mapping holds that was never written to;
 // 0 is not known.
 func untouched(v vma.VMA) format.PageKind {
 	switch {
+	case v.Kind == vma.FilePrivate && v.Name == "/dev/zero":
+		return format.PageZero
 	case v.Kind == vma.FilePrivate, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
 		return format.PageFile
 	case v.Kind == vma.AnonPrivate || v.Kind == vma.Heap || v.Kind == vma.ThreadStack:
@@ -467,12 +516,8 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		r.trackNew(mm, to)
 		r.trackNew(mm, mm.vmas.Widen(span(from, old))) // the kernel let go of what is left there too
 		r.ask(mm, to)
-		mm.track.takeFresh(to, func(addr.Range) {})
-		var moved []addr.Range
-		mm.track.takeFresh(span(from, min(old, now)), func(f addr.Range) {
-			moved = append(moved, addr.Range{Start: f.Start - from + ret, End: f.End - from + ret})
-		})
-		mm.track.fresh = append(mm.track.fresh, moved...)
+		mm.track.forget(to)
+		mm.track.move(span(from, min(old, now)), ret)
 	} else {
 		r.trackNew(mm, span(from, now))
 	}
@@ -566,9 +611,14 @@ func (r *Recorder) dropped(mm *space, at addr.Range, advice int, ok bool) {
 		return
 	}
 	r.change(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+	if advice == madvFree && r.opts.Snapshot.any() && len(mm.track.freed) < maxFresh {
+		mm.track.freed = append(mm.track.freed, at)
+		return
+	}
 	if !ok || advice != madvDontneed && advice != madvDontneedLocked {
 		return
 	}
+	mm.track.forget(at)
 	if len(mm.users) > 1 { // another thread may have written to it since
 		r.fresh(mm, at)
 		return

@@ -135,6 +135,7 @@ type Recorder struct {
 	mms     map[*space]struct{}
 	main    int // pid whose status is the result
 
+	uffds       bool // some program has made a userfaultfd
 	event       format.Event
 	changes     []format.Change
 	given       int // how many of them the writer has already
@@ -151,6 +152,12 @@ type Recorder struct {
 	copiedBytes int
 	regs        [27]uint64
 	xbuf        []byte
+	// lastFile is what the present reading knows of the last mapped file.
+	lastFile struct {
+		name     string
+		inode    uint64
+		changing bool
+	}
 
 	result Result
 	stop   bool // leave the loop: the recording is over

@@ -243,6 +243,7 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 	if r.buf == nil {
 		r.buf = make([]byte, snapshotChunk)
 	}
+	r.lastFile.name = ""
 	from := mm.track.cursor
 	var todo, before []vma.VMA
 	for v := range mm.vmas.All() {
@@ -323,6 +324,14 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 	if v.Kind == vma.MainStack {
 		rest = format.PageZero
 	}
+	changing := r.changing(v)
+	if changing && live {
+		return 0, v.End // for the hold
+	}
+	if changing {
+		find, tracked, rest = present, false, 0
+	}
+	others := shared(v) || changing
 	for next = v.Start; next < v.End; {
 		if next > v.Start && stop() {
 			return pages, next
@@ -367,13 +376,17 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			}
 		}
 		if done := (addr.Range{Start: from, End: next}); find == present {
-			mm.track.takeFresh(done, func(addr.Range) {})
+			mm.track.fresh.take(done)
 			untouched(done)
 		} else {
-			mm.track.takeFresh(done, untouched)
+			for _, f := range mm.track.fresh.take(done) {
+				untouched(f)
+			}
 		}
-		others := shared(v)
 		for _, g := range r.regions {
+			if find == procfs.PageWritten {
+				mm.track.lazy.take(g.Range) // it was written to, and stays
+			}
 			if others {
 				r.forget(mm, addr.Range{Start: from, End: g.Start})
 				from = g.End
@@ -382,6 +395,8 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			case g.Categories&present == 0: // given back since, which its call has told
 			case g.Categories&procfs.PageIsZero != 0:
 				r.pages(&format.Pages{MM: mm.no, Addr: g.Start, N: g.Len() / addr.PageSize, What: format.PageZero})
+			case changing:
+				pages += r.readPages(mm, g.Range)
 			case v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
 				r.forget(mm, g.Range) // from when it could be written
 			case !live && isData(v, g):
@@ -398,7 +413,36 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			r.forget(mm, addr.Range{Start: from, End: next})
 		}
 	}
+	if tracked && !live && rest == format.PageZero {
+		pages += r.readLazy(mm, v.Range)
+	}
 	return pages, v.End
+}
+
+// readLazy reads what the program has given back with MADV_FREE: the kernel does
+// not tell which of these pages it has taken since.
+func (r *Recorder) readLazy(mm *space, within addr.Range) (pages uint64) {
+	lazy := append(mm.track.lazy.take(within), mm.track.freed.take(within)...)
+	mm.track.lazy = append(mm.track.lazy, lazy...)
+	for _, at := range lazy {
+		r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageZero})
+		for next := at.Start; next < at.End; {
+			r.regions = r.regions[:0]
+			var err error
+			next, err = mm.fs.Scan(addr.Range{Start: next, End: at.End}, procfs.PagePresent|procfs.PageSwapped, procfs.PageIsZero, false, 0,
+				func(g procfs.Region) { r.regions = append(r.regions, g) })
+			if err != nil {
+				r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+				break
+			}
+			for _, g := range r.regions {
+				if g.Categories&procfs.PageIsZero == 0 {
+					pages += r.readPages(mm, g.Range)
+				}
+			}
+		}
+	}
+	return pages
 }
 
 // isData says whether resident pages have contents of their own.

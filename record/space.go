@@ -117,6 +117,8 @@ func (r *Recorder) fork(child *thread, parent *space) {
 		return true // it has been unmapped
 	})
 	mm.brk, mm.grow, mm.wipe = parent.brk, append([]addr.Addr(nil), parent.grow...), append([]addr.Range(nil), parent.wipe...)
+	mm.uffd = parent.uffd
+	mm.track.lazy = slices.Concat(parent.track.freed, parent.track.lazy)
 	for _, w := range mm.wipe {
 		r.change(&format.Pages{MM: mm.no, Addr: w.Start, N: w.Len() / addr.PageSize, What: format.PageAbsent})
 	}

@@ -101,6 +101,7 @@ type space struct {
 	shared    bool   // by several processes: the faults of one do not tell
 	turn      uint64 // how often busy has been set
 	strangers bool   // processes that are not traced may share it
+	uffd      bool   // the program may have a userfaultfd of its own for it
 	loose     int    // calls under way that have lost their turn
 	// watching: a timer looks after busy.
 	watching bool

@@ -5,6 +5,10 @@ package record
 import (
 	"slices"
 	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -19,13 +23,17 @@ type tracking struct {
 	failed    bool // not to be tried again
 	late      bool // a tick has passed without it
 	tries     int
-	fresh     []addr.Range // mapped since the last snapshot, see Recorder.fresh
-	cursor    addr.Addr    // where a snapshot that ran out of time stopped
-	full      bool         // everything has been seen since tracking began
-	swept     uint64       // pages read by sweeps since the last snapshot
-	found     uint64       // pages that the last sweep from beginning to end found written
-	counted   uint64       // by the sweep that is under way
-	protected uint64       // by sweeps, since notBefore was set
+	fresh     ranges    // mapped since the last snapshot, see Recorder.fresh
+	cursor    addr.Addr // where a snapshot that ran out of time stopped
+	full      bool      // everything has been seen since tracking began
+	swept     uint64    // pages read by sweeps since the last snapshot
+	found     uint64    // pages that the last sweep from beginning to end found written
+	counted   uint64    // by the sweep that is under way
+	protected uint64    // by sweeps, since notBefore was set
+	// What was given back with MADV_FREE holds what it held, or zeros, until it is
+	// written to: freed since the last snapshot, lazy before. The kernel does not
+	// tell when it takes such a page, so they are read at every snapshot.
+	freed, lazy ranges
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
 	hunt   *hunt // for the hold that is about to begin
@@ -174,6 +182,22 @@ func shared(v vma.VMA) bool {
 		return true
 	}
 	return v.Prot&addr.Shared != 0
+}
+
+// changing says whether the file of a mapping is not what it was when the
+// recording began, or has no name any more: nobody can look up later what is in it
+// now, so its bytes are kept like those of memory.
+func (r *Recorder) changing(v vma.VMA) bool {
+	if v.Kind != vma.FilePrivate && v.Kind != vma.FileShared {
+		return false
+	}
+	if f := &r.lastFile; f.name != v.Name || f.inode != v.Inode {
+		var st unix.Stat_t
+		err := unix.Stat(v.Name, &st)
+		f.name, f.inode = v.Name, v.Inode
+		f.changing = strings.HasSuffix(v.Name, " (deleted)") || err == nil && st.Ino == v.Inode && time.Unix(st.Ctim.Unix()).After(r.w.Header().Start)
+	}
+	return r.lastFile.changing
 }
 
 // tracked says whether a mapping's writes are found.

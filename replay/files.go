@@ -97,7 +97,7 @@ func openMapped(k fileKey, start time.Time) (*os.File, error) {
 		switch {
 		case !fi.Mode().IsRegular(), !known, dev != k.dev, inode != k.inode:
 			err = fmt.Errorf("%s here is not the file that was mapped", k.name)
-		case fi.ModTime().After(start):
+		case changedSince(fi, start):
 			err = fmt.Errorf("%s was changed after the recording began", k.name)
 		}
 	}

@@ -3,9 +3,17 @@ package replay
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"memtrace/format/vma"
 )
+
+// changedSince says whether a file's contents may have changed after start. The
+// time of a change of the inode cannot be set, as that of the contents can.
+func changedSince(fi os.FileInfo, start time.Time) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return !ok || time.Unix(st.Ctim.Unix()).After(start)
+}
 
 // identity is a file's device and inode as /proc/PID/maps shows them. The
 // device number is taken apart as <sys/sysmacros.h> does.

@@ -139,6 +139,9 @@ func TestPrograms(t *testing.T) {
 					if p.name == "content" {
 						flags = append(flags, "--snapshot", "syscall=write")
 					}
+					if p.name == "known" {
+						flags = append(flags, "--snapshot", "interval=1ms,syscall=write")
+					}
 					if p.name == "churn" {
 						flags = append(flags, "--snapshot", "step")
 					}
