@@ -305,7 +305,8 @@ type RegsSet struct {
 
 // XStateSet is a thread's floating-point and vector registers at the event: the
 // area that XSAVE writes, as PTRACE_GETREGSET gives it (NT_X86_XSTATE). Like a
-// RegsSet it is no part of the State: Reader.XState finds it.
+// RegsSet it is no part of the State: Reader.Registers finds it. No bytes at all
+// say that it is what it was before.
 type XStateSet struct {
 	Thread uint32
 	Data   []byte

@@ -267,7 +267,7 @@ type Registers struct {
 	Step Step     // they are of
 	// XState is its extended state (XStateSet), nil if it was never read.
 	XState []byte
-	XStep  Step
+	XStep  Step // it was read then, or found to be the same
 }
 
 // Regs is the registers of a thread as the log had them last at step n, and the
@@ -346,8 +346,8 @@ func (f *regsFinder) merge(thread uint32, r Registers) {
 	if o.Regs == nil && r.Regs != nil {
 		o.Regs, o.Step = r.Regs, r.Step
 	}
-	if f.x && o.XState == nil && r.XState != nil {
-		o.XState, o.XStep = r.XState, r.XStep
+	if f.x && o.XState == nil {
+		o.XState, o.XStep = r.XState, max(o.XStep, r.XStep)
 	}
 }
 
@@ -380,7 +380,10 @@ func (f *regsFinder) group(g *group, n Step) error {
 			}
 		case *XStateSet:
 			r := of(c.Thread)
-			r.XState, r.XStep = c.Data, at
+			r.XStep = at
+			if len(c.Data) > 0 { // else it is what it was
+				r.XState = c.Data
+			}
 		}
 	})
 	for no, r := range last {

@@ -177,7 +177,11 @@ func (w *Writer) change(c Change) error {
 		}
 	case *XStateSet:
 		if !w.opt.NoKeyframes {
-			w.xstates[c.Thread] = threadXState{slices.Clone(c.Data), w.step()}
+			x := threadXState{slices.Clone(c.Data), w.step()}
+			if len(x.data) == 0 {
+				x.data = w.xstates[c.Thread].data
+			}
+			w.xstates[c.Thread] = x
 		}
 	case *RegsSet:
 		if !w.opt.NoKeyframes {

@@ -217,17 +217,21 @@ func (r *Recorder) spaceRegisters(mm *space) {
 }
 
 // extendedState writes the floating-point and vector registers of a stopped
-// thread, if they are not what the log has.
+// thread, or that they are what the log has.
 func (r *Recorder) extendedState(t *thread) {
 	if r.xbuf == nil {
 		r.xbuf = make([]byte, format.MaxXState)
 	}
 	n, err := ptrace.GetRegSet(t.tid, ptrace.NTX86XState, r.xbuf)
-	if err != nil || bytes.Equal(r.xbuf[:n], t.xstate) {
+	if err != nil {
 		return
 	}
-	t.xstate = append(t.xstate[:0], r.xbuf[:n]...)
-	r.change(&format.XStateSet{Thread: t.no, Data: slices.Clone(t.xstate)})
+	x := &format.XStateSet{Thread: t.no} // as it was
+	if !bytes.Equal(r.xbuf[:n], t.xstate) {
+		t.xstate = append(t.xstate[:0], r.xbuf[:n]...)
+		x.Data = slices.Clone(t.xstate)
+	}
+	r.change(x)
 }
 
 // Where the log has no use for a mapping's bytes: the kernel's own pages.

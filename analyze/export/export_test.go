@@ -130,6 +130,8 @@ func TestCoreThreads(t *testing.T) {
 	for range 200 {
 		b.Call(3, "getpid", 101, nil)
 	}
+	// Here the extended state was found to be the same.
+	same := b.Event(3, &format.Snapshot{MM: 2}, &format.RegsSet{Thread: 3, Regs: replaytest.Regs(0x400)}, &format.XStateSet{Thread: 3})
 	e, notes := makeCore(t, open(t, b.Bytes()), Options{At: n, PID: 101})
 	if notes != "12 KiB of memory are not in the log, and absent" {
 		t.Errorf("notes: %s", notes)
@@ -156,6 +158,10 @@ func TestCoreThreads(t *testing.T) {
 	e, notes = makeCore(t, tr, Options{At: n + 100, PID: 101})
 	if got := binary.LittleEndian.Uint64(notesOf(t, e)[1][0][112:]); got != 0x300 || !strings.Contains(notes, "thread 102: registers as of step 203") {
 		t.Errorf("later: r15 = %#x, %s", got, notes)
+	}
+	e, _ = makeCore(t, tr, Options{At: same, PID: 101})
+	if ns := notesOf(t, e); binary.LittleEndian.Uint64(ns[1][0][112:]) != 0x400 || len(ns[0x202]) != 1 || !bytes.Equal(ns[0x202][0], x) {
+		t.Errorf("an extended state that stayed the same: %d", len(ns[0x202]))
 	}
 }
 

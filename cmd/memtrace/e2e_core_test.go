@@ -129,6 +129,31 @@ func TestCoreOfSignal(t *testing.T) {
 	}
 }
 
+// TestCoreOfFault: the address of a fault, frames, and vector registers that have
+// not changed since an earlier snapshot.
+func TestCoreOfFault(t *testing.T) {
+	require(t, "ptrace", tracing())
+	for _, build := range []string{"x86_64", "i386", "static"} {
+		t.Run(build, func(t *testing.T) {
+			t.Parallel()
+			prog := compile(t, "recurse", build)
+			p := newPlace(t)
+			p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "signal,syscall=getppid", "-o", p.log(), "--", prog, "fault")
+			list, _ := memtraceRun(t, "replay", p.log())
+			m := regexp.MustCompile(`(?m)^ *(\d+) (\[pid .*\] )?--- SIGSEGV`).FindStringSubmatch(list)
+			if m == nil {
+				t.Fatalf("no SIGSEGV in\n%s", list)
+			}
+			core := filepath.Join(p.dir, "core")
+			memtraceRun(t, "export", p.log(), "--to", "core", "--at", m[1], "-o", core)
+			out := gdb(t, prog, core, "bt", "print $_siginfo._sifields._sigfault.si_addr", "print $xmm7.v2_double[0]")
+			if strings.Count(out, " descend (n=") < 6 || !strings.Contains(out, "= (void *) 0x1234") || !strings.Contains(out, "= 3.25") {
+				t.Errorf("gdb said\n%s", out)
+			}
+		})
+	}
+}
+
 const recurseGo = `package main
 
 import (

@@ -3,12 +3,18 @@
 package main
 
 import (
+	encoding "encoding/binary"
+	"fmt"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
+	"memtrace/replay"
 )
 
 // openRun opens the log of a run.
@@ -81,6 +87,138 @@ func TestStepIsExact(t *testing.T) {
 					t.Errorf("only %v were looked at", seen)
 				}
 			})
+		}
+	}
+}
+
+// TestKilledSnapshots: SIGKILL at any moment under --snapshot interval=10ms leaves
+// the program running, and a log in which the memory of every snapshot is what the
+// program had then. MEMTRACE_KILLS says how often, else 6 times.
+func TestKilledSnapshots(t *testing.T) {
+	require(t, "ptrace", tracing())
+	kills := 6
+	if s := os.Getenv("MEMTRACE_KILLS"); s != "" {
+		var err error
+		if kills, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range kills {
+		build := []string{"x86_64", "i386"}[i%2]
+		t.Run(fmt.Sprintf("%d-%s", i, build), func(t *testing.T) {
+			prog := compile(t, "pages", build)
+			p := newPlace(t)
+			const threads, pages = 3, 64
+			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, fmt.Sprint(threads), fmt.Sprint(pages), "400")
+			time.Sleep(time.Duration(100+rand.IntN(700)) * time.Millisecond)
+			killed := r.cmd.Process.Kill() == nil
+			<-r.done
+			killed = killed && !r.cmd.ProcessState.Exited()
+			for _, pid := range p.inhabitants() {
+				untouched(t, pid)
+			}
+			for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Since(begun) > time.Minute {
+					t.Fatal("the program does not end")
+				}
+			}
+			if _, err := os.Stat(filepath.Join(p.run(), "done")); err != nil {
+				t.Fatalf("the program did not come to its end: %v", err)
+			}
+			if st, err := os.Stat(p.log()); err == nil && st.Size() == 0 || os.IsNotExist(err) {
+				t.Skip("killed before the log began")
+			}
+			tell(t, 0, "info", p.log())
+			whole := filepath.Join(p.dir, "whole")
+			tell(t, 0, "recover", p.log(), "-o", whole)
+			tell(t, 0, "verify", whole)
+			if killed { // else it was done already
+				tell(t, 3, "verify", p.log())
+			}
+			checkPages(t, p, threads, pages)
+		})
+	}
+}
+
+// checkPages compares the pages of testdata/progs/pages.c at every snapshot with
+// what the marks before it say of them: each was last written in the generation
+// that was then over, or is being written in the next.
+func checkPages(t *testing.T, p *place, threads, pages uint64) {
+	t.Helper()
+	r := openRun(t, p)
+	trace := replay.New(r)
+	type mark struct {
+		step format.Step
+		gen  uint64
+	}
+	marks := make([][]mark, threads)
+	var snapshots []format.Step
+	for e, err := range r.Events(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch rec := e.Record.(type) {
+		case *format.Syscall:
+			if nr, _ := rec.Arch.Number("write"); rec.Nr == nr && int32(rec.Args[0]) == -1 {
+				marks[rec.Args[2]] = append(marks[rec.Args[2]], mark{e.Step, rec.Args[1]})
+			}
+		case *format.Snapshot:
+			snapshots = append(snapshots, e.Step)
+		}
+	}
+	var looked, known int
+	var page [addr.PageSize]byte
+	for _, step := range snapshots {
+		view, err := trace.At(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		space, err := view.Processes()[0].Space()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for th := range threads {
+			for no := range pages {
+				looked++
+				at := addr.Addr(0x10000000 + th*0x1000000 + no*addr.PageSize)
+				asOf, err := space.Page(at, &page)
+				if err != nil {
+					continue
+				}
+				known++
+				var over uint64
+				for _, m := range marks[th] {
+					if m.step <= asOf {
+						over = m.gen
+					}
+				}
+				checkPage(t, page[:], asOf, over, th, no)
+			}
+		}
+	}
+	t.Logf("%d events, %d snapshots, %d of %d pages known", r.Steps(), len(snapshots), known, looked)
+}
+
+// checkPage: page no of a thread that is done with generation over.
+func checkPage(t *testing.T, page []byte, asOf format.Step, over, thread, no uint64) {
+	t.Helper()
+	was, next := over-min(over, (over+no)%4), over+1
+	if (next+no)%4 != 0 {
+		next = was
+	}
+	for i := uint64(0); i < addr.PageSize/8; i++ {
+		word := func(gen uint64) uint64 {
+			if gen == 0 || (gen+no)%4 != 0 {
+				return 0 // never written
+			}
+			return gen<<40 | thread<<32 | no<<16 | i
+		}
+		got := encoding.LittleEndian.Uint64(page[8*i:])
+		if got != word(next) {
+			next = was
+		}
+		if got != word(next) {
+			t.Fatalf("page %d of thread %d as of step %d, after generation %d: word %d is %#x", no, thread, asOf, over, i, got)
 		}
 	}
 }

@@ -52,8 +52,11 @@ func (c *Core) notes() []byte {
 			b = appendNote(b, ntPRPSInfo, c.info(l))
 		}
 		if t.SigInfo != nil {
-			var info [sigInfoSize]byte
+			info := [sigInfoSize]byte{}
 			copy(info[:], t.SigInfo)
+			if c.Arch == arch.I386 {
+				info = compatSigInfo(info)
+			}
 			b = appendNote(b, ntSigInfo, info[:])
 		}
 		if i == 0 {
@@ -75,6 +78,28 @@ func (c *Core) notes() []byte {
 		}
 	}
 	return b
+}
+
+// compatSigInfo makes of a struct siginfo of 64 bits one of 32, in which pointers,
+// longs and clocks have 4 bytes (include/uapi/asm-generic/siginfo.h).
+func compatSigInfo(in [sigInfoSize]byte) (out [sigInfoSize]byte) {
+	le := binary.LittleEndian
+	copy(out[:12], in[:]) // si_signo, si_errno, si_code
+	from := []int{16, 20, 24}
+	if code := int32(le.Uint32(in[8:])); code > 0 && code < 0x80 { // not sent by a process, and not SI_KERNEL
+		switch le.Uint32(in[:]) {
+		case 4, 5, 7, 8, 11: // SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV: si_addr, si_addr_lsb
+			from = []int{16, 24}
+		case 17: // SIGCHLD: si_pid, si_uid, si_status, si_utime, si_stime
+			from = []int{16, 20, 24, 32, 40}
+		case 29, 31: // SIGPOLL: si_band, si_fd; SIGSYS: si_call_addr, si_syscall, si_arch
+			from = []int{16, 24, 28}
+		}
+	}
+	for i, at := range from {
+		copy(out[12+4*i:], in[at:at+4])
+	}
+	return out
 }
 
 // fxSize is the size of struct user_fpregs_struct of x86_64, and of struct
