@@ -80,6 +80,7 @@ func Launch() {
 
 // launch does not return if all goes well; else it returns the exit status.
 func (s *launchSpec) launch(argv []string) int {
+	runtime.LockOSThread() // what it is to die of belongs to a thread
 	fail := func(what string, err error) int {
 		fmt.Fprintf(os.Stderr, "memtrace: record: %s: %v\n", what, err)
 		return launchFailed
@@ -127,6 +128,10 @@ func (s *launchSpec) launch(argv []string) int {
 	if err := ptrace.SetSigMask(s.Mask); err != nil {
 		return fail("set the signal mask", err)
 	}
+	// The program is not to die with us.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+		return fail("outlive the recorder", err)
+	}
 	err := syscall.Exec(s.Path, argv, os.Environ())
 	var e syscall.Errno
 	if errors.As(err, &e) && e < launchFailed {
@@ -145,7 +150,8 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	args := append([]string{launcherName, string(b)}, argv...)
 	// The program's descriptors are those that memtrace was given: its own are
 	// closed at the exec, others that it inherited are left alone.
-	pid, err = syscall.ForkExec("/proc/self/exe", args, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}})
+	// A launcher that waits for a recorder that is gone would stay stopped for ever.
+	pid, err = syscall.ForkExec("/proc/self/exe", args, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
 	if err != nil {
 		return 0, fmt.Errorf("start the launcher: %w", err)
 	}
@@ -163,7 +169,11 @@ func startLauncher(spec *launchSpec, argv, env []string) (pid int, err error) {
 	if !ws.Stopped() {
 		return 0, fmt.Errorf("the launcher ended before the program was started (status %d)", ws.ExitStatus())
 	}
-	if err := ptrace.Seize(pid, ptrace.OptSysGood|ptrace.OptExec|ptrace.OptSeccomp); err != nil {
+	options := ptrace.OptSysGood | ptrace.OptExec | ptrace.OptSeccomp
+	if spec.Filter != nil {
+		options |= ptrace.OptExitKill
+	}
+	if err := ptrace.Seize(pid, options); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		_, _ = unix.Wait4(pid, &ws, 0, nil)
 		return 0, err

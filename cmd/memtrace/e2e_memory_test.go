@@ -140,6 +140,25 @@ func TestKilledSnapshots(t *testing.T) {
 	}
 }
 
+// TestKilledLauncher: a recorder that is killed before the program has begun leaves
+// nothing behind.
+func TestKilledLauncher(t *testing.T) {
+	require(t, "ptrace", tracing())
+	for _, set := range []string{"all", "memory"} {
+		for i := range 20 {
+			p := newPlace(t)
+			r := p.start(t, binary(), "record", "-q", "-e", set, "-o", p.log(), "--", "/bin/true")
+			time.Sleep(time.Duration(i) * time.Millisecond)
+			_ = r.cmd.Process.Kill()
+			for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(time.Millisecond) {
+				if time.Since(begun) > 10*time.Second {
+					t.Fatalf("killed after %d ms: %v is left", i, p.inhabitants())
+				}
+			}
+		}
+	}
+}
+
 // checkPages compares the pages of testdata/progs/pages.c at every snapshot with
 // what the marks before it say of them: each was last written in the generation
 // that was then over, or is being written in the next.
