@@ -261,7 +261,7 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 	todo = append(todo, before...)
 	if mm.track.hunt != nil && from == 0 && !live {
 		if found, err := mm.track.hunt.written(); err == nil {
-			todo = mm.narrow(todo, found)
+			todo = r.narrow(mm, todo, found)
 		}
 	}
 	for i, v := range todo {
@@ -285,11 +285,11 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 
 // narrow leaves of the mappings whose writes are found the parts that were written
 // or mapped since the last snapshot.
-func (mm *space) narrow(todo []vma.VMA, written []addr.Range) (parts []vma.VMA) {
-	places := append(written, mm.track.fresh...)
+func (r *Recorder) narrow(mm *space, todo []vma.VMA, written []addr.Range) (parts []vma.VMA) {
+	places := slices.Concat(written, mm.track.fresh, mm.track.freed, mm.track.lazy)
 	slices.SortFunc(places, func(a, b addr.Range) int { return cmp.Compare(a.Start, b.Start) })
 	for _, v := range todo {
-		if !mm.sweepable(v) {
+		if !mm.sweepable(v) || r.changing(v) {
 			parts = append(parts, v)
 			continue
 		}
@@ -388,7 +388,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			}
 		}
 		for _, g := range r.regions {
-			if find == procfs.PageWritten {
+			if find == procfs.PageWritten && g.Categories&present != 0 {
 				mm.track.lazy.take(g.Range) // it was written to, and stays
 			}
 			if others {

@@ -136,9 +136,9 @@ func TestCoreOfFault(t *testing.T) {
 	for _, build := range []string{"x86_64", "i386", "static"} {
 		t.Run(build, func(t *testing.T) {
 			t.Parallel()
-			prog := compile(t, "recurse", build)
+			prog := compile(t, "fault", build)
 			p := newPlace(t)
-			p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "signal,syscall=getppid", "-o", p.log(), "--", prog, "fault")
+			p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "signal,syscall=getppid", "-o", p.log(), "--", prog)
 			list, _ := memtraceRun(t, "replay", p.log())
 			m := regexp.MustCompile(`(?m)^ *(\d+) (\[pid .*\] )?--- SIGSEGV`).FindStringSubmatch(list)
 			if m == nil {

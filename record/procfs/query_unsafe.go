@@ -115,7 +115,9 @@ var ErrUnwatched = errors.New("writes to the range are not found")
 //
 // What was written and nothing else is a question that the kernel answers without
 // looking at the pages themselves, a hundred times as fast (fs/proc/task_mmu.c,
-// pagemap_scan_pmd_entry): it is asked that first, and about what it names the rest.
+// pagemap_scan_pmd_entry): it is asked that first, and about what it names the rest,
+// with protection in the same call: a page that is not there and is protected counts
+// as swapped out.
 func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPages uint64, yield func(Region)) (next addr.Addr, err error) {
 	if p.pagemap < 0 {
 		fd, err := p.open("pagemap", unix.O_RDONLY)
@@ -128,30 +130,36 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		p.regions = new([2][512]pageRegion) // on the heap: the kernel is given its address as a number
 	}
 	arg := pmScanArg{start: uint64(r.Start), end: uint64(r.End), maxPages: maxPages, anyOf: anyOf, returnMask: report}
+	flags := uint64(0)
 	if protect {
-		arg.flags = scanWPMatching | scanCheckWPAsync // without the latter it passes over what is not watched
+		flags = scanWPMatching | scanCheckWPAsync // without the latter it passes over what is not watched
 	}
-	if anyOf == PageWritten {
+	twice := anyOf == PageWritten && report != PageWritten
+	if twice {
 		arg.mask, arg.anyOf, arg.returnMask = PageWritten, 0, PageWritten
+	} else {
+		arg.flags = flags
 	}
-	n, err := p.scan(&arg, &p.regions[0])
-	if err != nil {
+	fail := func(err error) (addr.Addr, error) {
 		if err == ErrUnwatched {
 			return r.Start, err
 		}
 		return r.End, err
 	}
+	n, err := p.scan(&arg, &p.regions[0])
+	if err != nil {
+		return fail(err)
+	}
 	for _, v := range p.regions[0][:n] {
-		if arg.mask == 0 || report == PageWritten {
+		if !twice {
 			yield(Region{addr.Range{Start: addr.Addr(v.start), End: addr.Addr(v.end)}, v.categories})
 			continue
 		}
-		// The kernel leaves out what has none of the categories.
 		for a := v.start; a < v.end; {
-			more := pmScanArg{start: a, end: v.end, anyOf: report &^ PageWritten, returnMask: report}
+			more := pmScanArg{start: a, end: v.end, anyOf: anyOf, returnMask: report, flags: flags}
 			k, err := p.scan(&more, &p.regions[1])
 			if err != nil {
-				return r.End, err
+				return fail(err)
 			}
 			for _, w := range p.regions[1][:k] {
 				yield(Region{addr.Range{Start: addr.Addr(w.start), End: addr.Addr(w.end)}, w.categories})

@@ -40,6 +40,7 @@ int main(int argc, char **argv)
 	CHECK(argc == 4);
 	threads = atoi(argv[1]), pages = atoi(argv[2]), generations = atoi(argv[3]);
 	CHECK(threads <= 16 && generations >= 4);
+	CHECK(close(open("begun", O_WRONLY | O_CREAT, 0666)) == 0);
 	for (uintptr_t t = 0; t < threads; t++) {
 		char *at = (char *)(0x10000000 + t * 0x1000000);
 		CHECK(mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at);
