@@ -70,6 +70,16 @@ func (s *Subject) WriteDump(ctx context.Context, dir string, o DumpOptions, live
 	if err != nil {
 		return nil, err
 	}
+	for _, r := range o.Ranges {
+		there := false
+		for range space.Set().Overlapping(r) {
+			there = true
+			break
+		}
+		if !there {
+			return nil, fmt.Errorf("%v-%v: %w", r.Start, r.End, replay.ErrUnmapped)
+		}
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -157,6 +157,8 @@ func TestExits(t *testing.T) {
 		{"export --to core --at 3 --pid 7 -o core", 1, "no such process"},
 		{"replay --find nowhere", 1, "is nowhere"},
 		{"replay --find 0x1", 2, "even number"},
+		{"replay --find=", 2, "no bytes"},
+		{"replay --history=", 2, "no address"},
 		{"replay --history nothing", 2, "neither an address"},
 		{"replay --bytes", 2, "goes with --diff"},
 		{"replay --history 0x1000 --at 3", 2, "question of their own"},

@@ -145,6 +145,9 @@ func TestKilledRecorder(t *testing.T) {
 					t.Fatal("the program does not end")
 				}
 			}
+			if files, err := os.ReadDir(p.marks()); err == nil && len(files) == 0 {
+				t.Skip("killed before the program began")
+			}
 			// cmd.Wait closed our end of its output: its marks tell how far it came
 			if _, err := os.Stat(filepath.Join(p.marks(), fmt.Sprintf("%s.21.maps", firstMark(t, p)))); err != nil {
 				t.Errorf("the program did not come to its end: %v", err)

@@ -195,6 +195,12 @@ func TestDumpLog(t *testing.T) {
 			}
 		}
 	}
+	if out := tell(t, 4, "dump", p.log(), "--at", "1", "--range", "0x10:16", "-o", filepath.Join(p.dir, "nothing")); len(out) != 0 {
+		t.Errorf("a range that is not mapped: %s", out)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, "nothing")); err == nil {
+		t.Error("a directory was made for nothing")
+	}
 	if out, err := exec.Command(binary(), "dump", p.log(), "--at", "1", "-o", filepath.Join(p.dir, "dump-1")).CombinedOutput(); err == nil || !strings.Contains(string(out), "exists") {
 		t.Errorf("an existing directory was taken: %s", out)
 	}

@@ -75,6 +75,10 @@ func runReplay(cmd *cobra.Command, name string, o *replayOptions) error {
 		return usagef("--step goes with no other question: ask in the console")
 	case over && (looks || o.at != "" || o.diff != "" || o.from != "" || o.to != "" || o.history != "" && o.find != ""):
 		return usagef("--history and --find are each a question of their own, about all steps")
+	case cmd.Flags().Changed("find") && o.find == "":
+		return usagef("--find: no bytes to look for")
+	case cmd.Flags().Changed("history") && o.history == "":
+		return usagef("--history: no address")
 	case o.bytes && o.diff == "":
 		return usagef("--bytes goes with --diff")
 	case o.diff != "" && (looks || o.at != ""):
