@@ -23,10 +23,13 @@ type Piece struct {
 	After, Changed format.Step
 }
 
+// MaxProvenance is how many bytes Provenance looks at.
+const MaxProvenance = 64 << 20
+
 // Provenance tells what is known of r and since when. The View is the trace's.
 func (t *Trace) Provenance(s *AddressSpace, r addr.Range) ([]Piece, error) {
-	if r.Len() > MaxHistory {
-		return nil, fmt.Errorf("%d bytes are too many to tell where they come from: want %d", r.Len(), MaxHistory)
+	if r.Len() > MaxProvenance {
+		return nil, fmt.Errorf("%d bytes are too many to tell where they come from: want at most %d", r.Len(), MaxProvenance)
 	}
 	var out []Piece
 	before := map[format.Step]*format.State{}
