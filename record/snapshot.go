@@ -423,12 +423,20 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 	return pages, v.End
 }
 
+// lazyMost is how many bytes readLazy reads for an interval's snapshot.
+const lazyMost = 8 << 20
+
 // readLazy reads what the program has given back with MADV_FREE: the kernel does
-// not tell which of these pages it has taken since.
+// not tell which of these pages it has taken since. An interval's snapshot has no
+// time for much of it.
 func (r *Recorder) readLazy(mm *space, within addr.Range) (pages uint64) {
 	lazy := append(mm.track.lazy.take(within), mm.track.freed.take(within)...)
 	mm.track.lazy = append(mm.track.lazy, lazy...)
 	for _, at := range lazy {
+		if r.copying && at.Len() > lazyMost-min(lazyMost, pages*addr.PageSize) {
+			r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+			continue
+		}
 		r.pages(&format.Pages{MM: mm.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageZero})
 		for next := at.Start; next < at.End; {
 			r.regions = r.regions[:0]

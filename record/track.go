@@ -32,7 +32,7 @@ type tracking struct {
 	protected uint64    // by sweeps, since notBefore was set
 	// What was given back with MADV_FREE holds what it held, or zeros, until it is
 	// written to: freed since the last snapshot, lazy before. The kernel does not
-	// tell when it takes such a page, so they are read at every snapshot.
+	// tell when it takes such a page: see readLazy.
 	freed, lazy ranges
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
