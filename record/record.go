@@ -152,12 +152,8 @@ type Recorder struct {
 	copiedBytes int
 	regs        [27]uint64
 	xbuf        []byte
-	// lastFile is what the present reading knows of the last mapped file.
-	lastFile struct {
-		name     string
-		inode    uint64
-		changing bool
-	}
+	files       map[string]fileFate // by the name of a mapping, see changing
+	filesFrom   uint64              // when they have to have been looked at since
 
 	result Result
 	stop   bool // leave the loop: the recording is over

@@ -137,11 +137,13 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		r.beginTracking(t)
 	}
 	mm.ran = false
+	r.filesFrom = r.now()
 	r.refreshGrowth(mm)
 	full := !mm.track.full
 	var deadline time.Time
 	if reason == "interval" {
 		deadline = begin.Add(r.holdLimit(mm))
+		r.filesFrom -= min(r.filesFrom, fileTrust)
 		r.copying = true
 	}
 	pages, whole := r.readSpace(mm, false, func() bool { return !deadline.IsZero() && time.Now().After(deadline) })
@@ -247,7 +249,6 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 	if r.buf == nil {
 		r.buf = make([]byte, snapshotChunk)
 	}
-	r.lastFile.name = ""
 	from := mm.track.cursor
 	var todo, before []vma.VMA
 	for v := range mm.vmas.All() {

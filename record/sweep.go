@@ -27,7 +27,7 @@ const (
 	sweepShare    = 2
 	// calm is how few pages a sweep has to find for the hold to follow at once;
 	// after more, another one finds fewer.
-	calm = 512
+	calm = 64
 	// What one page costs the program: to be copied while it is held, and to be
 	// written to for the first time after a sweep.
 	copyCost  = 1500 * time.Nanosecond
@@ -167,6 +167,7 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 		limit = patience // the program has no CPU of its own
 	}
 	begin := time.Now()
+	r.filesFrom = r.now() - min(r.now(), fileTrust)
 	if mm.track.cursor == 0 {
 		mm.track.counted = 0
 	}

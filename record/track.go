@@ -184,6 +184,18 @@ func shared(v vma.VMA) bool {
 	return v.Prot&addr.Shared != 0
 }
 
+// fileFate is what was last seen of a mapped file.
+type fileFate struct {
+	inode    uint64
+	looked   uint64 // when
+	changing bool
+}
+
+const (
+	fileTrust = 100_000_000 // ns; how old the look may be for an interval snapshot
+	maxFiles  = 4096
+)
+
 // changing says whether the file of a mapping is not what it was when the
 // recording began, or has no name any more: nobody can look up later what is in it
 // now, so its bytes are kept like those of memory.
@@ -191,13 +203,18 @@ func (r *Recorder) changing(v vma.VMA) bool {
 	if v.Kind != vma.FilePrivate && v.Kind != vma.FileShared {
 		return false
 	}
-	if f := &r.lastFile; f.name != v.Name || f.inode != v.Inode {
+	f, known := r.files[v.Name]
+	if !known || f.inode != v.Inode || f.looked < r.filesFrom {
 		var st unix.Stat_t
 		err := unix.Stat(v.Name, &st)
-		f.name, f.inode = v.Name, v.Inode
+		f = fileFate{inode: v.Inode, looked: r.now()}
 		f.changing = strings.HasSuffix(v.Name, " (deleted)") || err == nil && st.Ino == v.Inode && time.Unix(st.Ctim.Unix()).After(r.w.Header().Start)
+		if r.files == nil || len(r.files) > maxFiles {
+			r.files = map[string]fileFate{}
+		}
+		r.files[v.Name] = f
 	}
-	return r.lastFile.changing
+	return f.changing
 }
 
 // tracked says whether a mapping's writes are found.
