@@ -3,6 +3,7 @@
 package record
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -93,8 +94,9 @@ func (r *Recorder) addThread(tid int, p *process) *thread {
 	t.collector = call.Collector{Level: call.LevelStruct, Read: func(b []byte, a addr.Addr) int {
 		return r.vm.Read(t.tid, b, a)
 	}}
-	if n := r.opts.DataLimit; n > 0 {
-		t.collector.Level, t.collector.MaxData = call.LevelData, n
+	t.collector.MaxData, t.collector.MaxString = cmp.Or(r.opts.DataLimit, -1), cmp.Or(r.opts.StringLimit, -1)
+	if r.opts.DataLimit|r.opts.StringLimit != 0 {
+		t.collector.Level = call.LevelData
 	}
 	if p.no == 0 {
 		p.no = t.no

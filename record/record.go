@@ -49,9 +49,9 @@ type Options struct {
 	// MemInfoInterval; 0 leaves the pace to the recorder.
 	MemInfo         bool
 	MemInfoInterval time.Duration
-	// DataLimit is how many bytes are kept of what each call reads into or writes
-	// from the program's memory; 0 keeps none.
-	DataLimit int
+	// DataLimit is how many bytes are kept of what each call writes into the
+	// program's memory, StringLimit of what it reads there; 0 keeps none.
+	DataLimit, StringLimit int
 	// NoTrack reads and compares memory at each snapshot instead of finding what
 	// was written with a userfaultfd in the program.
 	NoTrack bool
@@ -78,7 +78,7 @@ type Options struct {
 
 // DefaultOptions record every call of the program and its children.
 func DefaultOptions() Options {
-	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy(), MemInfo: true}
+	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy(), MemInfo: true, DataLimit: 4096, StringLimit: 32}
 }
 
 // filtered says whether calls outside the set are to run untouched, by a seccomp

@@ -33,28 +33,30 @@ const (
 )
 
 type recordFlags struct {
-	output    string
-	trace     string
-	follow    bool
-	attach    []int
-	snapshot  string
-	user      string
-	env       []string
-	dir       string
-	maxSize   string
-	maxTime   time.Duration
-	maxEvents uint64
-	print     string
-	quiet     bool
-	check     bool
-	dataLimit int
-	noPin     bool
-	meminfo   string
+	output      string
+	trace       string
+	follow      bool
+	attach      []int
+	snapshot    string
+	user        string
+	env         []string
+	dir         string
+	maxSize     string
+	maxTime     time.Duration
+	maxEvents   uint64
+	print       string
+	quiet       bool
+	check       bool
+	dataLimit   int
+	stringLimit int
+	noPin       bool
+	meminfo     string
 	stepFlags
 }
 
 func newRecordCmd() *cobra.Command {
 	var f recordFlags
+	o := record.DefaultOptions()
 	c := &cobra.Command{
 		Use:   "record [flags] [--] PROG [ARG...]",
 		Short: "Run or attach to a program and record what it does with its memory",
@@ -99,7 +101,8 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.Lookup("meminfo").NoOptDefVal = "auto"
 	fs.BoolVarP(&f.step, "step", "s", false, "live console: stop before and after every system call")
 	fs.StringVar(&f.script, "exec-script", "", "console commands from `FILE`, from the program's start on")
-	fs.IntVar(&f.dataLimit, "data-limit", 0, "keep up to `N` bytes of the data that each call reads or writes")
+	fs.IntVar(&f.dataLimit, "data-limit", o.DataLimit, "keep up to `N` bytes of what each call writes into memory")
+	fs.IntVar(&f.stringLimit, "string-limit", o.StringLimit, "keep up to `N` bytes of the data that each call reads from memory")
 	fs.BoolVar(&f.check, "check", false, "compare the log's mappings with the kernel's after every change")
 	fs.BoolVar(&f.noPin, "no-pin", false, "leave a program with one thread on all its CPUs")
 	return c
@@ -238,9 +241,15 @@ func (f *recordFlags) options() (*record.Options, error) {
 	if f.maxTime < 0 {
 		return nil, usagef("record --max-time: %v is in the past", f.maxTime)
 	}
-	if o.DataLimit = f.dataLimit; o.DataLimit < 0 || o.DataLimit > 1<<20 {
-		return nil, errors.New("record --data-limit: between 0 and 1048576 bytes")
+	for _, l := range []struct {
+		name string
+		n    int
+	}{{"data", f.dataLimit}, {"string", f.stringLimit}} {
+		if l.n < 0 || l.n > 1<<20 {
+			return nil, fmt.Errorf("record --%s-limit: between 0 and 1048576 bytes", l.name)
+		}
 	}
+	o.DataLimit, o.StringLimit = f.dataLimit, f.stringLimit
 	o.MaxTime, o.MaxEvents = f.maxTime, f.maxEvents
 	o.StdoutToStderr = f.output == "-"
 	o.Warn = func(s string) { fmt.Fprintln(os.Stderr, "memtrace:", s) }

@@ -34,7 +34,7 @@ const (
 	CString   What = iota // up to a NUL, which is not kept, at most MaxPath bytes
 	Bytes                 // Len bytes
 	LenArg                // Args[N] * Unit bytes, at most Len if that is not 0
-	LenRet                // Ret * Unit bytes
+	LenRet                // Ret * Unit bytes, at most Args[N] if N is not 0
 	LenPtr                // the 32-bit number at Args[N] of bytes, as the call left it
 	LenBits               // a set of Args[N] bits, in whole longs
 	LenPages              // one byte for each page of Args[N] bytes (mincore)
@@ -93,25 +93,29 @@ type Collector struct {
 	Read func(p []byte, a addr.Addr) int
 	// Level is the highest level that is read.
 	Level Level
-	// MaxData is the most bytes kept of one piece of a length that the program
-	// chose, 0 means 64 KiB.
-	MaxData int
+	// MaxData is how many bytes are kept of the data that a call writes, MaxString
+	// of the data that it reads: all its pieces together. 0 means 64 KiB, less than
+	// 0 none. Structures, and what says where the data is, do not count.
+	MaxData, MaxString int
 
 	bufs  []Buf
 	arena []byte
+	left  int // of MaxString, then of MaxData
 }
 
 // Limits of one call: what a program claims is not believed.
 const (
 	maxVector  = 1024 // elements of an argument vector or iovec
 	maxArena   = 8 << 20
+	maxStruct  = 64 << 10
+	maxArrayIn = 4 << 10 // of a vector that says what a call waits for
 	defMaxData = 64 << 10
 	readChunk  = 256
 )
 
 // Enter reads what is to be read before the call and puts it into c.Bufs.
 func (k *Collector) Enter(c *Call) {
-	k.bufs, k.arena = k.bufs[:0], k.arena[:0]
+	k.bufs, k.arena, k.left = k.bufs[:0], k.arena[:0], allowed(k.MaxString)
 	k.run(c, Enter)
 	c.Bufs = k.bufs
 }
@@ -122,8 +126,16 @@ func (k *Collector) Exit(c *Call) {
 	if !c.Returned {
 		return
 	}
+	k.left = allowed(k.MaxData)
 	k.run(c, Exit)
 	c.Bufs = k.bufs
+}
+
+func allowed(limit int) int {
+	if limit == 0 {
+		return defMaxData
+	}
+	return max(0, limit)
 }
 
 func (k *Collector) run(c *Call, at When) {
@@ -165,6 +177,9 @@ func (k *Collector) run(c *Call, at When) {
 			continue
 		}
 		if at == Exit {
+			if k.MaxData < 0 && cp.Level == LevelData {
+				continue
+			}
 			e := c.Failed()
 			if cp.Interrupted != (e == 4 || e == 516) || !cp.Interrupted && e != 0 {
 				continue
@@ -184,15 +199,23 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 	case CString:
 		k.cstring(a, cp.Arg, out)
 	case Bytes:
-		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct) // whole whatever MaxData says
+		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct)
 	case LenArg:
 		size := mulLen(n, cp.Unit)
 		if cp.Len != 0 {
 			size = min(size, int(cp.Len))
 		}
+		if !out && cp.Level == LevelData && cp.Unit == 0 {
+			k.data(a, size, cp.Arg, false)
+			return
+		}
 		k.bytes(a, size, cp.Arg, out, cp.Level)
 	case LenRet:
-		k.bytes(a, mulLen(uint64(max(c.Ret, 0)), cp.Unit)+int(cp.Len), cp.Arg, out, cp.Level)
+		size := mulLen(uint64(max(c.Ret, 0)), cp.Unit)
+		if cp.N != 0 { // what there is may be more than what fits
+			size = int(min(uint64(size), n))
+		}
+		k.bytes(a, size+int(cp.Len), cp.Arg, out, cp.Level)
 	case LenPtr:
 		k.lenPtr(a, n, cp)
 	case LenBits:
@@ -253,28 +276,38 @@ func mulLen(n uint64, unit uint16) int {
 	return int(min(n, maxArena) * uint64(max(unit, 1)))
 }
 
-// bytes keeps n bytes of the program from a on, or as many as can be read.
+// bytes keeps n bytes of the program from a on, or as many as can be read. What
+// is not data counts towards no limit of the caller's.
 func (k *Collector) bytes(a uint64, n int, arg uint8, out bool, level Level) {
-	limit := k.MaxData
-	if limit <= 0 {
-		limit = defMaxData
+	switch {
+	case level != LevelData:
+		k.keep(a, n, min(n, maxStruct), arg, out)
+	case out:
+		k.data(a, n, arg, true)
+	default:
+		k.keep(a, n, min(n, maxArrayIn), arg, out)
 	}
-	want := n
-	if level != LevelData {
-		limit = defMaxData
-	}
-	n = min(n, limit)
+}
+
+// data keeps what is left of the call's limit of n bytes of data.
+func (k *Collector) data(a uint64, n int, arg uint8, out bool) {
+	k.left -= k.keep(a, n, min(n, k.left), arg, out)
+}
+
+// keep reads n bytes, of want that there are, and says how many it could.
+func (k *Collector) keep(a uint64, want, n int, arg uint8, out bool) int {
 	n = min(n, maxArena-len(k.arena))
 	if n <= 0 {
-		return
+		return 0
 	}
 	p := k.grow(n)
 	got := max(0, min(k.Read(p, addr.Addr(a)), n))
 	k.arena = k.arena[:len(k.arena)-n+got]
 	if got == 0 {
-		return
+		return 0
 	}
 	k.bufs = append(k.bufs, Buf{Arg: arg, Out: out, More: got < want, Addr: addr.Addr(a), Data: p[:got:got]})
+	return got
 }
 
 // grow makes the arena n bytes longer and returns them.
@@ -385,14 +418,23 @@ func (k *Collector) iovec(c *Call, a, n uint64, arg uint8, out bool, total uint6
 	if k.Level < LevelData {
 		return
 	}
+	if out && k.MaxData < 0 {
+		return
+	}
 	v := view{array, c.Arch.PointerSize()}
+	first := len(k.bufs)
 	for off := 0; off+size <= len(array) && total > 0; off += size {
 		base, length := v.word(off), v.word(off+size/2)
 		length = min(length, total)
 		total -= length
-		if base != 0 && length > 0 {
-			k.bytes(base, int(min(length, maxArena)), arg, out, LevelData)
+		if base == 0 || length == 0 {
+			continue
 		}
+		if k.left == 0 && len(k.bufs) > first { // said of the last piece that was kept
+			k.bufs[len(k.bufs)-1].More = true
+			return
+		}
+		k.data(base, int(min(length, maxArena)), arg, out)
 	}
 }
 

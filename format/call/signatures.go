@@ -193,7 +193,7 @@ execve path argv envc
 execveat fd path argv envc |at
 exit,exit_group d
 fork,vfork
-clone x p >int ?0,0x100000,0x100000 p p !clone
+clone x p >int ?0,0x100000,0x100000 p p !clone +>int@2 ?0,0x101000,0x1000
 clone3 clonearg:1 lu !clone3
 wait4 d waits |wait >rusage
 waitpid d waits |wait
@@ -212,7 +212,7 @@ getgroups@i386 d outret2
 setgroups,setgroups32 d p
 capget p outb:24
 capset p p
-prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 ?0,0xffffffff,0x53564d41 +>int@1 ?0,0xffffffff,2 +>int@1 ?0,0xffffffff,37
+prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 ?0,0xffffffff,0x53564d41 +>int@1 ?0,0xffffffff,2 +>int@1 ?0,0xffffffff,25 +>int@1 ?0,0xffffffff,37 +>long@1 ?0,0xffffffff,40
 arch_prctl x x !arch_prctl +>long@1 ?0,0xffffffff,0x1003 +>long@1 ?0,0xffffffff,0x1004
 unshare |unshareflags
 setns fd |unshareflags
@@ -223,7 +223,7 @@ getrlimit,ugetrlimit ^rlimit >rlimit
 setrlimit ^rlimit <rlimit
 prlimit64 d ^rlimit <rlimit64 >rlimit64
 getrusage ^rusage >rusage
-ptrace ^ptrace d p p !ptrace
+ptrace ^ptrace d p p !ptrace +>long@3 ?0,0xffffffff,1 +>long@3 ?0,0xffffffff,2 +>long@3 ?0,0xffffffff,3 +outb:216@3 ?0,0xffffffff,12 +>long@3 ?0,0xffffffff,0x4201 +>siginfo@3 ?0,0xffffffff,0x4202
 seccomp ^seccomp |seccompflags p
 sched_setaffinity d lu cpus:1
 sched_getaffinity d lu rcpus
@@ -334,7 +334,7 @@ timerfd_settime fd |tfdset <itimerspec >itimerspec
 timerfd_settime64 fd |tfdset <itimerspec64 >itimerspec64
 timerfd_gettime fd >itimerspec
 timerfd_gettime64 fd >itimerspec64
-futex p x u <timespec ?1,0x7d,0 +<timespec@3 ?1,0x7f,6 +<timespec@3 ?1,0x7f,9 +<timespec@3 ?1,0x7f,11 +<timespec@3 ?1,0x7f,13 p x !futex
+futex p x u +>int@0 ?1,0x7f,6 +>int@0 ?1,0x7f,7 +>int@0 ?1,0x7f,8 +>int@0 ?1,0x7f,13 +>int@4 ?1,0x7f,5 <timespec ?1,0x7d,0 +<timespec@3 ?1,0x7f,6 +<timespec@3 ?1,0x7f,9 +<timespec@3 ?1,0x7f,11 +<timespec@3 ?1,0x7f,13 p x !futex
 futex_time64 p x u <timespec64 ?1,0x7f,0 +<timespec64@3 ?1,0x7f,6 +<timespec64@3 ?1,0x7f,9 +<timespec64@3 ?1,0x7f,11 +<timespec64@3 ?1,0x7f,13 p x !futex
 futex_waitv p u x <timespec64 clock
 futex_wake p lu d |futex2
@@ -391,7 +391,8 @@ semctl d d ctl x
 msgget key ipcflg
 msgsnd d p lu |ipcmsg
 msgrcv d msgout lu ld |ipcmsg
-msgctl d ctl p
+msgctl d ctl p +outb:120@2 ?1,0xfffffeff,2
+msgctl@i386 d ctl p +outb:88@2 ?1,0xfffffeff,2
 mq_open str oflags omode p =fd
 mq_unlink str
 mq_timedsend fd wbuf:2 lu u <timespec

@@ -21,6 +21,12 @@ func init() {
 			return []Capture{{Arg: w.reg, At: at, What: what, Level: level, N: w.n}}
 		}}
 	}
+	// retBuf is a buffer that gets Ret bytes; its size is the next register.
+	retBuf := func(print func(p *printer, w *word)) *wordDef {
+		return &wordDef{print: print, caps: func(_ arch.ID, w word) []Capture {
+			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, N: w.reg + 1}}
+		}}
+	}
 	both := func(size uint16, print func(p *printer, w *word)) *wordDef {
 		return &wordDef{print: print, caps: func(id arch.ID, w word) []Capture {
 			n := size
@@ -137,9 +143,9 @@ func init() {
 		"envc": data(VecCount, Enter, LevelPath, (*printer).envc),
 
 		"wbuf": data(LenArg, Enter, LevelData, func(p *printer, w *word) { p.bytesArg(w, false) }),
-		"rbuf": data(LenRet, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
+		"rbuf": retBuf(func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"obuf": data(LenArg, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
-		"xbuf": data(LenRet, Exit, LevelData, (*printer).hexBytes),
+		"xbuf": retBuf((*printer).hexBytes),
 		// outputs of which only the address is shown: of N bytes, of as many as
 		// register N says (times 4, in bits), of Ret (times 2 or 8)
 		"outb": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
@@ -152,16 +158,21 @@ func init() {
 		"outret2": unit(LenRet, 2),
 		"outret8": unit(LenRet, 8),
 		"msgout": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Len: uint16(id.PointerSize())}}
+			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, N: w.reg + 1, Len: uint16(id.PointerSize())}}
 		}},
 		// cbuf: a path that the call writes (readlink, getcwd): Ret bytes.
-		"cbuf":   data(LenRet, Exit, LevelData, (*printer).cbuf),
-		"dents":  data(LenRet, Exit, LevelData, (*printer).dents),
-		"wiov":   data(Iovec, Enter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n], 0) }),
-		"riov":   {print: func(p *printer, w *word) { p.iovec(w.reg, true, p.args[w.reg], p.args[w.n], p.ret) }, caps: riovCaps},
-		"wmsg":   data(Msghdr, Enter, LevelStruct, func(p *printer, w *word) { p.msghdr(w, false) }),
-		"rmsg":   data(Msghdr, Exit, LevelData, func(p *printer, w *word) { p.msghdr(w, true) }),
-		"wmmsg":  data(Mmsghdr, Enter, LevelData, ptrArg),
+		"cbuf":  retBuf((*printer).cbuf),
+		"dents": retBuf((*printer).dents),
+		"wiov":  data(Iovec, Enter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n], 0) }),
+		"riov":  {print: func(p *printer, w *word) { p.iovec(w.reg, true, p.args[w.reg], p.args[w.n], p.ret) }, caps: riovCaps},
+		"wmsg":  data(Msghdr, Enter, LevelStruct, func(p *printer, w *word) { p.msghdr(w, false) }),
+		"rmsg":  data(Msghdr, Exit, LevelData, func(p *printer, w *word) { p.msghdr(w, true) }),
+		"wmmsg": {print: ptrArg, caps: func(id arch.ID, w word) []Capture { // gets the length of each
+			return []Capture{
+				{Arg: w.reg, At: Enter, What: Mmsghdr, Level: LevelData, N: w.n},
+				{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: uint16(msghdrSize(id) + id.PointerSize())},
+			}
+		}},
 		"rmmsg":  data(Mmsghdr, Exit, LevelData, (*printer).mmsghdr),
 		"waddr":  data(LenArg, Enter, LevelStruct, func(p *printer, w *word) { p.sockaddrArg(w, false) }),
 		"raddr":  data(LenPtr, Exit, LevelData, func(p *printer, w *word) { p.sockaddrArg(w, true) }),
