@@ -23,6 +23,7 @@ const (
 	recRegs       = recAncillary | 13
 	recConfirm    = recAncillary | 14
 	recXState     = recAncillary | 11
+	recWritten    = recAncillary | 15
 	recAncillary  = 0x80
 	runRaw        = 0 // kinds of a run of pages: the next ids in line
 	runPatch      = 1
@@ -169,6 +170,8 @@ func (e *stateEnc) change(step Step, c Change) {
 		typ, b = recConfirm, appendU(b, uint64(c.MM))
 	case *XStateSet:
 		typ, b = recXState, appendXState(appendU(b, uint64(c.Thread)), c.Data)
+	case *wroteSet:
+		typ, b = recWritten, append(appendU(b, uint64(c.mm)), c.enc...)
 	case *RegsSet:
 		typ, b = recRegs, appendRegs(appendU(b, uint64(c.Thread)), c.Regs)
 	}
@@ -428,7 +431,7 @@ func (d *stateDec) advance() error {
 		}
 		d.step += Step(delta)
 		switch d.typ {
-		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState, recConfirm:
+		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState, recConfirm, recWritten:
 			d.ok = true
 			return nil
 		}
@@ -471,6 +474,10 @@ func (d *stateDec) next() (c Change, r pageRun, err error) {
 		c = &Confirm{MM: b.u32()}
 	case recXState:
 		c = &XStateSet{Thread: b.u32(), Data: b.xstate()}
+	case recWritten:
+		w := &wroteSet{mm: b.u32()}
+		w.floor, w.list = b.written(d.step)
+		c = w
 	case recRegs:
 		c = &RegsSet{Thread: b.u32(), Regs: b.registers()}
 	}

@@ -12,18 +12,19 @@ type Type uint8
 
 // The types of chunk; the numbers are in the log.
 const (
-	TypeRaw   Type = iota + 1 // pages
-	TypePatch                 // pages as differences
-	TypeState                 // changes of the state
-	TypeEvent                 // events
-	TypeLeaf                  // keyframe: page maps, 512 pages each
-	TypeKey                   // keyframe: threads and address spaces
-	TypeIndex                 // where chunks are
-	TypeRoot                  // where INDEX chunks are, and totals
-	TypeBlob                  // bytes of events
-	TypeMeta                  // reserved
-	TypeGap                   // reserved
-	TypeKeyMM                 // keyframe: mappings and leaf directory of an address space
+	TypeRaw     Type = iota + 1 // pages
+	TypePatch                   // pages as differences
+	TypeState                   // changes of the state
+	TypeEvent                   // events
+	TypeLeaf                    // keyframe: page maps, 512 pages each
+	TypeKey                     // keyframe: threads and address spaces
+	TypeIndex                   // where chunks are
+	TypeRoot                    // where INDEX chunks are, and totals
+	TypeBlob                    // bytes of events
+	TypeMeta                    // reserved
+	TypeGap                     // reserved
+	TypeKeyMM                   // keyframe: mappings and leaf directory of an address space
+	TypeWritten                 // keyframe: what system calls wrote into an address space
 	numTypes
 )
 
@@ -31,7 +32,7 @@ const (
 var Types = [numTypes]string{
 	TypeRaw: "RAW", TypePatch: "PATCH", TypeState: "STATE", TypeEvent: "EVENT",
 	TypeLeaf: "LEAF", TypeKey: "KEY", TypeIndex: "INDEX", TypeRoot: "ROOT",
-	TypeBlob: "BLOB", TypeMeta: "META", TypeGap: "GAP", TypeKeyMM: "KEYMM",
+	TypeBlob: "BLOB", TypeMeta: "META", TypeGap: "GAP", TypeKeyMM: "KEYMM", TypeWritten: "WRITTEN",
 }
 
 func (t Type) String() string {

@@ -73,6 +73,8 @@ type eventDec struct {
 	slots  []slotDec
 	cols   [numCols]column
 	blob   []byte // of the whole group
+	blob0  uint64 // where it begins in the stream of blobs
+	calls  bool   // the log counts buffers of calls as memory
 	used   int
 	blobs  []blobAt
 	regs   map[uint32][]uint64
@@ -80,6 +82,7 @@ type eventDec struct {
 	ev   Event
 	call Syscall
 	bufs []Buf
+	at   []uint64
 }
 
 // newEventDec begins the chunk of e; blob holds all blob bytes of its group.
@@ -184,7 +187,7 @@ func (d *eventDec) next() (*Event, error) {
 		}
 		ev.Record = call
 	} else {
-		b, err := d.nextBlob()
+		b, _, err := d.nextBlob()
 		if err != nil {
 			return nil, err
 		}
@@ -213,6 +216,7 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 	call.Enter = (d.time - uint64(dur.zz())) << d.shift
 	call.Returned, call.Injected = s.flags&slotReturned != 0, s.flags&slotInjected != 0
 	call.IP, call.SP, call.Bufs = 0, 0, nil
+	call.Blobs = nil
 	bad := ret.bad || dur.bad
 	for i := range k.argc {
 		bad = bad || k.cols[i].bad
@@ -237,7 +241,7 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 		}
 		s.addrs = make([]uint64, len(shape)/2)
 	}
-	d.bufs = d.bufs[:0]
+	d.bufs, d.at = d.bufs[:0], d.at[:0]
 	for i := range s.addrs {
 		b := Buf{Arg: shape[2*i], Out: shape[2*i+1]&bufOut != 0, More: shape[2*i+1]&bufMore != 0}
 		at := s.addrs[i]
@@ -247,38 +251,42 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 		at += uint64(d.cols[colBlobAddr].zz())
 		s.addrs[i], b.Addr = at, addr.Addr(at)
 		var err error
-		if b.Data, err = d.nextBlob(); err != nil {
+		var off int
+		if b.Data, off, err = d.nextBlob(); err != nil {
 			return err
 		}
-		d.bufs = append(d.bufs, b)
+		d.bufs, d.at = append(d.bufs, b), append(d.at, d.blob0+uint64(off))
 	}
 	if d.cols[colBlobAddr].bad {
 		return corrupt("row %d of an EVENT chunk", d.row-1)
 	}
-	d.call.Bufs = d.bufs
+	if d.call.Bufs = d.bufs; d.calls {
+		d.call.Blobs = d.at
+	}
 	return nil
 }
 
-// nextBlob is the next reference of the blob column.
-func (d *eventDec) nextBlob() ([]byte, error) {
+// nextBlob is the next reference of the blob column: the bytes, and where they are
+// in the group.
+func (d *eventDec) nextBlob() ([]byte, int, error) {
 	c := &d.cols[colBlobRef]
 	ref := c.u()
 	if c.bad || ref > uint64(len(d.blobs)) {
-		return nil, corrupt("blob reference in row %d of an EVENT chunk", d.row-1)
+		return nil, 0, corrupt("blob reference in row %d of an EVENT chunk", d.row-1)
 	}
 	if ref > 0 {
 		at := d.blobs[uint64(len(d.blobs))-ref]
-		return d.blob[at.off : at.off+at.n : at.off+at.n], nil
+		return d.blob[at.off : at.off+at.n : at.off+at.n], at.off, nil
 	}
 	l := &d.cols[colBlobLen]
 	n := l.u()
 	if l.bad || n > uint64(len(d.blob)-d.used) {
-		return nil, corrupt("blob in row %d of an EVENT chunk", d.row-1)
+		return nil, 0, corrupt("blob in row %d of an EVENT chunk", d.row-1)
 	}
 	at := blobAt{d.used, int(n)}
 	d.used += int(n)
 	d.blobs = append(d.blobs, at)
-	return d.blob[at.off : at.off+at.n : at.off+at.n], nil
+	return d.blob[at.off : at.off+at.n : at.off+at.n], at.off, nil
 }
 
 func (d *eventDec) registers(s *slotDec, k *kindDec, call *Syscall) error {

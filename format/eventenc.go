@@ -98,6 +98,7 @@ type eventEnc struct {
 	seed    maphash.Seed
 	blob    []byte
 	blobs   []blobAt
+	at      []uint64 // where the blobs of the last call are
 	dedupe  [blobTable]blobHint
 	shape   []byte // scratch
 	scratch []byte
@@ -377,6 +378,7 @@ func (e *eventEnc) call(s *slotEnc, c *Syscall, t uint64) {
 		e.cols[colSP] = appendZZ(e.cols[colSP], int64(c.SP-s.sp))
 		s.ip, s.sp = c.IP, c.SP
 	}
+	e.at = e.at[:0]
 	for i := range c.Bufs {
 		b := &c.Bufs[i]
 		want := s.addrs[i]
@@ -385,20 +387,20 @@ func (e *eventEnc) call(s *slotEnc, c *Syscall, t uint64) {
 		}
 		e.cols[colBlobAddr] = appendZZ(e.cols[colBlobAddr], int64(uint64(b.Addr)-want))
 		s.addrs[i] = uint64(b.Addr)
-		e.addBlob(b.Data)
+		e.at = append(e.at, uint64(e.addBlob(b.Data)))
 	}
 }
 
 // addBlob refers to the bytes b: to those of an earlier blob of the group that
-// is equal, or to new ones.
-func (e *eventEnc) addBlob(b []byte) {
+// is equal, or to new ones. It says where they are among the group's.
+func (e *eventEnc) addBlob(b []byte) int {
 	h := uint32(maphash.Bytes(e.seed, b))
 	hint := &e.dedupe[h%blobTable]
 	if hint.at > 0 && hint.hash == h {
 		old := e.blobs[hint.at-1]
 		if bytes.Equal(e.blob[old.off:old.off+old.n], b) {
 			e.cols[colBlobRef] = appendU(e.cols[colBlobRef], uint64(len(e.blobs))-uint64(hint.at-1))
-			return
+			return old.off
 		}
 	}
 	e.cols[colBlobRef] = appendU(e.cols[colBlobRef], 0)
@@ -406,6 +408,7 @@ func (e *eventEnc) addBlob(b []byte) {
 	e.blobs = append(e.blobs, blobAt{len(e.blob), len(b)})
 	e.blob = append(e.blob, b...)
 	*hint = blobHint{h, int32(len(e.blobs))}
+	return len(e.blob) - len(b)
 }
 
 // addRegs writes which registers differ from the prediction, and those.

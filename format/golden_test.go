@@ -39,6 +39,7 @@ func TestTraces(t *testing.T) {
 		write("registers.mtl", writeLog(t, everything(), nil, 4))
 		write("xstate.mtl", writeLog(t, everything(), nil, 4))
 		write("confirm.mtl", writeLog(t, confirmed(), nil, 0))
+		write("written.mtl", writeLog(t, randomEvents(12, 40), &WriterOptions{GroupSteps: 3, epoch: 10}, 0))
 	}
 	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
 	if err != nil || len(names) == 0 {

@@ -68,6 +68,9 @@ func (g *group) next() (*Event, error) {
 			}
 			c = r.pages()
 		}
+		if _, ok := c.(*wroteSet); ok { // for those who do not see the events
+			return nil
+		}
 		e.Changes = append(e.Changes, c)
 		return nil
 	})

@@ -16,13 +16,14 @@ import (
 // The version of the format that this package writes.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1
 )
 
 // Feature bits of the file header: a reader refuses unknown incompatible ones
 // and ignores unknown compatible ones.
 const (
 	knownIncompat uint64 = 0
+	compatCalls   uint64 = 1 // the state has what system calls wrote
 )
 
 // Sizes of the fixed parts of a log.
@@ -49,6 +50,8 @@ type Header struct {
 	Options []string // of the recorder, as "key=value"
 	XSave   uint32   // size of an extended state area, 0 if none is kept
 	Minor   uint16   // version that wrote the log; set by readers
+	// Calls says that what system calls wrote counts as memory; set by readers.
+	Calls bool
 }
 
 // DefaultTimeShift gives units of 128 ns: a ptrace stop takes microseconds, and
@@ -113,7 +116,7 @@ func (h *Header) append(b []byte) ([]byte, error) {
 	b = le.AppendUint16(b, Minor)
 	b = le.AppendUint32(b, uint32(headerFixed+len(ext)))
 	b = le.AppendUint64(b, 0) // incompat
-	b = le.AppendUint64(b, 0) // compat
+	b = le.AppendUint64(b, compatCalls)
 	b = append(b, h.Salt[:]...)
 	b = append(b, byte(h.Arch), addr.PageShift, h.TimeShift, 0)
 	b = le.AppendUint32(b, h.XSave)
@@ -155,6 +158,7 @@ func parseHeader(b []byte) (*Header, error) {
 	h := &Header{
 		Arch: arch.ID(b[48]), TimeShift: b[50], XSave: le.Uint32(b[52:]), Minor: le.Uint16(b[10:]),
 	}
+	h.Calls = le.Uint64(b[24:])&compatCalls != 0
 	copy(h.Salt[:], b[32:])
 	if b[49] != addr.PageShift {
 		return nil, fmt.Errorf("%w: pages of 1<<%d bytes", ErrVersion, b[49])

@@ -14,6 +14,7 @@ type keyframeEnc struct {
 	put     func(c chunk, payload []byte)
 	nleaf   uint64 // numbers given out
 	nmm     uint64
+	nwrite  uint64
 	lens    []int // of the items collected for a chunk
 	items   []byte
 	scratch []byte
@@ -74,6 +75,14 @@ func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs, xs map[uint32
 		}
 	}
 	k.flush(TypeKeyMM, k.nmm)
+	for _, no := range mms {
+		if w := &s.MMs[no].written; w.key == 0 && (len(w.list) > 0 || w.floor > 0) {
+			b = appendWritten(b[:0], w, 0)
+			k.add(TypeWritten, &k.nwrite, b)
+			w.key = k.nwrite
+		}
+	}
+	k.flush(TypeWritten, k.nwrite)
 
 	b = b[:0]
 	b = appendU(b, uint64(len(s.Threads)))
@@ -110,6 +119,9 @@ func (k *keyframeEnc) write(s *State, regs map[uint32]*threadRegs, xs map[uint32
 		b = appendU(b, uint64(no))
 		b = appendU(b, uint64(s.Step-xs[no].step))
 		b = appendXState(b, xs[no].data)
+	}
+	for _, no := range mms {
+		b = appendU(b, s.MMs[no].written.key)
 	}
 	k.put(chunk{typ: TypeKey, flags: flagCommit, base: uint64(s.Step + 1), count: 1}, b)
 }
@@ -390,6 +402,7 @@ type keyMM struct {
 	no        uint32
 	id        uint64
 	confirmed uint64
+	written   uint64
 }
 
 func parseKey(b []byte, base Step) (*keyframe, error) {
@@ -437,6 +450,9 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 			}
 			k.xstates[no] = threadXState{x, step}
 		}
+	}
+	for i := 0; i < len(k.mms) && c.more(); i++ {
+		k.mms[i].written = c.u()
 	}
 	if c.bad {
 		return nil, corrupt("KEY chunk")

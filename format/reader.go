@@ -33,6 +33,7 @@ type Reader struct {
 	mms        *lru[*MM]
 	leaves     *lru[*[leafPages]cell]
 	patches    *lru[*patchFrame]
+	writes     *lru[*written]
 	stateLimit int64
 }
 
@@ -66,6 +67,7 @@ func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 	rd.cache = newLRU[[]byte](limit / 2)
 	rd.patches = newLRU[*patchFrame](limit / 4)
 	rd.mms = newLRU[*MM](limit / 8)
+	rd.writes = newLRU[*written](limit / 16)
 	rd.leaves = newLRU[*[leafPages]cell](limit / 8)
 	rd.stateLimit = 1<<30 + 64*size
 	if o != nil && o.MaxState > 0 {
@@ -329,6 +331,9 @@ func (r *Reader) group(p pos) (*group, error) {
 	g := new(group)
 	if g.ev, err = newEventDec(e, payload, blob, r.h.TimeShift); err != nil {
 		return nil, at(e.off, err)
+	}
+	if n := len(blobs); n > 0 {
+		g.ev.calls, g.ev.blob0 = r.h.Calls, blobs[n-1].base
 	}
 	for i := len(states) - 1; i >= 0; i-- {
 		part, err := r.state(states[i], statePos[i])

@@ -65,6 +65,9 @@ type Syscall struct {
 	Injected bool
 	IP, SP   uint64 // at the call's end; 0 where they were not read
 	Bufs     []Buf
+	// Blobs, of a call that was read from a log, is where the log has the Data of
+	// each of Bufs (Reader.Blob); nil in logs of version 1.0.
+	Blobs []uint64
 }
 
 // Buf is a piece of the program's memory, or of what /proc says, that a call

@@ -25,7 +25,47 @@ func (r *Reader) StateAt(n Step) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, r.replay(s, p, n)
+	last, err := r.passed(n)
+	if err != nil {
+		return nil, err
+	}
+	if s.Step+1 < last+1 {
+		err = r.replay(s, p, last)
+	}
+	if err == nil && last != n {
+		err = r.through(s, n)
+	}
+	return s, err
+}
+
+// passed is the last step up to which a state at step n needs no events: those
+// of the groups that are complete at n. A log without what calls wrote needs none.
+func (r *Reader) passed(n Step) (Step, error) {
+	if !r.h.Calls {
+		return n, nil
+	}
+	p, ok, err := r.x.last(TypeEvent, uint64(n))
+	if err != nil || !ok {
+		return n, err
+	}
+	e, _, err := r.x.entry(&p)
+	if err != nil || uint64(n) == e.base+uint64(e.count)-1 {
+		return n, err
+	}
+	return Step(e.base) - 1, nil
+}
+
+// through takes the state event by event to step n.
+func (r *Reader) through(s *State, n Step) error {
+	for e, err := range r.Events(s.Step + 1) {
+		if err == nil {
+			err = s.ApplyEvent(e)
+		}
+		if err != nil || e.Step == n {
+			return err
+		}
+	}
+	return corrupt("step %d is missing", n)
 }
 
 // keyframe is the newest state at or before step n that the log has whole, and
@@ -47,15 +87,20 @@ func (r *Reader) keyframe(n Step) (*State, pos, error) {
 	for i := range k.threads {
 		s.Threads[k.threads[i].No] = &k.threads[i]
 	}
+	s.Step = Step(e.base) - 1
 	for _, km := range k.mms {
 		m, err := r.mm(km)
 		if err != nil {
 			return nil, p, at(e.off, err)
 		}
 		m.pages.mem = &s.mem
+		if km.written != 0 {
+			if err := r.written(m, km.written, s.Step); err != nil {
+				return nil, p, at(e.off, err)
+			}
+		}
 		s.MMs[m.No] = m
 	}
-	s.Step = Step(e.base) - 1
 	p.i++
 	return s, p, nil
 }
@@ -92,6 +137,33 @@ func (r *Reader) mm(km keyMM) (*MM, error) {
 		r.mms.put(int64(km.id), m, budget.used+int64(m.VMAs.Len())*128+1024)
 	}
 	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: km.confirmed}, nil
+}
+
+// written gives m what calls wrote as section id-1 of the WRITTEN chunks has it.
+func (r *Reader) written(m *MM, id uint64, last Step) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w, ok := r.writes.get(int64(id))
+	if !ok {
+		e, err := r.x.holding(TypeWritten, id-1)
+		if err != nil {
+			return err
+		}
+		b, err := r.cached(e)
+		if err != nil {
+			return err
+		}
+		if b, err = item(b, e.count, id-1-e.base); err != nil {
+			return at(e.off, err)
+		}
+		if w, err = parseWritten(b, last); err != nil {
+			return at(e.off, err)
+		}
+		r.writes.put(int64(id), w, int64(len(w.list))*writtenBytes+128)
+	}
+	m.written = w.clone()
+	m.written.key = id
+	return nil
 }
 
 // leaf is a leaf of the page maps of keyframes; it is not to be changed.
@@ -246,6 +318,9 @@ func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, 
 					return overLimit("the number of pages of an event", run.n, MaxEventPages)
 				}
 				c = run.pages()
+			}
+			if _, ok := c.(*wroteSet); ok {
+				return nil
 			}
 			if !yield(StepChange{step, c}, nil) {
 				return stop

@@ -19,6 +19,8 @@ type State struct {
 	Threads map[uint32]*Thread // by No; the Threads are not to be changed
 	MMs     map[uint32]*MM
 
+	steps []Step // scratch
+
 	work uint64 // effort of the changes since it was last set to 0
 	mem  budget
 }
@@ -31,9 +33,10 @@ type budget struct {
 
 // MM is an address space.
 type MM struct {
-	No    uint32
-	VMAs  *vma.Set // not to be changed
-	pages pageMap
+	No      uint32
+	VMAs    *vma.Set // not to be changed
+	pages   pageMap
+	written written
 	// confirmed is the step of the last Confirm and 1, 0 before one.
 	confirmed uint64
 	key       uint64 // 1 + number of the KEYMM section that is equal, 0 for none
@@ -53,7 +56,7 @@ func (s *State) Clone() *State {
 	}
 	c.mem = s.mem
 	for no, m := range s.MMs {
-		c.MMs[no] = &MM{No: m.No, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: m.confirmed, key: m.key}
+		c.MMs[no] = &MM{No: m.No, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), written: m.written.clone(), confirmed: m.confirmed, key: m.key}
 		c.MMs[no].pages.mem = &c.mem
 	}
 	return c
@@ -70,7 +73,7 @@ func (s *State) ApplyEvent(e *Event) error {
 		}
 	}
 	s.Step++
-	return nil
+	return s.Called(e)
 }
 
 func (s *State) mm(no uint32) (*MM, error) {
@@ -134,6 +137,9 @@ func (s *State) Apply(c Change) error {
 		// Pages are whole: those that lie in the range entirely are gone.
 		lo, hi := pageSpan(c.Range)
 		m.pages.set(lo, hi, fill{})
+		if !c.Range.Empty() {
+			m.cutWritten(c.Range.Start, c.Range.End-1)
+		}
 	case *VMAMove:
 		m, err := s.edit(c.MM)
 		if err != nil {
@@ -152,6 +158,11 @@ func (s *State) Apply(c Change) error {
 		if err != nil {
 			return err
 		}
+		a, b := addr.Addr(from<<addr.PageShift), addr.Addr(to<<addr.PageShift)
+		if last := addr.Addr(n<<addr.PageShift - 1); m.written.hits(a, a+last) || m.written.hits(b, b+last) {
+			m.written.own(m.pages.took)
+			m.written.move(a, b, n<<addr.PageShift)
+		}
 		return s.room()
 	case *Pages:
 		return s.pages(c)
@@ -161,6 +172,8 @@ func (s *State) Apply(c Change) error {
 			return err
 		}
 		m.confirmed = uint64(s.Step+1) + 1
+	case *wroteSet:
+		return s.applyWrote(c)
 	case *XStateSet:
 		if len(c.Data) > MaxXState {
 			return overLimit("the extended state of a thread", uint64(len(c.Data)), MaxXState)
@@ -203,7 +216,7 @@ func (s *State) newMM(c *MMNew) error {
 	if err != nil {
 		return err
 	}
-	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: m.confirmed, key: m.key}
+	s.MMs[c.MM] = &MM{No: c.MM, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), written: m.written.clone(), confirmed: m.confirmed, key: m.key}
 	return nil
 }
 
@@ -259,6 +272,7 @@ func (s *State) run(r pageRun) error {
 	}
 	s.work += 8
 	m.pages.set(r.vpn, r.vpn+r.n, f)
+	m.cutWritten(addr.Addr(r.vpn<<addr.PageShift), addr.Addr((r.vpn+r.n)<<addr.PageShift-1))
 	return s.room()
 }
 
@@ -270,7 +284,7 @@ func (s *State) room() error {
 	s.mem.used = 0
 	seen := map[*node]bool{}
 	for _, m := range s.MMs {
-		s.mem.used += m.pages.size(seen)
+		s.mem.used += m.pages.size(seen) + int64(len(m.written.list))*writtenBytes
 	}
 	if s.mem.used > s.mem.limit-s.mem.limit/4 {
 		return overLimit("the memory of the page maps", uint64(s.mem.used), uint64(s.mem.limit))

@@ -127,6 +127,7 @@ func (s *StreamReader) Events() iter.Seq2[*Event, error] {
 func (s *StreamReader) group() (g *group, off int64, err error) {
 	g = new(group)
 	var blob []byte
+	var blob0 uint64
 	for {
 		off = s.off
 		c, stored, err := s.next()
@@ -155,6 +156,9 @@ func (s *StreamReader) group() (g *group, off int64, err error) {
 			if len(blob)+len(payload) > MaxGroupBlob {
 				return nil, off, overLimit("the blobs of a group", uint64(len(blob)+len(payload)), MaxGroupBlob)
 			}
+			if blob == nil {
+				blob0 = c.base
+			}
 			blob = append(blob, payload...)
 		case TypeState:
 			if len(g.states) >= maxGroupStates {
@@ -165,7 +169,9 @@ func (s *StreamReader) group() (g *group, off int64, err error) {
 			if Step(c.base) != s.info.Steps {
 				return nil, off, corrupt("events %d to %d are missing", s.info.Steps, c.base)
 			}
-			g.ev, err = newEventDec(c.entry(), payload, blob, s.h.TimeShift)
+			if g.ev, err = newEventDec(c.entry(), payload, blob, s.h.TimeShift); err == nil {
+				g.ev.calls, g.ev.blob0 = s.h.Calls, blob0
+			}
 			return g, off, err
 		case TypeRoot:
 			return nil, off, s.root(&c, payload)

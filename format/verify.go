@@ -268,6 +268,9 @@ func sameState(a, b *State) error {
 		if err := samePages(&m.pages, &o.pages); err != nil {
 			return fmt.Errorf("address space %d: %w", no, err)
 		}
+		if m.written.floor != o.written.floor || !slices.Equal(m.written.list, o.written.list) {
+			return corrupt("address space %d: what calls wrote", no)
+		}
 	}
 	return nil
 }

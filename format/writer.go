@@ -58,6 +58,7 @@ type Writer struct {
 	keyAt   Step   // steps at the last keyframe
 	keyDue  bool   // one is to follow the last commit, not from the timer: it touches the state
 	key     keyframeEnc
+	mms     []uint32 // scratch
 	regs    map[uint32]*threadRegs
 	xstates map[uint32]threadXState
 
@@ -372,6 +373,11 @@ func (w *Writer) Event(e *Event) (Step, error) {
 		return 0, err
 	}
 	w.state.Step = step
+	if c, ok := e.Record.(*Syscall); ok && len(c.Bufs) > 0 {
+		if err := w.state.wrote(e.Thread, step, c.Bufs, w.ev.at, w.nblob); err != nil {
+			return 0, err
+		}
+	}
 	w.info.Steps, w.info.Time = step+1, e.Time>>w.h.TimeShift<<w.h.TimeShift
 	if w.pages > 0 {
 		w.lastPages, w.pages = w.pages, 0
@@ -392,6 +398,7 @@ func (w *Writer) atRisk() bool {
 // commit ends the group. No changes may wait for their event.
 func (w *Writer) commit() {
 	w.due, w.began, w.frames = false, false, 0
+	w.summary()
 	for b := w.ev.blob; len(b) > 0; {
 		n := min(len(b), frameBytes)
 		w.out.put(chunk{typ: TypeBlob, base: w.nblob, count: uint32(n)}, append(w.out.buffer(), b[:n]...))
@@ -416,6 +423,27 @@ func (w *Writer) commit() {
 	w.ev.reset()
 	w.group++
 	w.keyDue = !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || w.state.Step+1-w.keyAt >= w.opt.epoch)
+}
+
+// summary writes what the calls of the group wrote and is still there.
+func (w *Writer) summary() {
+	w.mms = w.mms[:0]
+	for no, m := range w.state.MMs {
+		if m.written.wrote && m.written.newest >= w.ev.base {
+			w.mms = append(w.mms, no)
+		}
+	}
+	slices.Sort(w.mms)
+	for _, no := range w.mms {
+		if !w.stRecs {
+			w.st.begin(w.nraw, w.npatch)
+			w.stRecs = true
+		}
+		m := w.state.MMs[no]
+		w.scratch = appendWritten(w.scratch[:0], &m.written, w.ev.base)
+		w.st.change(w.state.Step, &wroteSet{mm: no, enc: w.scratch})
+		w.spill()
+	}
 }
 
 // keyframe writes the state whole. The group before it is complete.
