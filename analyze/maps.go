@@ -90,9 +90,22 @@ func Mappings(v *replay.View, p *replay.Process, parts *Parts) (*Result, error) 
 // captured is how many bytes of r the log holds.
 func captured(s *replay.AddressSpace, r addr.Range) (uint64, error) {
 	var n uint64
+	var page [addr.PageSize]byte
 	for run, err := range s.Pages(r) {
 		if err != nil {
 			return 0, err
+		}
+		if run.Mixed {
+			parts, err := s.Stretches(run.Addr, &page)
+			if err != nil {
+				return 0, err
+			}
+			for _, x := range parts {
+				if x.Err == nil {
+					n += x.Range.Len()
+				}
+			}
+			continue
 		}
 		if run.What == format.PageData || run.What == format.PageZero || run.What == format.PageFile {
 			n += run.N << addr.PageShift

@@ -327,6 +327,9 @@ func (p *Held) Page(ref format.PageRef, dst *[addr.PageSize]byte) error {
 	return p.read(addr.Addr(uint64(ref)>>1<<addr.PageShift), dst)
 }
 
+// Blob is never asked for: no call was recorded.
+func (p *Held) Blob([]byte, uint64) error { return errors.ErrUnsupported }
+
 // ReadMapped reads a page of a mapped file through the process.
 func (p *Held) ReadMapped(v vma.VMA, off uint64, _ time.Time, dst *[addr.PageSize]byte) error {
 	return p.read(v.Start+addr.Addr(off-v.Offset), dst)

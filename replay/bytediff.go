@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -37,19 +36,24 @@ func (t *Trace) WriteBytes(ctx context.Context, w io.Writer, d *Difference) erro
 				return err
 			}
 			var x, y [addr.PageSize]byte
-			if _, err := sides[0].Page(a, &x); err != nil {
+			var inX, inY [addr.PageSize]bool
+			if err := sides[0].known(a, &x, &inX); err != nil {
 				return err
 			}
-			if _, err := sides[1].Page(a, &y); err != nil {
+			if err := sides[1].known(a, &y, &inY); err != nil {
 				return err
 			}
 			b = b[:0]
 			for i := 0; i < addr.PageSize; i += 16 {
-				if bytes.Equal(x[i:i+16], y[i:i+16]) {
+				differ := false
+				for k := i; k < i+16; k++ {
+					differ = differ || inX[k] && inY[k] && x[k] != y[k]
+				}
+				if !differ {
 					continue
 				}
-				b = hexLine(append(b, '-'), a+addr.Addr(i), x[i:i+16])
-				b = hexLine(append(b, '+'), a+addr.Addr(i), y[i:i+16])
+				b = hexLine(append(b, '-'), a+addr.Addr(i), x[i:i+16], inX[i:i+16])
+				b = hexLine(append(b, '+'), a+addr.Addr(i), y[i:i+16], inY[i:i+16])
 			}
 			if _, err := w.Write(b); err != nil {
 				return err
@@ -59,8 +63,17 @@ func (t *Trace) WriteBytes(ctx context.Context, w io.Writer, d *Difference) erro
 	return nil
 }
 
-func hexLine(b []byte, a addr.Addr, p []byte) []byte {
-	b = fmt.Appendf(b, "%012x  % x  |", uint64(a), p)
+// hexLine appends a line of bytes; those that are not known are "??".
+func hexLine(b []byte, a addr.Addr, p []byte, known []bool) []byte {
+	b = fmt.Appendf(b, "%012x ", uint64(a))
+	for i := range p {
+		if known[i] {
+			b = fmt.Appendf(b, " %02x", p[i])
+		} else {
+			b = append(b, " ??"...)
+		}
+	}
+	b = append(b, "  |"...)
 	return append(appendText(b, p), "|\n"...)
 }
 

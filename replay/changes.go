@@ -45,6 +45,9 @@ func (m *Moment) advance(ev *format.Event) error {
 			return fmt.Errorf("step %d: %w", ev.Step, err)
 		}
 	}
+	if err := s.Called(ev); err != nil {
+		return fmt.Errorf("step %d: %w", ev.Step, err)
+	}
 	for _, mv := range moves {
 		m.remap(mv)
 	}
@@ -116,7 +119,7 @@ func cloneEvent(ev *format.Event) *format.Event {
 	switch r := ev.Record.(type) {
 	case *format.Syscall:
 		s := *r
-		s.Bufs = slices.Clone(r.Bufs)
+		s.Bufs, s.Blobs = slices.Clone(r.Bufs), slices.Clone(r.Blobs)
 		for i := range s.Bufs {
 			s.Bufs[i].Data = slices.Clone(s.Bufs[i].Data)
 		}

@@ -91,7 +91,7 @@ const maxUniform = 1 << 16
 func (t *Trace) pageRuns(ctx context.Context, from format.Step, a, b *AddressSpace) ([]PageRun, error) {
 	seen := map[addr.Addr]bool{}
 	all := addr.Range{End: ^addr.Addr(0)}
-	look := func(s *AddressSpace, want func(*format.PageRun) bool) error {
+	look := func(s *AddressSpace, want func(*Run) bool) error {
 		for r, err := range s.Pages(all) {
 			if err == nil {
 				err = ctx.Err()
@@ -108,12 +108,12 @@ func (t *Trace) pageRuns(ctx context.Context, from format.Step, a, b *AddressSpa
 		}
 		return nil
 	}
-	if err := look(b, func(r *format.PageRun) bool { return r.Changed > from }); err != nil {
+	if err := look(b, func(r *Run) bool { return r.Mixed || r.Changed > from }); err != nil {
 		return nil, err
 	}
-	gone := func(r *format.PageRun) bool {
+	gone := func(r *Run) bool {
 		is, ok := b.mm.Page(r.Addr)
-		return !ok || is.What == format.PageAbsent
+		return r.Mixed || !ok || is.What == format.PageAbsent
 	}
 	if err := look(a, gone); err != nil {
 		return nil, err
@@ -144,6 +144,9 @@ func (t *Trace) pageRuns(ctx context.Context, from format.Step, a, b *AddressSpa
 }
 
 func fate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
+	if a.mixed(p) || b.mixed(p) {
+		return mixedFate(a, b, p)
+	}
 	was, okA := a.mm.Page(p)
 	is, okB := b.mm.Page(p)
 	known := func(i format.PageInfo, ok bool) bool {
@@ -171,6 +174,40 @@ func fate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
 		return 0, nil
 	}
 	return PageChanged, nil
+}
+
+// mixed says whether calls wrote to the page at p.
+func (s *AddressSpace) mixed(p addr.Addr) bool {
+	for range s.mm.Written(pageAt(p)) {
+		return true
+	}
+	return false
+}
+
+// mixedFate compares what is known of single bytes: one that differs makes a page
+// changed, else one that is newly known captured, else one that is known no more
+// lost.
+func mixedFate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
+	var x, y [addr.PageSize]byte
+	var inA, inB [addr.PageSize]bool
+	if err := a.known(p, &x, &inA); err != nil {
+		return 0, err
+	}
+	if err := b.known(p, &y, &inB); err != nil {
+		return 0, err
+	}
+	var f PageFate
+	for i := range x {
+		switch {
+		case inA[i] && inB[i] && x[i] != y[i]:
+			return PageChanged, nil
+		case !inA[i] && inB[i]:
+			f = PageNew
+		case inA[i] && !inB[i] && f == 0:
+			f = PageLost
+		}
+	}
+	return f, nil
 }
 
 // Registers are the registers of a thread at its last stop.

@@ -134,7 +134,7 @@ func (c *Cursor) pull(s *format.State, next func() (*format.Event, error, bool))
 	// States are shared between steps until one changes: a step of its own
 	// costs only what the event touched.
 	m := moment{Moment: Moment{State: s}}
-	if len(ev.Changes) > 0 {
+	if len(ev.Changes) > 0 || len(callWrites(ev)) > 0 {
 		m.State = s.Clone()
 	}
 	if err := m.advance(cloneEvent(ev)); err != nil {

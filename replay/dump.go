@@ -15,6 +15,16 @@ import (
 type Capture struct {
 	Range addr.Range
 	AsOf  format.Step
+	Call  bool // by the call of that step; else when they were captured
+}
+
+// Append appends how a person is told of it.
+func (c *Capture) Append(b []byte) []byte {
+	b = fmt.Appendf(b, "%v-%v: as of step %d", c.Range.Start, c.Range.End, c.AsOf)
+	if c.Call {
+		b = append(b, ", whose call wrote it"...)
+	}
+	return b
 }
 
 // WriteMem writes the bytes of r to w as far as they are known, as they are or
@@ -33,32 +43,37 @@ func (s *AddressSpace) WriteMem(w io.Writer, r addr.Range, raw bool) (older []Ca
 			}
 		}
 	}()
-	for at := r.Start; at < r.End; {
-		asOf, err := s.Page(at, &page)
+	for at := r.Start; at < r.End; at = pageAt(at).End {
+		parts, err := s.Stretches(at, &page)
 		if err != nil {
 			return older, err
 		}
-		end := min(r.End, at.PageDown()+addr.PageSize)
-		if end < at { // the last page of the 64-bit space
-			end = r.End
-		}
-		piece := page[at-at.PageDown() : at-at.PageDown()+(end-at)]
-		if raw {
-			_, err = w.Write(piece)
-		} else {
-			err = d.write(at, piece)
-		}
-		if err != nil {
-			return older, err
-		}
-		if asOf != s.view.Step {
-			if n := len(older); n > 0 && older[n-1].AsOf == asOf && older[n-1].Range.End == at {
-				older[n-1].Range.End = end
+		base := at.PageDown()
+		for _, x := range parts {
+			start, end := max(at, x.Range.Start), min(r.End, x.Range.End)
+			if start >= end {
+				continue
+			}
+			if x.Err != nil {
+				return older, from(x.Err, start)
+			}
+			piece := page[start-base : end-base]
+			if raw {
+				_, err = w.Write(piece)
 			} else {
-				older = append(older, Capture{addr.Range{Start: at, End: end}, asOf})
+				err = d.write(start, piece)
+			}
+			if err != nil {
+				return older, err
+			}
+			if x.AsOf != s.view.Step {
+				if n := len(older); n > 0 && older[n-1].AsOf == x.AsOf && older[n-1].Call == x.Call && older[n-1].Range.End == start {
+					older[n-1].Range.End = end
+				} else {
+					older = append(older, Capture{addr.Range{Start: start, End: end}, x.AsOf, x.Call})
+				}
 			}
 		}
-		at = end
 	}
 	return older, nil
 }

@@ -48,9 +48,13 @@ func (t *Trace) FindBytes(ctx context.Context, want []byte, pid uint32) ([]Found
 			return nil, err
 		}
 		if len(m.Event.Changes) > 0 {
-			if err := f.see(ctx, m); err != nil {
-				return nil, err
-			}
+			err = f.see(ctx, m)
+		}
+		if err == nil {
+			err = f.call(m)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	for _, o := range f.open {
@@ -90,6 +94,7 @@ type finder struct {
 	open  map[place]*Found
 	done  []Found
 	buf   [addr.PageSize]byte
+	text  []byte // scratch
 }
 
 // see brings what is open up to date with an event.
@@ -147,6 +152,12 @@ func (f *finder) see(ctx context.Context, m *Moment) error {
 		if err := f.search(ctx, m, s.mm, s.r, s.moved); err != nil {
 			return err
 		}
+		// What calls wrote moves along, or goes on in a new page.
+		for w := range m.State.MMs[s.mm].Written(f.widen(s.r)) {
+			if err := f.around(m, s.mm, addr.Range{Start: w.Addr, End: w.Addr + addr.Addr(w.Len)}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -203,15 +214,18 @@ func (f *finder) search(ctx context.Context, m *Moment, mm uint32, r addr.Range,
 			if h != nil {
 				if r.Contains(at) {
 					for _, o := range h.at {
-						f.begin(m, place{mm, at + addr.Addr(o)}, "")
+						err = cmp.Or(err, f.captured(m, place{mm, at + addr.Addr(o)}))
 					}
 				}
 				if before != nil && next == at {
 					for _, n := range h.heads {
 						if _, ok := slices.BinarySearch(before.tails, n); ok {
-							f.begin(m, place{mm, at - addr.Addr(n)}, "")
+							err = cmp.Or(err, f.captured(m, place{mm, at - addr.Addr(n)}))
 						}
 					}
+				}
+				if err != nil {
+					return err
 				}
 			}
 			before, next = h, at+addr.PageSize
@@ -289,6 +303,9 @@ func (f *finder) holds(s *format.State, p place) (bool, error) {
 			return nil, nil
 		}
 		return f.hits(info.What, info.Ref)
+	}
+	if f.written(mm, p) {
+		return f.reads(s, p)
 	}
 	first := p.addr.PageDown()
 	h, err := get(first)

@@ -25,6 +25,9 @@ type Era struct {
 	Value []byte // as far as it is known
 	Err   error  // why it is not known whole: ErrUnmapped or ErrUnknown
 	MM    uint32
+	// Call is the name of the system call that wrote the value or a part of it at
+	// step From, "" if none did.
+	Call string
 }
 
 // MaxHistory is how many bytes History looks at.
@@ -61,11 +64,16 @@ func (t *Trace) History(ctx context.Context, r addr.Range, pid uint32) ([]Era, e
 				mm = c.Thread.MM
 			}
 		}
-		if mm == 0 || mm == h.mm && !slices.ContainsFunc(m.Event.Changes, func(c format.Change) bool { return touches(c, mm, pages) }) {
+		call := ""
+		if w := callWrites(m.Event); m.Thread.MM == mm && slices.ContainsFunc(w, r.Overlaps) {
+			c := callOf(m.Event.Record.(*format.Syscall))
+			call = c.Name()
+		}
+		if mm == 0 || mm == h.mm && call == "" && !slices.ContainsFunc(m.Event.Changes, func(c format.Change) bool { return touches(c, mm, pages) }) {
 			continue
 		}
 		h.mm = mm
-		if err := h.look(m); err != nil {
+		if err := h.look(m, call); err != nil {
 			return nil, err
 		}
 	}
@@ -130,9 +138,9 @@ type history struct {
 }
 
 // look compares what is there now with the last era.
-func (h *history) look(m *Moment) error {
+func (h *history) look(m *Moment, call string) error {
 	h.view.Step, h.view.State = m.Event.Step, m.State
-	e := Era{From: m.Event.Step, Since: m.Event.Step, MM: h.mm}
+	e := Era{From: m.Event.Step, Since: m.Event.Step, MM: h.mm, Call: call}
 	n := 0
 	if s, ok := h.view.Space(h.mm); ok {
 		var seen format.Step
@@ -183,6 +191,9 @@ func WriteHistory(w io.Writer, r addr.Range, eras []Era) error {
 		b = fmt.Appendf(b, "steps %d..%d", e.From, e.To)
 		if e.Since != e.From && e.Since+1 != e.From {
 			b = fmt.Appendf(b, " (changed after %d)", e.Since)
+		}
+		if e.Call != "" {
+			b = fmt.Appendf(b, " (%s)", e.Call)
 		}
 		b = append(b, ": "...)
 		from := 0
@@ -235,6 +246,9 @@ func (e *Era) AppendJSON(b []byte) []byte {
 		b = strconv.AppendUint(key(b, "seen"), uint64(e.Seen), 10)
 	} else {
 		b = str(key(b, "unknown"), sentinel(e.Err).Error())
+	}
+	if e.Call != "" {
+		b = str(key(b, "call"), e.Call)
 	}
 	b = fmt.Appendf(key(b, "bytes"), `"%x"`, e.Value)
 	return append(b, '}')

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -18,6 +17,7 @@ type Piece struct {
 	// AsOf is the step at which the bytes were captured or confirmed last. They
 	// are exact if it is the step asked for.
 	AsOf format.Step
+	Call bool // the call of that step wrote them
 	// The page changed to what it holds after step After, and not later than
 	// Changed. After is Changed where nothing was known of it before.
 	After, Changed format.Step
@@ -34,35 +34,40 @@ func (t *Trace) Provenance(s *AddressSpace, r addr.Range) ([]Piece, error) {
 	var out []Piece
 	before := map[format.Step]*format.State{}
 	var page [addr.PageSize]byte
-	for at := r.Start; at < r.End; {
-		end := r.End
-		if next, ok := at.PageDown().Add(addr.PageSize); ok {
-			end = min(end, next)
-		}
-		p := Piece{Range: addr.Range{Start: at, End: end}}
-		asOf, err := s.Page(at, &page)
-		switch {
-		case err == nil:
-			p.Bytes = append([]byte(nil), page[at-at.PageDown():][:end-at]...)
-			info, _ := s.mm.Page(at)
-			p.AsOf, p.Changed = asOf, info.Changed
-			if p.After, err = t.knownBefore(before, s.No(), at, info.Changed); err != nil {
-				return nil, err
-			}
-		case errors.Is(err, ErrUnknown) || errors.Is(err, ErrUnmapped):
-			p.Err = err
-		default:
+	for at := r.Start; at < r.End; at = pageAt(at).End {
+		parts, err := s.Stretches(at, &page)
+		if err != nil {
 			return nil, err
 		}
-		at = end
-		if n := len(out); n > 0 {
-			l := &out[n-1]
-			if l.AsOf == p.AsOf && l.Changed == p.Changed && l.After == p.After && sentinel(l.Err) == sentinel(p.Err) {
-				l.Range.End, l.Bytes = p.Range.End, append(l.Bytes, p.Bytes...)
+		for _, x := range parts {
+			p := Piece{Range: x.Range.Intersect(r), AsOf: x.AsOf, Call: x.Call, Err: x.Err}
+			if p.Range.Empty() {
 				continue
 			}
+			switch {
+			case x.Err != nil:
+				p.AsOf, p.Err = 0, from(x.Err, p.Range.Start)
+			case x.Call:
+				p.After, p.Changed = x.AsOf, x.AsOf
+			default:
+				info, _ := s.mm.Page(at)
+				p.Changed = info.Changed
+				if p.After, err = t.knownBefore(before, s.No(), at, info.Changed); err != nil {
+					return nil, err
+				}
+			}
+			if x.Err == nil {
+				p.Bytes = append([]byte(nil), page[p.Range.Start-at.PageDown():p.Range.End-at.PageDown()]...)
+			}
+			if n := len(out); n > 0 {
+				l := &out[n-1]
+				if l.AsOf == p.AsOf && l.Call == p.Call && l.Changed == p.Changed && l.After == p.After && sentinel(l.Err) == sentinel(p.Err) {
+					l.Range.End, l.Bytes = p.Range.End, append(l.Bytes, p.Bytes...)
+					continue
+				}
+			}
+			out = append(out, p)
 		}
-		out = append(out, p)
 	}
 	return out, nil
 }
@@ -98,6 +103,11 @@ func (p *Piece) AppendJSON(b []byte, n format.Step) []byte {
 	}
 	b = strconv.AppendUint(key(b, "as_of"), uint64(p.AsOf), 10)
 	b = strconv.AppendBool(key(b, "exact"), p.AsOf == n)
+	source := "snapshot"
+	if p.Call {
+		source = "call"
+	}
+	b = str(key(b, "source"), source)
 	if p.After != p.Changed {
 		b = strconv.AppendUint(key(b, "changed_after"), uint64(p.After), 10)
 	}

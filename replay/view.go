@@ -17,6 +17,8 @@ import (
 // what the recorder has at hand.
 type PageSource interface {
 	Page(ref format.PageRef, dst *[addr.PageSize]byte) error
+	// Blob reads what a call wrote (format.Written).
+	Blob(p []byte, off uint64) error
 }
 
 // View is the state at a step: of a log, or of a living program.
@@ -104,8 +106,9 @@ func (v *View) Space(mm uint32) (*AddressSpace, bool) {
 // AddressSpace is what a process had mapped at a step, and what it held as far
 // as the log knows.
 type AddressSpace struct {
-	view *View
-	mm   *format.MM
+	view  *View
+	mm    *format.MM
+	parts []Stretch // scratch
 }
 
 // No is the log's number of the address space.
@@ -139,9 +142,9 @@ func (e *UnknownError) Error() string {
 
 func (e *UnknownError) Unwrap() error { return e.Err }
 
-// Page is what is known of the page that holds a: its bytes in dst, and the
-// step at which they were captured.
-func (s *AddressSpace) Page(a addr.Addr, dst *[addr.PageSize]byte) (asOf format.Step, err error) {
+// capture is what was captured of the page that holds a: its bytes in dst, and
+// the step of that.
+func (s *AddressSpace) capture(a addr.Addr, dst *[addr.PageSize]byte) (asOf format.Step, err error) {
 	fail := func(err error, why string) (format.Step, error) {
 		return 0, &UnknownError{a, s.view.Step, why, err}
 	}
@@ -185,49 +188,13 @@ func (s *AddressSpace) Page(a addr.Addr, dst *[addr.PageSize]byte) (asOf format.
 	return fail(ErrUnknown, "no longer what was captured")
 }
 
-// ReadMem reads from a on as much of p as is known without a gap. asOf is the
-// oldest step at which any of the n bytes was captured; they are exact if that
-// is the step asked for. The error names the first address that is not known.
-func (s *AddressSpace) ReadMem(p []byte, a addr.Addr) (n int, asOf format.Step, err error) {
-	asOf = s.view.Step
-	var page [addr.PageSize]byte
-	for n < len(p) {
-		at, ok := a.Add(uint64(n))
-		if !ok {
-			return n, asOf, &UnknownError{at, s.view.Step, "end of the address space", ErrUnmapped}
-		}
-		of, err := s.Page(at, &page)
-		if err != nil {
-			return n, asOf, err
-		}
-		n += copy(p[n:], page[at-at.PageDown():])
-		asOf = min(asOf, of)
-	}
-	return n, asOf, nil
-}
-
 // LastWrite is the step whose capture first showed the page that holds a as it
-// is; ok is false if it was never captured.
+// is, or of a later call that wrote to it; ok is false if nothing is known of it.
 func (s *AddressSpace) LastWrite(a addr.Addr) (n format.Step, ok bool) {
 	info, ok := s.mm.Page(a.PageDown())
-	return info.Changed, ok && info.Err == nil
-}
-
-// Pages are the pages of r of which something is known.
-func (s *AddressSpace) Pages(r addr.Range) iter.Seq2[format.PageRun, error] {
-	if s.view.Live == nil {
-		return s.mm.Pages(r)
+	n, ok = info.Changed, ok && info.Err == nil
+	for w := range s.mm.Written(pageAt(a)) {
+		n, ok = max(n, w.Step), true
 	}
-	return func(yield func(format.PageRun, error) bool) {
-		for v := range s.Mappings() {
-			at := v.Range.Intersect(r)
-			if at.Empty() || v.Prot&(addr.Read|addr.Write|addr.Exec) == 0 {
-				continue
-			}
-			run := format.PageRun{Addr: at.Start, N: at.Len() / addr.PageSize, PageInfo: format.PageInfo{What: format.PageData, AsOf: s.view.Step}}
-			if !yield(run, nil) {
-				return
-			}
-		}
-	}
+	return n, ok
 }

@@ -178,7 +178,7 @@ func mem(ctx context.Context, s *Session, args []string) error {
 	}
 	older, err := sp.WriteMem(s.Out, r, false)
 	for _, c := range older {
-		fmt.Fprintf(s.Out, "%v: as of step %d\n", c.Range, c.AsOf)
+		fmt.Fprintf(s.Out, "%s\n", c.Append(nil))
 	}
 	return err
 }
@@ -537,13 +537,14 @@ func find(ctx context.Context, s *Session, args []string) error {
 // search calls found for each place; a match may cross pages.
 func search(ctx context.Context, sp *replay.AddressSpace, want []byte, found func(addr.Addr, format.Step) bool) error {
 	var page [addr.PageSize]byte
-	var carry []byte // the end of the page before
+	var carry []byte // the end of what was before
 	var end addr.Addr
+	var of format.Step
 	for r, err := range sp.Pages(addr.Range{End: ^addr.Addr(0)}) {
 		if err != nil {
 			return err
 		}
-		if r.What != format.PageData && r.What != format.PageFile {
+		if r.What != format.PageData && r.What != format.PageFile && !r.Mixed {
 			continue
 		}
 		for i := range r.N {
@@ -551,27 +552,36 @@ func search(ctx context.Context, sp *replay.AddressSpace, want []byte, found fun
 				return err
 			}
 			at := r.Addr + addr.Addr(i<<addr.PageShift)
-			asOf, err := sp.Page(at, &page)
+			parts, err := sp.Stretches(at, &page)
 			if err != nil {
-				continue // a file that is not at hand
+				return err
 			}
-			if at != end {
-				carry = carry[:0]
-			}
-			text := append(carry, page[:]...)
-			base := at - addr.Addr(len(carry))
-			for from := 0; ; {
-				k := bytes.Index(text[from:], want)
-				if k < 0 {
-					break
+			for _, x := range parts {
+				if x.Err != nil { // a file that is not at hand
+					continue
 				}
-				if !found(base+addr.Addr(from+k), asOf) {
-					return nil
+				if x.Range.Start != end {
+					carry, of = carry[:0], x.AsOf
 				}
-				from += k + 1
+				of = min(of, x.AsOf)
+				text := append(carry, page[x.Range.Start-at:x.Range.End-at]...)
+				base := x.Range.Start - addr.Addr(len(carry))
+				for from := 0; ; {
+					k := bytes.Index(text[from:], want)
+					if k < 0 {
+						break
+					}
+					if !found(base+addr.Addr(from+k), of) {
+						return nil
+					}
+					from += k + 1
+				}
+				carry = append([]byte(nil), text[len(text)-min(len(text), len(want)-1):]...)
+				end = x.Range.End
+				if len(carry) < len(text) {
+					of = x.AsOf
+				}
 			}
-			carry = append([]byte(nil), text[len(text)-min(len(text), len(want)-1):]...)
-			end = at + addr.PageSize
 		}
 	}
 	return nil

@@ -115,7 +115,7 @@ func (s *Subject) WriteCore(ctx context.Context, w io.Writer) ([]string, error) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, err := space.Page(a, page)
+		_, err := space.Stretches(a, page)
 		return err
 	})
 }
@@ -166,6 +166,7 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 	if err != nil {
 		return nil, err
 	}
+	var page [addr.PageSize]byte
 	for v := range space.Mappings() {
 		if c.Arch == arch.I386 && v.End > 1<<32 {
 			continue
@@ -203,13 +204,29 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 			}
 			absent(addr.Range{Start: at, End: r.Start})
 			at = r.End
+			// New since memory was last looked at, and likely written to.
+			unsure := run.What == format.PageZero && run.AsOf > captured && run.AsOf != s.View.Step
 			switch {
+			case run.Mixed:
+				parts, err := space.Stretches(r.Start, &page)
+				if err != nil {
+					return nil, err
+				}
+				for _, x := range parts {
+					if x.Err != nil || !x.Call && (unsure || run.What == format.PageFile) {
+						absent(x.Range)
+						continue
+					}
+					add(x.Range, elfcore.Data)
+					data += x.Range.Len()
+					oldest = min(oldest, x.AsOf)
+				}
 			case run.What == format.PageData:
 				add(r, elfcore.Data)
 				data += r.Len()
 				oldest = min(oldest, run.AsOf)
-			case run.What == format.PageZero && run.AsOf > captured && run.AsOf != s.View.Step:
-				absent(r) // new since memory was last looked at, and likely written to
+			case unsure:
+				absent(r)
 			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
 				add(r, elfcore.Zero)
 			case run.What == format.PageZero: // a reservation

@@ -53,6 +53,7 @@ type Known struct {
 	Zero  bool   `json:"zero,omitempty"`
 	// AsOf is the step of a log at which it was captured or confirmed.
 	AsOf *format.Step `json:"as_of,omitempty"`
+	Call bool         `json:"call,omitempty"` // the call of that step wrote it
 }
 
 // DumpThread is a thread and its registers.
@@ -185,17 +186,33 @@ func dumpRange(ctx context.Context, dir string, space *replay.AddressSpace, v vm
 			err = errors.Join(err, f.Close())
 		}
 	}()
+	put := func(a addr.Addr, b []byte) error {
+		if f == nil {
+			d.File = fmt.Sprintf("%x-%x.bin", uint64(r.Start), uint64(r.End))
+			if f, err = os.OpenFile(filepath.Join(dir, d.File), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+				return err
+			}
+		}
+		if at := int64(a - r.Start); at != off+int64(len(waits)) || len(waits) >= 1<<20 {
+			if err := flush(); err != nil {
+				return err
+			}
+			off = at
+		}
+		waits = append(waits, b...)
+		return nil
+	}
 	last := addr.Range{}
 	var lastOf format.Step
 	lastZero := false
-	know := func(k addr.Range, asOf format.Step, zero bool) {
+	know := func(k addr.Range, asOf format.Step, zero, call bool) {
 		d.Bytes += k.Len()
-		if n := len(d.Known); n > 0 && last.End == k.Start && (live || lastOf == asOf) && lastZero == zero {
+		if n := len(d.Known); n > 0 && last.End == k.Start && (live || lastOf == asOf) && lastZero == zero && d.Known[n-1].Call == call {
 			last.End = k.End
 			d.Known[n-1].End = k.End.String()
 			return
 		}
-		x := Known{Start: k.Start.String(), End: k.End.String(), Zero: zero}
+		x := Known{Start: k.Start.String(), End: k.End.String(), Zero: zero, Call: call}
 		if !live {
 			x.AsOf = &asOf
 		}
@@ -212,42 +229,33 @@ func dumpRange(ctx context.Context, dir string, space *replay.AddressSpace, v vm
 			whole.End = r.End
 		}
 		in := whole.Intersect(r)
-		if run.What == format.PageZero {
-			know(in, run.AsOf, true)
+		if run.What == format.PageZero && !run.Mixed {
+			know(in, run.AsOf, true, false)
 			continue
 		}
-		if run.What != format.PageData && run.What != format.PageFile {
+		if run.What != format.PageData && run.What != format.PageFile && !run.Mixed {
 			continue
 		}
 		for a := in.Start; a < in.End; {
 			if err := ctx.Err(); err != nil {
 				return d, err
 			}
-			end := min(a.PageDown()+addr.PageSize, in.End)
-			asOf, err := space.Page(a, &page)
-			switch {
-			case err == nil:
-			case live || errors.Is(err, replay.ErrUnknown):
-				a = end // a page beyond the end of its file, or of a device
-				continue
-			default:
+			parts, err := space.Stretches(a, &page)
+			if err != nil && !live {
 				return d, err
 			}
-			if f == nil {
-				d.File = fmt.Sprintf("%x-%x.bin", uint64(r.Start), uint64(r.End))
-				if f, err = os.OpenFile(filepath.Join(dir, d.File), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			base := a.PageDown()
+			a = min(base+addr.PageSize, in.End)
+			for _, x := range parts {
+				k := x.Range.Intersect(in)
+				if k.Empty() || x.Err != nil { // a page beyond the end of its file, or of a device
+					continue
+				}
+				if err := put(k.Start, page[k.Start-base:k.End-base]); err != nil {
 					return d, err
 				}
+				know(k, x.AsOf, false, x.Call)
 			}
-			if at := int64(a - r.Start); at != off+int64(len(waits)) || len(waits) >= 1<<20 {
-				if err := flush(); err != nil {
-					return d, err
-				}
-				off = at
-			}
-			waits = append(waits, page[a-a.PageDown():][:end-a]...)
-			know(addr.Range{Start: a, End: end}, asOf, false)
-			a = end
 		}
 	}
 	return d, nil

@@ -230,7 +230,7 @@ func runLook(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions)
 			fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: and %d more ranges as of earlier steps\n", len(older)-i)
 			break
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %v-%v: as of step %d\n", c.Range.Start, c.Range.End, c.AsOf)
+		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %s\n", c.Append(nil))
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", memName(r), err)

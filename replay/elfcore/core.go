@@ -58,7 +58,7 @@ type File struct {
 	Name   string
 }
 
-// Segment is a stretch of memory of whole pages of which the same is known.
+// Segment is a stretch of memory of which the same is known.
 type Segment struct {
 	addr.Range
 	Prot addr.Prot
@@ -75,7 +75,7 @@ const (
 	Data
 )
 
-// Memory gives the page at a.
+// Memory gives the page at a, as far as it is in segments.
 type Memory func(a addr.Addr, page *[addr.PageSize]byte) error
 
 // pnXNum in a header's e_phnum says that the number of segments is in the first
@@ -115,11 +115,14 @@ func (c *Core) Write(w io.Writer, mem Memory) error {
 		case Zero:
 			o.zeros(s.Len())
 		case Data:
-			for a := s.Start; a < s.End && o.err == nil; a += addr.PageSize {
-				if err := mem(a, &page); err != nil {
+			for a := s.Start; a < s.End && o.err == nil; {
+				if err := mem(a.PageDown(), &page); err != nil {
 					return fmt.Errorf("write core: %w", err)
 				}
-				o.write(page[:])
+				off := a - a.PageDown()
+				n := min(addr.PageSize-off, s.End-a)
+				o.write(page[off : off+n])
+				a += n
 			}
 		}
 	}
@@ -181,6 +184,9 @@ func (c *Core) head(o *output, notes []byte) error {
 	for i := range c.Segments {
 		s := &c.Segments[i]
 		p := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: flags(s.Prot), Off: at, Vaddr: uint64(s.Start), Filesz: s.Len(), Memsz: s.Len(), Align: addr.PageSize}
+		if at%addr.PageSize != uint64(s.Start)%addr.PageSize {
+			p.Align = 1
+		}
 		at += s.Len()
 		if !is64 && at >= 1<<32 {
 			return errors.New("write core: more than 4 GiB of a 32-bit process")
