@@ -142,6 +142,9 @@ func TestPrograms(t *testing.T) {
 					if p.name == "known" {
 						flags = append(flags, "--snapshot", "interval=1ms,syscall=write")
 					}
+					if p.name == "calls" {
+						flags = append(flags, "--snapshot", "syscall=getppid")
+					}
 					if p.name == "churn" {
 						flags = append(flags, "--snapshot", "step")
 					}
