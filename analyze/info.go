@@ -52,8 +52,11 @@ func Info(ctx context.Context, t *replay.Trace, name string) (*Result, error) {
 	item("clock", uint64(1)<<h.TimeShift, Duration)
 	item("steps", uint64(in.Steps), Count)
 	item("size", uint64(in.Size), Bytes)
+	pages, calls := contents(in, kinds)
+	item("of snapshots", pages, Bytes)
+	item("of the data of calls", calls, Bytes)
 	if in.Steps > 0 {
-		item("bytes a step", float64(in.Size)/float64(in.Steps), Count)
+		item("bytes a step without these", float64(uint64(in.Size)-pages-calls)/float64(in.Steps), Count)
 	}
 	item("keyframes", in.Keyframes, Count)
 	item("page versions", in.Pages, Count)
@@ -81,7 +84,46 @@ func Info(ctx context.Context, t *replay.Trace, name string) (*Result, error) {
 	return r, nil
 }
 
+// contents is how much of a log is what memory held: pages, and about what of the
+// blobs is data that calls wrote, which is compressed together with the others.
+func contents(in *format.Info, k *kindCount) (pages, calls uint64) {
+	for u := range in.Usage() {
+		switch u.Type {
+		case format.TypeRaw, format.TypePatch:
+			pages += u.Stored
+		case format.TypeBlob:
+			data := float64(k.data) * k.sample[1].ratio()
+			other := float64(u.Decoded-min(u.Decoded, k.data)) * k.sample[0].ratio()
+			if data > 0 {
+				calls = uint64(float64(u.Stored) * data / (data + other))
+			}
+		}
+	}
+	return pages, calls
+}
+
+// blobSample is the beginning of what a log has of a kind of blob.
+type blobSample []byte
+
+const maxSample = 2 << 20
+
+func (s *blobSample) take(b []byte) {
+	if len(*s) < maxSample {
+		*s = append(*s, b...)
+	}
+}
+
+// ratio is to what part it can be compressed.
+func (s blobSample) ratio() float64 {
+	if len(s) == 0 {
+		return 1
+	}
+	return float64(format.Compressed(s)) / float64(len(s))
+}
+
 type kindCount struct {
+	data       uint64        // bytes that calls wrote
+	sample     [2]blobSample // of other blobs of calls, and of that
 	count      map[string]uint64
 	mechanisms []string
 }
@@ -90,6 +132,7 @@ type kindCount struct {
 // the reader.
 func kindsOf(ctx context.Context, t *replay.Trace) (*kindCount, error) {
 	k := &kindCount{count: map[string]uint64{}}
+	end := uint64(0) // of the blobs so far
 	for ev, err := range t.Events(0) {
 		if err == nil && ev.Step%1024 == 0 {
 			err = ctx.Err()
@@ -98,6 +141,20 @@ func kindsOf(ctx context.Context, t *replay.Trace) (*kindCount, error) {
 			return nil, err
 		}
 		k.count[replay.TypeName(ev.Record)]++
+		if c, ok := ev.Record.(*format.Syscall); ok {
+			for i := range c.Blobs {
+				// One that is equal to an earlier one is not stored again.
+				if b := &c.Bufs[i]; c.Blobs[i] >= end {
+					end = c.Blobs[i] + uint64(len(b.Data))
+					if format.InMemory(b) {
+						k.data += uint64(len(b.Data))
+						k.sample[1].take(b.Data)
+					} else {
+						k.sample[0].take(b.Data)
+					}
+				}
+			}
+		}
 		if s, ok := ev.Record.(*format.Snapshot); ok {
 			if n := replay.MechanismName(s.Mechanism); !slices.Contains(k.mechanisms, n) {
 				k.mechanisms = append(k.mechanisms, n)

@@ -13,6 +13,21 @@ func newEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
 		zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 }
 
+// Compressed is how many bytes a log would take for b.
+func Compressed(b []byte) (n int) {
+	enc, err := newEncoder(zstd.SpeedFastest)
+	if err != nil {
+		panic("format: zstd options: " + err.Error())
+	}
+	defer enc.Close()
+	for len(b) > 0 {
+		k := min(len(b), frameBytes)
+		n += len(enc.EncodeAll(b[:k], nil))
+		b = b[k:]
+	}
+	return n
+}
+
 // decoders has decoders for whole payloads: they keep no state from one to the
 // next. One allocates no more than the chunk header declares.
 var decoders = sync.Pool{New: func() any {
