@@ -44,7 +44,7 @@ func randomEvents(seed uint64, n int) []Event {
 		e := Event{Time: uint64(len(evs)) * 1000, Thread: 1, Record: &Syscall{Arch: arch.X86_64, Nr: 9, Returned: true, Enter: uint64(len(evs)) * 1000}}
 		for range rng.IntN(3) {
 			b := Buf{Arg: uint8(rng.IntN(3)), Out: rng.IntN(8) > 0, Addr: addr.Addr(pageNo()<<addr.PageShift + uint64(rng.IntN(5000)))}
-			b.Data = bytes.Repeat([]byte{byte(rng.IntN(4))}, 1+rng.IntN(9000))
+			b.Data = bytes.Repeat([]byte{byte(rng.IntN(4))}, 1+rng.IntN([...]int{9, 9, 90, 9000}[rng.IntN(4)]))
 			c := e.Record.(*Syscall)
 			c.Bufs = append(c.Bufs, b)
 		}

@@ -21,7 +21,7 @@ func (x *Written) last() addr.Addr { return x.Addr + addr.Addr(x.Len-1) }
 // maxWritten is how many stretches of an address space are known at a time; of
 // more the older half is forgotten. It is part of the format: writers and readers
 // do the same.
-const maxWritten = 4096
+const maxWritten = 1024
 
 const writtenBytes = 32
 
@@ -102,6 +102,33 @@ func (w *written) replace(a, last addr.Addr, with ...Written) {
 		out = append(out, x)
 	}
 	w.list = slices.Replace(w.list, i, j, out...)
+}
+
+// merge is add for stretches in ascending order; the list is owned.
+func (w *written) merge(with []Written) {
+	old := w.list
+	w.list = make([]Written, 0, len(old)+2*len(with))
+	for _, x := range with {
+		for len(old) > 0 && old[0].last() < x.Addr {
+			w.list = append(w.list, old[0])
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].Addr < x.Addr {
+			left := old[0]
+			left.Len = uint64(x.Addr - left.Addr)
+			w.list = append(w.list, left)
+		}
+		w.list = append(w.list, x)
+		w.newest, w.wrote = max(w.newest, x.Step), true
+		for len(old) > 0 && old[0].last() <= x.last() {
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].Addr <= x.last() {
+			d := uint64(x.last()-old[0].Addr) + 1
+			old[0].Addr, old[0].Len, old[0].Blob = old[0].Addr+addr.Addr(d), old[0].Len-d, old[0].Blob+d
+		}
+	}
+	w.list = append(w.list, old...)
 }
 
 // move takes what is known of n bytes to another place; the list is owned.
@@ -240,10 +267,8 @@ func (s *State) applyWrote(w *wroteSet) error {
 	}
 	m.written.own(m.pages.took)
 	m.written.forget(w.floor)
-	for _, x := range w.list {
-		m.written.add(x)
-	}
-	s.work += uint64(len(w.list)) * uint64(1+len(m.written.list)/256)
+	s.work += uint64(len(m.written.list) + len(w.list))
+	m.written.merge(w.list)
 	m.pages.took(int64(len(w.list)) * writtenBytes)
 	if len(m.written.list) > maxWritten {
 		return overLimit("what calls wrote", uint64(len(m.written.list)), maxWritten)

@@ -82,6 +82,21 @@ func TestWrittenModel(t *testing.T) {
 					t.Fatal("a clone changed")
 				}
 				w = c
+			case 4: // several at once
+				var more []Written
+				for next := a; len(more) < 3; {
+					next += addr.Addr(rng.IntN(20))
+					x := Written{next, uint64(1 + rng.IntN(25)), step, rng.Uint64N(1 << 40)}
+					if x.last() < x.Addr {
+						break
+					}
+					more = append(more, x)
+					for i := range x.Len {
+						model[x.Addr+addr.Addr(i)] = origin{step, x.Blob + i}
+					}
+					next = x.last() + 1
+				}
+				w.merge(more)
 			default:
 				blob := rng.Uint64N(1 << 40)
 				w.add(Written{a, n, step, blob})
