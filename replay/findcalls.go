@@ -13,16 +13,31 @@ func (f *finder) call(m *Moment) error {
 	if len(writes) == 0 || m.State.MMs[m.Thread.MM] == nil {
 		return nil
 	}
-	for p, o := range f.open {
-		if p.mm != m.Thread.MM || !f.overlaps(writes, p) {
+	check := func(p place, o *Found) error {
+		ok, err := f.holds(m.State, p)
+		if err == nil && !ok {
+			f.end(p, o, m.Event.Step)
+		}
+		return err
+	}
+	for _, w := range writes {
+		if w = f.widen(w); w.Len() < uint64(len(f.open)) {
+			for a := w.Start; a < w.End; a++ {
+				p := place{m.Thread.MM, a}
+				if o := f.open[p]; o != nil {
+					if err := check(p, o); err != nil {
+						return err
+					}
+				}
+			}
 			continue
 		}
-		ok, err := f.holds(m.State, p)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			f.end(p, o, m.Event.Step)
+		for p, o := range f.open {
+			if p.mm == m.Thread.MM && w.Contains(p.addr) {
+				if err := check(p, o); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	c := m.Event.Record.(*format.Syscall)
@@ -38,15 +53,6 @@ func (f *finder) call(m *Moment) error {
 		}
 	}
 	return nil
-}
-
-func (f *finder) overlaps(writes []addr.Range, p place) bool {
-	for _, w := range writes {
-		if w.Start < p.addr+addr.Addr(len(f.want)) && p.addr < w.End {
-			return true
-		}
-	}
-	return false
 }
 
 // promises says whether data has the pattern, or its beginning at the end, or its
@@ -106,7 +112,7 @@ func (f *finder) around(m *Moment, mm uint32, r addr.Range) error {
 					break
 				}
 				p := place{mm, end - addr.Addr(len(text)-from-i)}
-				if f.overlaps([]addr.Range{r}, p) {
+				if p.addr < r.End && r.Start < p.addr+addr.Addr(len(f.want)) {
 					f.begin(m, p, "")
 				}
 				from += i + 1
