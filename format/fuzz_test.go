@@ -144,6 +144,11 @@ func exercise(t testing.TB, b []byte) {
 					break
 				}
 			}
+			for x := range m.Written(addr.Range{End: ^addr.Addr(0)}) {
+				if err := r.Blob(page[:min(x.Len, 8)], x.Blob); err != nil {
+					known(err)
+				}
+			}
 		}
 		if _, _, err := r.Regs(n, 1); err != nil {
 			known(err)
