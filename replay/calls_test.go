@@ -39,7 +39,7 @@ type byteModel struct {
 func (m *byteModel) at(i int) (v byte, asOf format.Step, call, ok bool) {
 	p := &m.page[i/addr.PageSize]
 	switch {
-	case m.call[i] && (!p.known || m.callOf[i] >= p.asOf):
+	case m.call[i] && (!p.known || m.callOf[i] > p.asOf):
 		return m.over[i], m.callOf[i], true, true
 	case p.known:
 		return m.under[i], p.asOf, false, true
@@ -157,7 +157,20 @@ func randomCalls(tb testing.TB, seed uint64, steps int) ([]byte, [][2]*byteModel
 			}
 			c.Bufs = append(c.Bufs, format.Buf{Arg: 1, Addr: rand0, Data: []byte("read by the call, not written")},
 				format.Buf{Arg: 0x10, Out: true, Addr: rand0, Data: []byte("a name")})
-			note(b.Event(no, c))
+			var with []format.Change
+			if rng.IntN(4) == 0 { // a snapshot that is due at the call: of its step, read after its buffers
+				for page := range randPages {
+					if at := page * addr.PageSize; rng.IntN(2) == 0 {
+						fill(m.under[at:][:addr.PageSize])
+						m.page[page].known, m.page[page].asOf = true, n
+						for i := at; i < at+addr.PageSize; i++ {
+							m.call[i] = m.call[i] && m.callOf[i] == n
+						}
+						with = append(with, &format.Pages{MM: no, Addr: rand0 + addr.Addr(at), N: 1, What: format.PageData, Data: bytes.Clone(m.under[at:][:addr.PageSize])})
+					}
+				}
+			}
+			note(b.Event(no, c, with...))
 		}
 	}
 	return b.Bytes(), states

@@ -48,8 +48,8 @@ func (s *AddressSpace) Stretches(a addr.Addr, dst *[addr.PageSize]byte) ([]Stret
 	}
 	if s.view.Live == nil && !errors.Is(err, ErrUnmapped) {
 		for w := range s.mm.Written(page) {
-			if err == nil && w.Step < asOf {
-				continue // what was captured or confirmed later knows better
+			if err == nil && w.Step <= asOf {
+				continue // what was captured or confirmed later, or with the call, knows better
 			}
 			rest(w.Addr)
 			at = w.Addr + addr.Addr(w.Len)

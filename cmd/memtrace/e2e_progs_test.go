@@ -149,6 +149,7 @@ func TestPrograms(t *testing.T) {
 						flags = append(flags, "--snapshot", "step")
 					}
 					pl := newPlace(t)
+					pl.older = p.name == "calls" // it has few snapshots
 					_, say := pl.compare(t, time.Minute, flags, env, argv...)
 					if say != "" {
 						t.Logf("memtrace said: %s", say)
@@ -293,7 +294,7 @@ func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid ui
 			t.Errorf("mark %d of pid %d, step %d: %d of %d bytes at %#x: %v", k, pid, step, n, len(want), a, err)
 			continue
 		}
-		if asOf != step {
+		if asOf != step && !p.older {
 			t.Errorf("mark %d of pid %d, step %d: memory at %#x is as of step %d", k, pid, step, a, asOf)
 		}
 		if !bytes.Equal(got, want) {

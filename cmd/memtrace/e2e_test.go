@@ -117,7 +117,8 @@ func brief(b []byte) string {
 // place is a directory to run programs in. Both runs of a program are given the
 // same names for everything: it is where they are that differs in time.
 type place struct {
-	dir string // holds out, err and run
+	dir   string // holds out, err and run
+	older bool   // what the log has of its memory at a mark may be of a step before
 }
 
 func newPlace(t *testing.T) *place {
@@ -136,7 +137,7 @@ func newPlace(t *testing.T) *place {
 		}
 		os.RemoveAll(dir)
 	})
-	return &place{dir}
+	return &place{dir: dir}
 }
 
 func (p *place) run() string   { return filepath.Join(p.dir, "run") }
