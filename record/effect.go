@@ -399,17 +399,24 @@ func (r *Recorder) applyBrk(mm *space, brk addr.Addr) {
 // of the contents there is void.
 func (r *Recorder) replaced(mm *space, at addr.Range, ok bool) {
 	if ok {
-		for range mm.vmas.Overlapping(at) {
-			r.change(&format.VMADel{MM: mm.no, Range: at})
-			mm.vmas.Remove(at)
-			break
-		}
+		r.cleared(mm, at)
 		r.trackNew(mm, at)
 	}
 	r.ask(mm, at)
 	if ok {
 		mm.track.forget(at)
 		r.fresh(mm, at)
+	}
+}
+
+// cleared takes out of the table what a call has unmapped to make room. The
+// kernel's may look as before, if the same is mapped there again.
+func (r *Recorder) cleared(mm *space, at addr.Range) {
+	for range mm.vmas.Overlapping(at) {
+		r.change(&format.VMADel{MM: mm.no, Range: at})
+		mm.vmas.Remove(at)
+		mm.changed = true
+		return
 	}
 }
 
@@ -504,11 +511,7 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 	}
 	if ret != from {
 		to := span(ret, now)
-		for range mm.vmas.Overlapping(to) {
-			r.change(&format.VMADel{MM: mm.no, Range: to})
-			mm.vmas.Remove(to)
-			break
-		}
+		r.cleared(mm, to)
 		if old != 0 { // 0 makes a second mapping of the same pages
 			n := span(0, min(old, now)).Len()
 			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
