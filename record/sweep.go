@@ -311,4 +311,11 @@ func (r *Recorder) readStill(mm *space, at addr.Range, used int) (end int) {
 }
 
 // sweepable says whether a mapping can be read while the program writes to it.
-func (mm *space) sweepable(v vma.VMA) bool { return mm.tracked(v) && !unread(v) }
+func (mm *space) sweepable(v vma.VMA) bool { return mm.tracked(v) && !unread(v) && !huge(v) }
+
+// huge says whether a private mapping may be one of hugetlbfs, whose ends are at
+// pages of at least 2 MiB. They cannot be protected in part, and are read each time.
+func huge(v vma.VMA) bool {
+	const size = 2 << 20
+	return v.Kind == vma.FilePrivate && v.Start%size == 0 && v.End%size == 0
+}

@@ -204,6 +204,10 @@ func (p *Process) scan(arg *pmScanArg, vec *[512]pageRegion) (n int, err error) 
 		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(p.pagemap), pagemapScanIoctl, uintptr(unsafe.Pointer(arg)))
 		switch e {
 		case 0:
+			if n == 0 && arg.walkEnd <= arg.start && arg.flags != 0 {
+				arg.flags = 0 // part of a page of hugetlbfs: it counts as written again
+				continue
+			}
 			return int(n), nil
 		case unix.EINTR:
 		case unix.ENOTTY, unix.EINVAL:

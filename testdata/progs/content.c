@@ -5,6 +5,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 #define N 64
+#define HUGE (2UL << 20)
 
 static unsigned char data_seg[8 * PAGE] __attribute__((aligned(4096))) = {1, 2, 3};
 static unsigned char bss_seg[8 * PAGE];
@@ -15,6 +16,28 @@ static void fill(char *p, size_t n, unsigned seed)
 		seed = seed * 1103515245 + 12345;
 		p[i] = seed >> 16;
 	}
+}
+
+/* Whole page tables, which the kernel moves as they are, small pages and, if it
+ * likes, huge ones. */
+static int tables(int k, int advice)
+{
+	const size_t size = 4 * HUGE;
+	char *from = (char *)0x40000000, *to = (char *)0x50000000;
+	CHECK(mmap(from, size, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == from);
+	madvise(from, size, advice);
+	from[HUGE] = 'a';
+	from[2 * HUGE] = 'b';
+	MARKMEM(k++, from + HUGE, PAGE);
+	from[2 * HUGE + 1] = 'c';
+	from[2 * HUGE + PAGE] = 'd';
+	CHECK(mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+	MARKMEM(k++, to + 2 * HUGE, 2 * PAGE);
+	to[HUGE] = 'e';
+	MARKMEM(k++, to + HUGE, 2 * PAGE);
+	MARKMEM(k++, to + 2 * HUGE, 2 * PAGE);
+	CHECK(munmap(to, size) == 0);
+	return k;
 }
 
 int main(void)
@@ -106,6 +129,14 @@ int main(void)
 	MARKMEM(k++, p, 30 * PAGE);
 	p[29 * PAGE] = 1;
 	MARKMEM(k++, p, 30 * PAGE);
+	k = tables(k, MADV_NOHUGEPAGE);
+	k = tables(k, MADV_HUGEPAGE);
+	/* huge pages, where the machine has some set aside */
+	char *g = mmap(NULL, HUGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	for (int i = 0; g != MAP_FAILED && i < 4; i++) {
+		g[5 * PAGE + i] = 'a' + i;
+		MARKMEM(k++, g, 8 * PAGE);
+	}
 	puts("content ok");
 	return 0;
 }
