@@ -29,6 +29,8 @@ type Process struct {
 	pagemap int // of /proc/PID/pagemap, -1 before its first use
 	query   queryBuf
 	regions *[2][512]pageRegion
+	entries []byte // of pagemap
+	noScan  bool   // the kernel has no PAGEMAP_SCAN
 	text    []byte
 }
 

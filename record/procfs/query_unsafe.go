@@ -110,8 +110,9 @@ var ErrUnwatched = errors.New("writes to the range are not found")
 // run which of the categories in report it has. With protect, pages that were
 // written are write-protected again for the next scan. It stops after maxPages
 // such pages (0: no limit) or when it has no more room, and returns where to go on,
-// r.End when it is done. yield is called for each run in ascending order. It needs
-// Linux 6.7: errors.ErrUnsupported otherwise.
+// r.End when it is done. yield is called for each run in ascending order. To
+// protect, or to find what was written, needs Linux 6.7: errors.ErrUnsupported
+// otherwise.
 //
 // What was written and nothing else is a question that the kernel answers without
 // looking at the pages themselves, a hundred times as fast (fs/proc/task_mmu.c,
@@ -125,6 +126,9 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 			return r.End, err
 		}
 		p.pagemap = fd
+	}
+	if p.noScan {
+		return p.scanEntries(r, anyOf, report, protect, maxPages, yield)
 	}
 	if p.regions == nil {
 		p.regions = new([2][512]pageRegion) // on the heap: the kernel is given its address as a number
@@ -147,7 +151,10 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		return r.End, err
 	}
 	n, err := p.scan(&arg, &p.regions[0])
-	if err != nil {
+	switch {
+	case err != nil && p.noScan:
+		return p.scanEntries(r, anyOf, report, protect, maxPages, yield)
+	case err != nil:
 		return fail(err)
 	}
 	for _, v := range p.regions[0][:n] {
@@ -211,6 +218,7 @@ func (p *Process) scan(arg *pmScanArg, vec *[512]pageRegion) (n int, err error) 
 			return int(n), nil
 		case unix.EINTR:
 		case unix.ENOTTY, unix.EINVAL:
+			p.noScan = e == unix.ENOTTY
 			return 0, fmt.Errorf("PAGEMAP_SCAN: %w", errors.ErrUnsupported)
 		case unix.ESRCH:
 			return 0, ErrGone

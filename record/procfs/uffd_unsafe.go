@@ -4,6 +4,7 @@ package procfs
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,13 +51,63 @@ func TakeUffd(tid, fd int) (*Uffd, error) {
 	}
 	unix.CloseOnExec(int(own))
 	u := &Uffd{int(own)}
-	api := struct{ api, features, ioctls uint64 }{api: uffdAPI, features: uffdWPAsync | uffdWPUnpopulated | uffdWPHugetlbfsShmem}
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, own, uffdioAPI, uintptr(unsafe.Pointer(&api))); e != 0 {
+	if err := u.negotiate(); err != nil {
 		u.Close()
-		return nil, fmt.Errorf("UFFDIO_API: %w", e)
+		return nil, err
 	}
 	return u, nil
 }
+
+func (u *Uffd) negotiate() error {
+	api := struct{ api, features, ioctls uint64 }{api: uffdAPI, features: uffdWPAsync | uffdWPUnpopulated | uffdWPHugetlbfsShmem}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(u.fd), uffdioAPI, uintptr(unsafe.Pointer(&api))); e != 0 {
+		return fmt.Errorf("UFFDIO_API: %w", e)
+	}
+	return nil
+}
+
+// HasUffd says whether the kernel has what TakeUffd needs, so that no program is
+// asked in vain.
+var HasUffd = sync.OnceValue(func() bool {
+	fd, _, e := unix.Syscall(unix.SYS_USERFAULTFD, UffdFlags, 0, 0)
+	if e != 0 {
+		return false
+	}
+	u := &Uffd{int(fd)}
+	defer u.Close()
+	return u.negotiate() == nil
+})
+
+// SoftDirty says whether the kernel keeps soft-dirty bits: some take the request
+// to clear them and have none. It is tried on a page of this process.
+var SoftDirty = sync.OnceValue(func() bool {
+	b, err := unix.Mmap(-1, 0, addr.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Munmap(b) }()
+	pid := unix.Getpid()
+	p, err := Open(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	at := addr.Addr(uintptr(unsafe.Pointer(&b[0])))
+	dirty := func() (yes, ok bool) {
+		next, err := p.Scan(addr.Range{Start: at, End: at + addr.PageSize}, PageSoftDirty, PageSoftDirty, false, 0, func(Region) { yes = true })
+		return yes, err == nil && next == at+addr.PageSize
+	}
+	b[0] = 1
+	if yes, ok := dirty(); !yes || !ok || ClearSoftDirty(pid) != nil {
+		return false
+	}
+	if yes, ok := dirty(); yes || !ok {
+		return false
+	}
+	b[0] = 2
+	yes, ok := dirty()
+	return yes && ok
+})
 
 // Register has writes to the mappings in r found. Some cannot be: those of the
 // kernel, and those that another userfaultfd of the program has.
