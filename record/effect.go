@@ -432,7 +432,7 @@ func (r *Recorder) fresh(mm *space, at addr.Range) {
 		switch what := untouched(v); {
 		case what == format.PageFile && v.Prot&addr.Write == 0:
 			r.change(&format.Pages{MM: mm.no, Addr: part.Start, N: part.Len() / addr.PageSize, What: what})
-		case what != 0 && mm.track.uffd != nil && len(mm.track.fresh) < maxFresh:
+		case what != 0 && mm.track.on() && len(mm.track.fresh) < maxFresh:
 			mm.track.fresh = append(mm.track.fresh, part)
 		}
 	}
@@ -516,6 +516,7 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 			n := span(0, min(old, now)).Len()
 			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
 		}
+		mm.track.soft.moved(to)
 		r.trackNew(mm, to)
 		r.trackNew(mm, mm.vmas.Widen(span(from, old))) // the kernel let go of what is left there too
 		r.ask(mm, to)

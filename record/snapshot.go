@@ -133,12 +133,15 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	}
 	r.hold(mm)
 	begin := time.Now()
-	if mm.track.wanted && t.injectable {
+	if mm.track.wanted {
 		r.beginTracking(t)
 	}
 	mm.ran = false
 	r.filesFrom = r.now()
 	r.refreshGrowth(mm)
+	if mm.track.soft != nil {
+		r.collect(mm)
+	}
 	full := !mm.track.full
 	var deadline time.Time
 	if reason == "interval" {
@@ -155,7 +158,7 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	}
 	pause := time.Since(begin)
 	r.handOver()
-	if mm.track.uffd != nil && whole {
+	if mm.track.on() && whole {
 		mm.track.full = true
 	}
 	s.Snapshot = format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
@@ -322,7 +325,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 	}
 	const present = procfs.PagePresent | procfs.PageSwapped
 	find, tracked := uint64(present), mm.tracked(v)
-	if tracked && mm.track.full {
+	if tracked && (mm.track.full || mm.track.soft != nil) {
 		find = procfs.PageWritten
 	}
 	rest := untouched(v)
@@ -344,7 +347,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 		from := next
 		r.regions = r.regions[:0]
 		var err error
-		next, err = mm.fs.Scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked, scanPages,
+		next, err = mm.scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked,
 			func(g procfs.Region) { r.regions = append(r.regions, g) })
 		switch {
 		case errors.Is(err, procfs.ErrUnwatched) && live:
@@ -356,7 +359,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			next = v.Start
 			continue
 		case errors.Is(err, errors.ErrUnsupported):
-			r.warn("this kernel has no PAGEMAP_SCAN (Linux 6.7): memory is read whole")
+			r.warn("this kernel does not tell which pages are there: memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
 		}
 		r.still, r.restless = r.still[:0], r.restless[:0]
@@ -389,7 +392,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			}
 		}
 		for _, g := range r.regions {
-			if find == procfs.PageWritten && g.Categories&present != 0 {
+			if find == procfs.PageWritten && mm.track.soft == nil && g.Categories&present != 0 { // soft-dirty bits say too much
 				mm.track.lazy.take(g.Range) // it was written to, and stays
 			}
 			if others {

@@ -73,7 +73,7 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 	if mm.track.wanted {
 		r.hold(mm)
 		mm.track.late = true
-		if t := r.standing(mm); t != nil && t.injectable {
+		if t := r.standing(mm); t != nil {
 			r.beginTracking(t)
 			t.injectable, t.preempted = false, false
 		}
@@ -219,7 +219,11 @@ func (r *Recorder) anyUser(mm *space) *thread {
 
 // holdLimit is how long an address space may be held for an interval snapshot.
 func (r *Recorder) holdLimit(mm *space) time.Duration {
-	return min(r.opts.Snapshot.Interval/intervalShare+2*copyCost*time.Duration(mm.track.found), holdMost)
+	found := mm.track.found
+	if mm.track.soft != nil && mm.track.full {
+		found = mm.track.soft.pages.len() / addr.PageSize
+	}
+	return min(r.opts.Snapshot.Interval/intervalShare+2*copyCost*time.Duration(found), holdMost)
 }
 
 // letGoOn lets threads go on that only our interrupt has stopped. What they come
@@ -312,10 +316,3 @@ func (r *Recorder) readStill(mm *space, at addr.Range, used int) (end int) {
 
 // sweepable says whether a mapping can be read while the program writes to it.
 func (mm *space) sweepable(v vma.VMA) bool { return mm.tracked(v) && !unread(v) && !huge(v) }
-
-// huge says whether a private mapping may be one of hugetlbfs, whose ends are at
-// pages of at least 2 MiB. They cannot be protected in part, and are read each time.
-func huge(v vma.VMA) bool {
-	const size = 2 << 20
-	return v.Kind == vma.FilePrivate && v.Start%size == 0 && v.End%size == 0
-}

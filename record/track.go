@@ -19,9 +19,10 @@ import (
 // tracking is how the writes of an address space are found between snapshots.
 type tracking struct {
 	uffd      *procfs.Uffd
-	wanted    bool // begin when a thread stands where a call can be made in its name
-	failed    bool // not to be tried again
-	late      bool // a tick has passed without it
+	soft      *softDirty // instead
+	wanted    bool       // begin when a thread stands where a call can be made in its name
+	failed    bool       // no userfaultfd is to be tried again
+	late      bool       // a tick has passed without it
 	tries     int
 	fresh     ranges    // mapped since the last snapshot, see Recorder.fresh
 	cursor    addr.Addr // where a snapshot that ran out of time stopped
@@ -41,18 +42,34 @@ type tracking struct {
 
 // wantTracking asks for the writes of an address space to be found from now on.
 func (r *Recorder) wantTracking(mm *space) {
-	if r.opts.NoTrack {
-		return
-	}
-	if !mm.track.failed && mm.track.uffd == nil {
+	if !r.opts.NoTrack && !mm.track.failed && !mm.track.on() {
 		mm.track.wanted = true
 	}
 }
 
-// beginTracking makes a userfaultfd in the program, takes it over and registers
-// all mappings. t must stand at the exit of a call, or at the stop of an
-// interrupt; the other threads of its address space must be held.
+// on says whether writes are found.
+func (k *tracking) on() bool { return k.uffd != nil || k.soft != nil }
+
+// beginTracking begins to find writes in the best way there is. t is a thread of
+// the address space; the others must be held.
 func (r *Recorder) beginTracking(t *thread) {
+	mm := t.mm
+	if procfs.HasUffd() && !mm.track.failed {
+		if !t.injectable {
+			return // later
+		}
+		r.injectUffd(t)
+		if !mm.track.failed {
+			return
+		}
+	}
+	mm.track.wanted, mm.track.failed = false, true
+	r.beginSoftDirty(mm)
+}
+
+// injectUffd makes a userfaultfd in the program, takes it over and registers all
+// mappings. t must stand at the exit of a call, or at the stop of an interrupt.
+func (r *Recorder) injectUffd(t *thread) {
 	mm := t.mm
 	mm.track.wanted = false
 	if mm.fs == nil || r.foreignFilter(t) {
@@ -69,7 +86,7 @@ func (r *Recorder) beginTracking(t *thread) {
 		mm.track.wanted = mm.track.retry()
 		return
 	}
-	if fd < 0 { // EMFILE, ENOSYS, EPERM: compare instead
+	if fd < 0 { // EMFILE, EPERM
 		in.done()
 		mm.track.failed = true
 		return
@@ -114,6 +131,14 @@ func (r *Recorder) foreignFilter(t *thread) bool {
 		n--
 	}
 	return n > 0 || mode == "1"
+}
+
+// huge says whether a private mapping may be one of hugetlbfs, whose ends are at
+// pages of at least 2 MiB. They cannot be protected in part, nor is their soft-dirty
+// bit cleared: they are read each time.
+func huge(v vma.VMA) bool {
+	const size = 2 << 20
+	return v.Kind == vma.FilePrivate && v.Start%size == 0 && v.End%size == 0
 }
 
 // trackable says whether the kernel can find writes to a mapping.
@@ -163,13 +188,14 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 // trackAll is trackNew for changes that may be anywhere.
 func (r *Recorder) trackAll(mm *space) { r.trackNew(mm, addr.Range{End: userEnd}) }
 
-// endTracking leaves the program's memory to itself, because it wants a
-// userfaultfd of its own or the recording ends.
+// endTracking takes our userfaultfd away, because the program wants one of its
+// own.
 func (r *Recorder) endTracking(mm *space) {
 	if mm.track.uffd != nil {
 		mm.track.uffd.Close()
 		mm.track.uffd, mm.track.full = nil, false
 		r.refresh(mm)
+		r.beginSoftDirty(mm)
 	}
 	mm.track.failed = true
 }
@@ -219,8 +245,11 @@ func (r *Recorder) changing(v vma.VMA) bool {
 
 // tracked says whether a mapping's writes are found.
 func (mm *space) tracked(v vma.VMA) bool {
-	if mm.track.uffd == nil || shared(v) || !trackable(v) {
+	switch {
+	case shared(v) || !trackable(v) || !mm.track.on():
 		return false
+	case mm.track.soft != nil:
+		return !huge(v)
 	}
 	for _, m := range mm.track.missed {
 		if m.Overlaps(v.Range) {
@@ -232,8 +261,11 @@ func (mm *space) tracked(v vma.VMA) bool {
 
 // mechanism is what the log says of how a snapshot's pages were found.
 func (mm *space) mechanism() format.Dirty {
-	if mm.track.uffd != nil {
+	switch {
+	case mm.track.uffd != nil:
 		return format.DirtyWPAsync
+	case mm.track.soft != nil:
+		return format.DirtySoft
 	}
 	return format.DirtyCompare
 }
