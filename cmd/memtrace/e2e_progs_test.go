@@ -79,6 +79,9 @@ var built sync.Map // "name-build" -> func() (string, error)
 // compile builds a program of testdata/progs once, or skips the test.
 func compile(t *testing.T, name, build string) string {
 	t.Helper()
+	if prebuilt != "" {
+		return filepath.Join(prebuilt, name+"-"+build)
+	}
 	tool(t, "gcc")
 	var flags []string
 	switch build {
@@ -107,6 +110,9 @@ func compile(t *testing.T, name, build string) string {
 
 // m32 says why 32-bit programs cannot be built and run here.
 var m32 = sync.OnceValue(func() error {
+	if prebuilt != "" {
+		return nil
+	}
 	src, out := filepath.Join(scratch(), "m32.c"), filepath.Join(scratch(), "m32")
 	if err := os.WriteFile(src, []byte("#include <stdio.h>\nint main(void) { return 0; }\n"), 0o644); err != nil {
 		return err
@@ -136,17 +142,17 @@ func TestPrograms(t *testing.T) {
 						env = append(env, "EXEC_OTHER="+compile(t, p.name, "i386"))
 					}
 					flags := []string{"-q", "--check"}
-					if p.name == "content" {
+					switch p.name {
+					case "content":
 						flags = append(flags, "--snapshot", "syscall=write")
-					}
-					if p.name == "known" {
+					case "known":
 						flags = append(flags, "--snapshot", "interval=1ms,syscall=write")
-					}
-					if p.name == "calls" {
+					case "calls":
 						flags = append(flags, "--snapshot", "syscall=getppid")
-					}
-					if p.name == "churn" {
+					case "churn":
 						flags = append(flags, "--snapshot", "step")
+					case "between":
+						flags = append(flags, "--snapshot", "syscall=write,syscall=getppid,interval=5ms")
 					}
 					pl := newPlace(t)
 					pl.older = p.name == "calls" // it has few snapshots

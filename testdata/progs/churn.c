@@ -1,4 +1,4 @@
-/* args: 1 2 3 */
+/* args: 1 | 2 | 3 */
 /* Memory that is churned at random by all that changes it: writes of the program
  * and of the kernel, process_vm_writev, MADV_DONTNEED, new mappings over old ones,
  * mremap out of the middle of a mapping, forks whose child goes on, vfork. A
@@ -69,8 +69,11 @@ static void churn(void)
 			n = N - other;
 		if ((page > other ? page - other : other - page) < n)
 			break;
-		if (mremap(p, n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, mem + other * PAGE) == MAP_FAILED)
-			break; /* more than one mapping, on kernels before 6.17 */
+		if (mremap(p, n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, mem + other * PAGE) == MAP_FAILED) {
+			place(other, n); /* more than one mapping, on kernels before 6.17: it has made room */
+			memset(shadow + other * PAGE, 0, n * PAGE);
+			break;
+		}
 		place(page, n);
 		memcpy(shadow + other * PAGE, s, n * PAGE);
 		memset(s, 0, n * PAGE);
