@@ -4,7 +4,6 @@ package record
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -263,11 +262,6 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 		}
 	}
 	todo = append(todo, before...)
-	if mm.track.hunt != nil && from == 0 && !live {
-		if found, err := mm.track.hunt.written(); err == nil {
-			todo = r.narrow(mm, todo, found)
-		}
-	}
 	for i, v := range todo {
 		if live && !mm.sweepable(v) {
 			continue
@@ -285,31 +279,6 @@ func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint
 	}
 	mm.track.cursor = 0
 	return pages, true
-}
-
-// narrow leaves of the mappings whose writes are found the parts that were written
-// or mapped since the last snapshot.
-func (r *Recorder) narrow(mm *space, todo []vma.VMA, written []addr.Range) (parts []vma.VMA) {
-	places := slices.Concat(written, mm.track.fresh, mm.track.freed, mm.track.lazy)
-	slices.SortFunc(places, func(a, b addr.Range) int { return cmp.Compare(a.Start, b.Start) })
-	for _, v := range todo {
-		if !mm.sweepable(v) || r.changing(v) {
-			parts = append(parts, v)
-			continue
-		}
-		for next := v.Start; len(places) > 0 && places[0].Start < v.End; {
-			at := places[0].Intersect(addr.Range{Start: next, End: v.End})
-			if !at.Empty() {
-				parts = append(parts, v.Slice(at))
-				next = at.End
-			}
-			if places[0].End > v.End {
-				break // goes on in the next mapping
-			}
-			places = places[1:]
-		}
-	}
-	return parts
 }
 
 // readMapping hands the resident pages of a mapping to the writer and returns

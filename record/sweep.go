@@ -91,7 +91,6 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			return
 		}
 	}
-	mm.track.hunt = startHunt(mm)
 	r.hold(mm)
 	if t := r.standing(mm); t != nil {
 		t.injectable = false
@@ -100,8 +99,6 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			mm.notBefore = max(mm.notBefore, r.now()+intervalShare*s.PauseNS)
 		}
 	}
-	mm.track.hunt.end()
-	mm.track.hunt = nil
 }
 
 // tellLeftOut writes down how many interval snapshots there were none of.
@@ -190,12 +187,14 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 			mm.track.swept += pages
 		}
 		if end {
+			// The first one took long, and so the next one finds much.
+			again = !mm.track.full || !whole && mm.track.counted >= calm
+			whole = mm.track.full
 			if mm.track.full {
 				mm.track.found = mm.track.counted
 				mm.track.protected += mm.track.counted
 			}
-			again = !whole && mm.track.counted >= calm
-			whole, mm.track.full, mm.track.counted = true, true, 0
+			mm.track.full, mm.track.counted = true, 0
 		}
 		if r.pending.Load() {
 			r.answer()

@@ -37,7 +37,6 @@ type tracking struct {
 	freed, lazy ranges
 	// missed are mappings that cannot be tracked.
 	missed []addr.Range
-	hunt   *hunt // for the hold that is about to begin
 }
 
 // wantTracking asks for the writes of an address space to be found from now on.

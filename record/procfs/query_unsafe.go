@@ -182,27 +182,6 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 	return addr.Addr(arg.walkEnd), nil
 }
 
-// Written appends the pages of r that were written since they were protected. It
-// changes nothing, and may be called from several goroutines after a first Scan.
-func (p *Process) Written(found []addr.Range, r addr.Range) ([]addr.Range, error) {
-	vec := new([512]pageRegion)
-	for r.Start < r.End {
-		arg := pmScanArg{start: uint64(r.Start), end: uint64(r.End), mask: PageWritten, returnMask: PageWritten}
-		n, err := p.scan(&arg, vec)
-		if err != nil {
-			return found, err
-		}
-		for _, v := range vec[:n] {
-			found = append(found, addr.Range{Start: addr.Addr(v.start), End: addr.Addr(v.end)})
-		}
-		if arg.walkEnd <= arg.start {
-			break
-		}
-		r.Start = addr.Addr(arg.walkEnd)
-	}
-	return found, nil
-}
-
 // scan makes one call and returns how many regions it found.
 func (p *Process) scan(arg *pmScanArg, vec *[512]pageRegion) (n int, err error) {
 	arg.size = uint64(unsafe.Sizeof(*arg))
