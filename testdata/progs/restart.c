@@ -24,13 +24,30 @@ static long ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Waits until a process has been asleep for a while: on a busy machine it may take
+ * long to get there. */
+static void asleep(pid_t pid)
+{
+	char path[32], b[256];
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	for (int left = 400, seen = 0; left > 0 && seen < 5; left--) {
+		nap(5);
+		int fd = open(path, O_RDONLY);
+		ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b - 1);
+		close(fd);
+		b[n < 0 ? 0 : n] = 0;
+		char *end = strrchr(b, ')');
+		seen = end && end[1] == ' ' && end[2] == 'S' ? seen + 1 : 0;
+	}
+}
+
 /* A helper that stops us and lets us go on, or sends a signal, after a while. */
 static pid_t after(int how)
 {
 	pid_t me = getpid(), pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
-		nap(60);
+		asleep(me);
 		if (how == 0) {
 			kill(me, SIGSTOP);
 			nap(60);
