@@ -231,9 +231,9 @@ func readEvents(n int, out, fresh bool) []Event {
 	rng := rand.New(rand.NewPCG(1, 1))
 	evs := []Event{{Record: &Attach{}, Changes: []Change{&MMNew{MM: 1}, &ThreadSet{Thread{No: 1, MM: 1}}}}}
 	for i := 1; i < n; i++ {
-		a := uint64(0x7f0000000000 + i%40*0x1000)
+		a := 0x7f0000000000 + uint64(i)%40*0x1000
 		if fresh {
-			a = uint64(0x7f0000000000 + i*64)
+			a = 0x7f0000000000 + uint64(i)*64
 		}
 		data := bytes.Repeat([]byte{byte(i)}, 1+rng.IntN(60))
 		c := &Syscall{Arch: arch.X86_64, Args: [6]uint64{3, a, 4096}, Ret: int64(len(data)), Returned: true, Bufs: []Buf{{Arg: 1, Out: out, Addr: addr.Addr(a), Data: data}}}
