@@ -240,7 +240,7 @@ func TestSeekMemory(t *testing.T) {
 	}
 	short, long := taken(10_000), taken(80_000)
 	t.Logf("%d KiB a seek, %d KiB in a log of 8 times as many events", short>>10, long>>10)
-	if long > short*3/2 || long > 2<<20 {
+	if long > short*3/2 || long > 4<<20 { // the race detector empties pools
 		t.Errorf("a seek takes %d bytes in a short log, %d in a long one", short, long)
 	}
 }
