@@ -78,6 +78,9 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			t.injectable, t.preempted = false, false
 		}
 		r.serveBacklog()
+		if r.stop || !r.alive(mm) {
+			return // what they stopped with was an exec, or the end
+		}
 	}
 	if mm.track.uffd != nil {
 		whole := r.sweep(mm, interval)
@@ -261,7 +264,7 @@ func (r *Recorder) room(n uint64) []byte {
 	return b[:min(n, uint64(len(b)))]
 }
 
-// keep notes what was read into room.
+// keepCopy notes what was read into room.
 func (r *Recorder) keepCopy(p format.Pages) {
 	r.copied = append(r.copied, p)
 	r.copiedBytes += len(p.Data)

@@ -124,6 +124,24 @@ func checkPrefix(t *testing.T, log, marks string) (steps format.Step, seen int) 
 	return r.Steps(), seen
 }
 
+// killRecorder kills a recorder and waits for the end of the program, which must be
+// as it would be without one. It reports whether the recorder was still there.
+func killRecorder(t *testing.T, p *place, r *running) bool {
+	t.Helper()
+	killed := r.cmd.Process.Kill() == nil
+	<-r.done
+	killed = killed && !r.cmd.ProcessState.Exited()
+	for _, pid := range p.inhabitants() {
+		untouched(t, pid)
+	}
+	for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the program does not end")
+		}
+	}
+	return killed
+}
+
 // TestKilledRecorder: SIGKILL at any moment leaves the program running, and a log
 // that is right up to its last complete group.
 func TestKilledRecorder(t *testing.T) {
@@ -134,17 +152,7 @@ func TestKilledRecorder(t *testing.T) {
 			p := newPlace(t)
 			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, "mix", "4", "20", "300")
 			time.Sleep(time.Duration(50+rand.IntN(1500)) * time.Millisecond)
-			killed := r.cmd.Process.Kill() == nil
-			<-r.done
-			killed = killed && !r.cmd.ProcessState.Exited()
-			for _, pid := range p.inhabitants() {
-				untouched(t, pid)
-			}
-			for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(10 * time.Millisecond) {
-				if time.Since(begun) > time.Minute {
-					t.Fatal("the program does not end")
-				}
-			}
+			killed := killRecorder(t, p, r)
 			if files, err := os.ReadDir(p.marks()); err == nil && len(files) == 0 {
 				t.Skip("killed before the program began")
 			}

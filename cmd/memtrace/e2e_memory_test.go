@@ -139,17 +139,7 @@ func TestKilledSnapshots(t *testing.T) {
 			const threads, pages = 3, 64
 			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, fmt.Sprint(threads), fmt.Sprint(pages), "400")
 			time.Sleep(time.Duration(100+rand.IntN(700)) * time.Millisecond)
-			killed := r.cmd.Process.Kill() == nil
-			<-r.done
-			killed = killed && !r.cmd.ProcessState.Exited()
-			for _, pid := range p.inhabitants() {
-				untouched(t, pid)
-			}
-			for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(10 * time.Millisecond) {
-				if time.Since(begun) > time.Minute {
-					t.Fatal("the program does not end")
-				}
-			}
+			killed := killRecorder(t, p, r)
 			if _, err := os.Stat(filepath.Join(p.run(), "begun")); err != nil {
 				t.Skip("killed before the program began")
 			}
