@@ -409,6 +409,50 @@ func TestBigSnapshot(t *testing.T) {
 	}
 }
 
+// TestLongState fills STATE payloads with records of both kinds by turns: each
+// goes out once, whichever record filled it.
+func TestLongState(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, testHeader(), &WriterOptions{FlushInterval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := page(1)
+	e := &Event{Record: &Attach{}, Changes: []Change{&MMNew{MM: 1}}}
+	for i := range 2 * groupSteps {
+		at := addr.Addr(i) << addr.PageShift
+		v := vma.VMA{Range: addr.Range{Start: at, End: at + addr.PageSize}, Kind: vma.Unknown, Prot: addr.Read}
+		for range 8 {
+			e.Changes = append(e.Changes, &VMASet{1, v}, &Pages{MM: 1, Addr: at, N: 1, What: PageData, Data: p})
+		}
+		if _, err := w.Event(e); err != nil {
+			t.Fatal(err)
+		}
+		e = &Event{Record: &Signal{Signo: 1}}
+	}
+	if err := w.Close(""); err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(t, b.Bytes())
+	r := openLog(t, b.Bytes())
+	if n := r.Info().types[TypeState].chunks; n < 4 {
+		t.Fatalf("%d STATE chunks: none of them was filled", n)
+	}
+	steps := 0
+	for e, err := range r.Events(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(e.Changes) != 16 && steps > 0 {
+			t.Fatalf("step %d has %d changes, not 16", e.Step, len(e.Changes))
+		}
+		steps++
+	}
+	if steps != 2*groupSteps {
+		t.Errorf("%d steps", steps)
+	}
+}
+
 // TestHeldPages gives data on top of pages said to be zero, as a recorder does
 // that reads what is present of a mapping: what was not zero before has not
 // changed.

@@ -209,7 +209,7 @@ func (w *Writer) open() {
 
 // spill sends a full STATE payload off.
 func (w *Writer) spill() {
-	if len(w.st.b)+len(w.st.runs) >= groupState {
+	if w.stRecs && len(w.st.b)+len(w.st.runs) >= groupState {
 		w.putState()
 	}
 }
