@@ -2,9 +2,10 @@
 # What snapshots cost a program, beside gcore, in one run on one machine: the
 # numbers of docs/performance.md.
 #
-#   docs/measure-snapshots.sh [heap] [redis]    needs go, gcc, gdb (gcore), python3,
-#                                               redis-server, redis-benchmark; about
-#                                               two minutes, and a quiet machine
+#   docs/measure-snapshots.sh [heap] [redis] [defaults]
+#
+# It needs go, gcc, gdb (gcore), python3, redis-server, redis-benchmark, javac, node
+# and git; about four minutes, and a quiet machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -125,6 +126,46 @@ redis() {
 	done
 }
 
-for what in "${@:-heap redis}"; do
+# What --snapshot default and exit add to recording without snapshots.
+defaults() {
+	cat >"$dir/H.java" <<'J'
+import java.util.*;
+public class H {
+	public static void main(String[] a) {
+		Map<Integer, String> m = new HashMap<>();
+		long s = 0;
+		for (int i = 0; i < 2_000_000; i++) {
+			m.put(i, "v" + i);
+			s += m.get(i / 2).length();
+		}
+		System.out.println(s);
+	}
+}
+J
+	for i in $(seq 300); do echo "int f$i(int *a, int n) { int s = 0; for (int i = 0; i < n; i++) s += a[i] * $i ^ (s >> 3); return s; }"; done >"$dir/big.c"
+	javac -d "$dir" "$dir/H.java"
+	of() { # NAME COMMAND...
+		local name=$1 policy round begun
+		shift
+		for round in 1 2 3 4 5 6 7 8 9; do
+			for policy in none default exit; do
+				begun=$EPOCHREALTIME
+				"$mt" record -q -o "$log" --snapshot $policy -- "$@" >/dev/null 2>&1
+				awk -v a="$begun" -v b="$EPOCHREALTIME" -v p=$policy 'BEGIN{print p, b - a}' >>"$dir/times"
+				rm -f "$log"
+			done
+		done
+		sort -k1,1 -k2,2n "$dir/times" | awk -v n="$name" '{t[$1, ++k[$1]] = $2}
+			END{a = t["none", 5]; printf "%-8s none %.3f s, default %.3f (%.2f), exit %.3f (%.2f)\n", n, a, t["default", 5], t["default", 5]/a, t["exit", 5], t["exit", 5]/a}'
+		rm "$dir/times"
+	}
+	of java java -cp "$dir" H
+	of python3 "$(python3 -c 'import sys; print(sys.executable)')" -c 'd = {i: str(i)*3 for i in range(1200000)}; print(len(d))'
+	of node node -e 'a = []; for (i = 0; i < 3e6; i++) a.push({x: i}); console.log(a.length)'
+	of gcc gcc -O2 -c -o "$dir/big.o" "$dir/big.c"
+	of git git log --stat --oneline -n 200
+}
+
+for what in "${@:-heap redis defaults}"; do
 	for w in $what; do $w; done
 done

@@ -97,6 +97,9 @@ type Result struct {
 	Reason           string
 	Events           uint64
 	Checks, Differed uint64
+	// InPart is how many processes had more memory at their end than was saved,
+	// see Policy.Spare.
+	InPart int
 	// Err is what kept the log from being written to the end; the program was
 	// left alone from then on.
 	Err error
@@ -152,6 +155,8 @@ type Recorder struct {
 	copiedBytes int
 	regs        [27]uint64
 	xbuf        []byte
+	readErr     error               // of readSpace: the memory that could not be read
+	exitSpent   time.Duration       // saving memory at ends of processes, see Policy.Spare
 	files       map[string]fileFate // by the name of a mapping, see changing
 	filesFrom   uint64              // when they have to have been looked at since
 

@@ -4,6 +4,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,11 +27,14 @@ type Policy struct {
 	Every              uint64 // events; 0 is never
 	Interval           time.Duration
 	Syscalls           arch.Set // at the end of these calls
+	// Spare keeps what is saved at the ends of processes to a small share of the
+	// time: short programs with much memory are saved in part.
+	Spare bool
 }
 
-// DefaultPolicy is exec,exit,signal,interval=1s.
+// DefaultPolicy is exec,exit,signal,interval=1s, and Spare.
 func DefaultPolicy() Policy {
-	return Policy{Exec: true, Exit: true, Signal: true, Interval: time.Second}
+	return Policy{Exec: true, Exit: true, Signal: true, Interval: time.Second, Spare: true}
 }
 
 // any says whether memory is saved at all.
@@ -51,7 +55,7 @@ func ParsePolicy(s string) (Policy, error) {
 		case "exec":
 			p.Exec = true
 		case "exit":
-			p.Exit = true
+			p.Exit, p.Spare = true, false
 		case "signal":
 			p.Signal = true
 		case "step":
@@ -113,13 +117,23 @@ func (r *Recorder) dueAt(own bool, reason string) string {
 	return ""
 }
 
+// What the policy Spare allows ends of processes: one part in exitShare of the time,
+// exitGrace for all of them and exitLeast for each.
+const (
+	exitShare = 64
+	exitGrace = 20 * time.Millisecond
+	exitLeast = time.Millisecond
+)
+
 // snapshotChunk is how much memory is read at a time.
 const snapshotChunk = 1 << 20
 
 // captured is a snapshot whose pages are in the log, and whose event is not.
 type captured struct {
 	format.Snapshot
-	whole bool // all that is known of the address space is true now
+	whole bool          // all that is known of the address space is true now
+	cut   time.Duration // when it was, not to slow the program down; 0 is not
+	err   error         // what kept it from being read
 }
 
 // capture reads what is resident in an address space and no file has, with all
@@ -142,15 +156,24 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		r.collect(mm)
 	}
 	full := !mm.track.full
-	var deadline time.Time
-	if reason == "interval" {
-		deadline = begin.Add(r.holdLimit(mm))
+	order, limit := byAddress, time.Duration(0)
+	switch spare := reason == "exit" && r.opts.Snapshot.Spare; {
+	case spare:
+		order, limit = bySize, r.exitLimit()
+	case reason == "interval":
+		limit = r.holdLimit(mm)
 		r.filesFrom -= min(r.filesFrom, fileTrust)
 		r.copying = true
 	}
-	pages, whole := r.readSpace(mm, false, func() bool { return !deadline.IsZero() && time.Now().After(deadline) })
+	pages, whole := r.readSpace(mm, order, func() bool { return limit > 0 && time.Since(begin) > limit })
 	r.copying = false
-	s := &captured{whole: whole && !mm.moving()}
+	s := &captured{whole: whole && !mm.moving(), err: r.readErr}
+	if order == bySize {
+		spent := time.Since(begin)
+		if r.exitSpent += spent; !whole && s.err == nil {
+			s.cut = spent
+		}
+	}
 	r.spaceRegisters(mm)
 	if reason == "interval" {
 		r.letGoOn(mm)
@@ -176,6 +199,18 @@ func (r *Recorder) endCapture(t *thread, s *captured) {
 		r.confirm(s)
 	}
 	r.emit(t, &s.Snapshot)
+	if s.err != nil {
+		r.lost(t, fmt.Sprintf("memory of address space %d: %v", s.MM, s.err))
+	}
+	if s.cut > 0 {
+		r.result.InPart++
+		r.lost(t, fmt.Sprintf("memory of address space %d at its end: saved in part, for %v, not to slow the program down (--snapshot exit saves all)", s.MM, s.cut.Round(time.Millisecond)))
+	}
+}
+
+// exitLimit is how long what is saved at the end of a process may take.
+func (r *Recorder) exitLimit() time.Duration {
+	return max(exitLeast, exitGrace+time.Duration(r.now())/exitShare-r.exitSpent)
 }
 
 // confirm says that what a snapshot has found is so at the next event.
@@ -243,42 +278,57 @@ func unread(v vma.VMA) bool {
 	return v.Kind == vma.VVAR || v.Name == "[vsyscall]" || strings.HasPrefix(v.Name, "/dev/") && !strings.HasPrefix(v.Name, "/dev/zero") && !strings.HasPrefix(v.Name, "/dev/shm/")
 }
 
+// order is how readSpace goes through an address space.
+type order int
+
+const (
+	byAddress order = iota
+	live            // byAddress, while threads run
+	bySize          // what is large last
+)
+
 // readSpace reads the mappings of an address space from where the last reading
 // was cut short on, until stop says so. It returns how many pages it read and
 // whether it got round. While threads run (live) it reads only what it can tell
-// their writes to, and goes to the end instead of round.
-func (r *Recorder) readSpace(mm *space, live bool, stop func() bool) (pages uint64, whole bool) {
+// their writes to, and goes to the end instead of round. r.readErr says what could
+// not be read.
+func (r *Recorder) readSpace(mm *space, by order, stop func() bool) (pages uint64, whole bool) {
 	if r.buf == nil {
 		r.buf = make([]byte, snapshotChunk)
 	}
 	from := mm.track.cursor
+	mm.track.cursor, r.readErr = 0, nil
 	var todo, before []vma.VMA
 	for v := range mm.vmas.All() {
 		if v.End > from {
 			todo = append(todo, v.Slice(addr.Range{Start: max(from, v.Start), End: v.End}))
 		}
-		if v.Start < from && !live {
+		if v.Start < from && by != live {
 			before = append(before, v.Slice(addr.Range{Start: v.Start, End: min(from, v.End)}))
 		}
 	}
 	todo = append(todo, before...)
+	if by == bySize {
+		slices.SortStableFunc(todo, func(a, b vma.VMA) int { return cmp.Compare(a.Len(), b.Len()) })
+	}
 	for i, v := range todo {
-		if live && !mm.sweepable(v) {
+		if by == live && !mm.sweepable(v) {
 			continue
 		}
-		if i > 0 && stop() {
-			mm.track.cursor = v.Start
-			return pages, false
+		next := v.Start
+		if i == 0 || !stop() {
+			var n uint64
+			n, next = r.readMapping(mm, v, by == live, stop)
+			pages += n
 		}
-		n, next := r.readMapping(mm, v, live, stop)
-		pages += n
 		if next < v.End {
-			mm.track.cursor = next
+			if by != bySize { // else the next one begins anew
+				mm.track.cursor = next
+			}
 			return pages, false
 		}
 	}
-	mm.track.cursor = 0
-	return pages, true
+	return pages, r.readErr == nil
 }
 
 // readMapping hands the resident pages of a mapping to the writer and returns
@@ -330,6 +380,9 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 		case errors.Is(err, errors.ErrUnsupported):
 			r.warn("this kernel does not tell which pages are there: memory is read whole")
 			return pages + r.readPages(mm, addr.Range{Start: from, End: v.End}), v.End
+		case err != nil:
+			r.readErr = err
+			return pages, v.End
 		}
 		r.still, r.restless = r.still[:0], r.restless[:0]
 		if live {
@@ -460,7 +513,11 @@ const scanPages = 256
 func (r *Recorder) readPages(mm *space, at addr.Range) (pages uint64) {
 	for a := at.Start; a < at.End; {
 		b := r.room(min(uint64(at.End-a), snapshotChunk))
-		got, _ := mm.fs.ReadMem(b, a)
+		got, err := mm.fs.ReadMem(b, a)
+		if errors.Is(err, procfs.ErrGone) {
+			r.readErr = err
+			return pages
+		}
 		got -= got % addr.PageSize
 		if got > 0 {
 			p := format.Pages{MM: mm.no, Addr: a, N: uint64(got) / addr.PageSize, What: format.PageData, Data: b[:got]}

@@ -20,7 +20,8 @@ func TestParsePolicy(t *testing.T) {
 		"every=7":                 {Every: 7},
 		"interval=100ms":          {Interval: 100 * time.Millisecond},
 		"exec,none,every=2":       {Every: 2},
-		"default,interval=2s":     {Exec: true, Exit: true, Signal: true, Interval: 2 * time.Second},
+		"default,interval=2s":     {Exec: true, Exit: true, Signal: true, Interval: 2 * time.Second, Spare: true},
+		"default,exit":            {Exec: true, Exit: true, Signal: true, Interval: time.Second},
 		"interval=1s,interval=3s": {Interval: 3 * time.Second},
 	} {
 		if got, err := ParsePolicy(s); err != nil || got != want {

@@ -72,10 +72,13 @@ func (r *Recorder) leave(t *thread) {
 	}
 	delete(mm.users, t)
 	if len(mm.users) > 0 {
-		if mm.pid == t.tid {
+		if mm.pid == t.tid && mm.fs != nil { // its files in /proc went with it
 			for u := range mm.users {
-				mm.pid = u.tid
-				break
+				if fs, err := procfs.Open(u.tid); err == nil {
+					mm.fs.Close()
+					mm.fs, mm.pid = fs, u.tid
+					break
+				}
 			}
 		}
 		return

@@ -4,6 +4,7 @@ package record
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -176,7 +177,7 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 	over := func() bool { return time.Since(begin) > limit || waited > patience }
 	for {
 		chunk := time.Now()
-		pages, end := r.readSpace(mm, true, func() bool {
+		pages, end := r.readSpace(mm, live, func() bool {
 			now := time.Now()
 			came := r.poll()
 			if came {
@@ -205,6 +206,9 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 		r.serveBacklog()
 		if r.stop || !r.alive(mm) || mm.track.uffd == nil {
 			return false
+		}
+		if r.readErr != nil {
+			return true // the hold will tell of it
 		}
 		if over() || whole && !again {
 			return whole
@@ -283,7 +287,11 @@ func (r *Recorder) handOver() {
 func (r *Recorder) readStill(mm *space, at addr.Range, used int) (end int) {
 	for a := at.Start; a < at.End; {
 		b := r.buf[used:][:at.End-a]
-		got, _ := mm.fs.ReadMem(b, a)
+		got, err := mm.fs.ReadMem(b, a)
+		if errors.Is(err, procfs.ErrGone) {
+			r.readErr = err
+			return used
+		}
 		got -= got % addr.PageSize
 		if got == 0 {
 			r.still = append(r.still, format.Pages{MM: mm.no, Addr: a, N: 1, What: format.PageUnreadable})

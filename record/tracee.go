@@ -82,7 +82,7 @@ type space struct {
 	no    uint32
 	users map[*thread]struct{}
 	fs    *procfs.Process
-	pid   int // of a thread that uses it
+	pid   int // of the thread that fs is opened by
 	vmas  *vma.Set
 	brk   addr.Addr    // as the last brk call said, 0 before one
 	grow  []addr.Addr  // addresses in mappings that grow by themselves: the main stack first

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"bytes"
 	encoding "encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,10 +179,110 @@ func TestKilledLauncher(t *testing.T) {
 	}
 }
 
+// TestShortAndLarge: what is saved by default at the end of a short program with
+// much memory is true, and what is not is said to be missing; the stack is there.
+// The policy exit saves all.
+func TestShortAndLarge(t *testing.T) {
+	require(t, "ptrace", tracing())
+	const threads, pages = 16, 4096
+	prog := compile(t, "pages", "x86_64")
+	for _, c := range []struct {
+		policy string
+		spare  bool
+	}{{"default", true}, {"default,exit", false}} {
+		t.Run(c.policy, func(t *testing.T) {
+			p := newPlace(t)
+			begin := time.Now()
+			p.compare(t, time.Minute, []string{"-q", "--snapshot", c.policy}, nil, prog, fmt.Sprint(threads), fmt.Sprint(pages), "4")
+			took := time.Since(begin)
+			known, looked := checkPages(t, p, threads, pages)
+			var end format.Step
+			cut := false
+			r := openRun(t, p)
+			for e, err := range r.Events(0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch rec := e.Record.(type) {
+				case *format.Snapshot:
+					end = e.Step
+				case *format.Lost:
+					cut = cut || strings.Contains(rec.What, "saved in part")
+				}
+			}
+			switch {
+			case cut != (known < looked):
+				t.Errorf("%d of %d pages known; cut short: %v", known, looked, cut)
+			case cut && !c.spare || !cut && c.spare && took < 2*time.Second:
+				t.Errorf("cut short: %v, in a run of %v", cut, took)
+			}
+			tell(t, 0, "replay", "--at", fmt.Sprint(end), "--mem", "[stack]:16", p.log())
+		})
+	}
+}
+
+// TestHeadless: an address space is saved after the thread or the process that it
+// was first seen with has ended.
+func TestHeadless(t *testing.T) {
+	require(t, "ptrace", tracing())
+	want := make([]byte, 64*addr.PageSize)
+	for i := range len(want) / 8 {
+		encoding.LittleEndian.PutUint64(want[8*i:], uint64(i)*0x9e3779b97f4a7c15)
+	}
+	for _, build := range []string{"x86_64", "i386"} {
+		for _, what := range []string{"thread", "process"} {
+			for _, policy := range []string{"exit", "interval=10ms", "syscall=nanosleep,syscall=clock_nanosleep"} {
+				t.Run(build+"/"+what+"/"+policy, func(t *testing.T) {
+					t.Parallel()
+					p := newPlace(t)
+					p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--snapshot", policy, "--", compile(t, "headless", build), what)
+					r := openRun(t, p)
+					var last format.Step
+					var pid uint32
+					state := r.Initial()
+					for e, err := range r.Events(0) {
+						if err == nil {
+							err = state.ApplyEvent(e)
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+						switch rec := e.Record.(type) {
+						case *format.Lost:
+							t.Error(rec.What)
+						case *format.Snapshot:
+							if th := state.Threads[e.Thread]; th != nil {
+								last, pid = e.Step, th.TGID
+							}
+						}
+					}
+					view, err := replay.New(r).At(last)
+					if err != nil {
+						t.Fatal(err)
+					}
+					proc, err := view.Process(pid)
+					if err != nil {
+						t.Fatal(err)
+					}
+					space, err := proc.Space()
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := make([]byte, len(want))
+					if n, _, err := space.ReadMem(got, 0x10000000); n < len(got) || !bytes.Equal(got, want) {
+						t.Errorf("step %d: %d of %d bytes: %v", last, n, len(got), err)
+					}
+				})
+			}
+		}
+	}
+}
+
 // checkPages compares the pages of testdata/progs/pages.c at every snapshot with
 // what the marks before it say of them: each was last written in the generation
 // that was then over, or is being written in the next.
-func checkPages(t *testing.T, p *place, threads, pages uint64) {
+// known is how many of the looked-at pages of the last snapshot the log has.
+func checkPages(t *testing.T, p *place, threads, pages uint64) (known, looked int) {
 	t.Helper()
 	r := openRun(t, p)
 	trace := replay.New(r)
@@ -203,7 +305,6 @@ func checkPages(t *testing.T, p *place, threads, pages uint64) {
 			snapshots = append(snapshots, e.Step)
 		}
 	}
-	var looked, known int
 	var page [addr.PageSize]byte
 	for _, step := range snapshots {
 		view, err := trace.At(step)
@@ -214,6 +315,7 @@ func checkPages(t *testing.T, p *place, threads, pages uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		known, looked = 0, 0
 		for th := range threads {
 			for no := range pages {
 				looked++
@@ -233,7 +335,8 @@ func checkPages(t *testing.T, p *place, threads, pages uint64) {
 			}
 		}
 	}
-	t.Logf("%d events, %d snapshots, %d of %d pages known", r.Steps(), len(snapshots), known, looked)
+	t.Logf("%d events, %d snapshots, %d of %d pages known at the last", r.Steps(), len(snapshots), known, looked)
+	return known, looked
 }
 
 // checkPage: page no of a thread that is done with generation over.

@@ -200,6 +200,9 @@ func runRecord(f *recordFlags, args []string) error {
 	}
 	if !f.quiet && f.output != "-" {
 		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", uint64(w.State().Step)+1, size(w.Bytes()), name, name)
+		if res.InPart > 0 {
+			fmt.Fprintf(os.Stderr, "memtrace: processes whose memory was saved in part at their end, not to slow the program down: %d (--snapshot exit saves all)\n", res.InPart)
+		}
 	}
 	if quit {
 		return nil

@@ -25,8 +25,8 @@ var ErrGone = errors.New("address space is gone")
 type Process struct {
 	pid     int
 	maps    int // descriptor of /proc/PID/maps
-	mem     int // of /proc/PID/mem, -1 before its first use
-	pagemap int // of /proc/PID/pagemap, -1 before its first use
+	mem     int // of /proc/PID/mem, -1 where it could not be opened
+	pagemap int // of /proc/PID/pagemap, the same
 	query   queryBuf
 	regions *[2][512]pageRegion
 	entries []byte // of pagemap
@@ -34,7 +34,8 @@ type Process struct {
 	text    []byte
 }
 
-// Open opens the address space of a process or thread.
+// Open opens the address space of a process or thread. It may be read as long as
+// any thread has it, also when that one has ended.
 func Open(pid int) (*Process, error) {
 	p := &Process{pid: pid, mem: -1, pagemap: -1}
 	fd, err := p.open("maps", unix.O_RDONLY)
@@ -42,6 +43,9 @@ func Open(pid int) (*Process, error) {
 		return nil, err
 	}
 	p.maps = fd
+	// Without these something is known still: who needs one tries again.
+	_ = p.openMem()
+	_ = p.openPagemap()
 	return p, nil
 }
 
@@ -161,6 +165,13 @@ func (p *Process) WriteMem(b []byte, a addr.Addr) (int, error) {
 func (p *Process) openMem() (err error) {
 	if p.mem < 0 {
 		p.mem, err = p.open("mem", unix.O_RDWR)
+	}
+	return err
+}
+
+func (p *Process) openPagemap() (err error) {
+	if p.pagemap < 0 {
+		p.pagemap, err = p.open("pagemap", unix.O_RDONLY)
 	}
 	return err
 }

@@ -120,12 +120,8 @@ var ErrUnwatched = errors.New("writes to the range are not found")
 // with protection in the same call: a page that is not there and is protected counts
 // as swapped out.
 func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPages uint64, yield func(Region)) (next addr.Addr, err error) {
-	if p.pagemap < 0 {
-		fd, err := p.open("pagemap", unix.O_RDONLY)
-		if err != nil {
-			return r.End, err
-		}
-		p.pagemap = fd
+	if err := p.openPagemap(); err != nil {
+		return r.End, err
 	}
 	if p.noScan {
 		return p.scanEntries(r, anyOf, report, protect, maxPages, yield)
