@@ -117,6 +117,10 @@ func (r *Recorder) dueAt(own bool, reason string) string {
 	return ""
 }
 
+// idleMost is how long the memory of a sleeping program is read at a time: the
+// recorder has other things to do.
+const idleMost = 250 * time.Millisecond
+
 // What the policy Spare allows ends of processes: one part in exitShare of the time,
 // exitGrace for all of them and exitLeast for each.
 const (
@@ -131,9 +135,10 @@ const snapshotChunk = 1 << 20
 // captured is a snapshot whose pages are in the log, and whose event is not.
 type captured struct {
 	format.Snapshot
-	whole bool          // all that is known of the address space is true now
-	cut   time.Duration // when it was, not to slow the program down; 0 is not
-	err   error         // what kept it from being read
+	whole bool // all that is known of the address space is true now
+	took  time.Duration
+	cut   bool  // not to slow the program down
+	err   error // what kept it from being read
 }
 
 // capture reads what is resident in an address space and no file has, with all
@@ -149,7 +154,6 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	if mm.track.wanted {
 		r.beginTracking(t)
 	}
-	mm.ran = false
 	r.filesFrom = r.now()
 	r.refreshGrowth(mm)
 	if mm.track.soft != nil {
@@ -157,6 +161,16 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	}
 	full := !mm.track.full
 	order, limit := byAddress, time.Duration(0)
+	held := begin // since when somebody has been, or waits for us
+	if mm.idle() {
+		held = time.Time{}
+	}
+	over := func() bool {
+		if held.IsZero() && r.poll() {
+			held = time.Now()
+		}
+		return limit > 0 && (held.IsZero() && time.Since(begin) > idleMost || !held.IsZero() && time.Since(held) > limit)
+	}
 	switch spare := reason == "exit" && r.opts.Snapshot.Spare; {
 	case spare:
 		order, limit = bySize, r.exitLimit()
@@ -165,21 +179,24 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		r.filesFrom -= min(r.filesFrom, fileTrust)
 		r.copying = true
 	}
-	pages, whole := r.readSpace(mm, order, func() bool { return limit > 0 && time.Since(begin) > limit })
+	pages, whole := r.readSpace(mm, order, over)
 	r.copying = false
 	s := &captured{whole: whole && !mm.moving(), err: r.readErr}
-	if order == bySize {
-		spent := time.Since(begin)
-		if r.exitSpent += spent; !whole && s.err == nil {
-			s.cut = spent
-		}
-	}
+	mm.ran = !s.whole // what is left is read at the next tick, even if all sleep
 	r.spaceRegisters(mm)
 	if reason == "interval" {
 		r.letGoOn(mm)
 	}
-	pause := time.Since(begin)
+	var pause time.Duration
+	if !held.IsZero() {
+		pause = time.Since(held)
+	}
 	r.handOver()
+	s.took = time.Since(begin)
+	if order == bySize {
+		r.exitSpent += s.took
+		s.cut = !whole && s.err == nil
+	}
 	if mm.track.on() && whole {
 		mm.track.full = true
 	}
@@ -202,9 +219,9 @@ func (r *Recorder) endCapture(t *thread, s *captured) {
 	if s.err != nil {
 		r.lost(t, fmt.Sprintf("memory of address space %d: %v", s.MM, s.err))
 	}
-	if s.cut > 0 {
+	if s.cut {
 		r.result.InPart++
-		r.lost(t, fmt.Sprintf("memory of address space %d at its end: saved in part, for %v, not to slow the program down (--snapshot exit saves all)", s.MM, s.cut.Round(time.Millisecond)))
+		r.lost(t, fmt.Sprintf("memory of address space %d at its end: saved in part, for %v, not to slow the program down (--snapshot exit saves all)", s.MM, s.took.Round(time.Millisecond)))
 	}
 }
 
@@ -218,6 +235,17 @@ func (r *Recorder) confirm(s *captured) {
 	if s.whole {
 		r.change(&format.Confirm{MM: s.MM})
 	}
+}
+
+// idle says whether all threads sleep in calls: until one comes back, to read the
+// memory costs nobody anything.
+func (mm *space) idle() bool {
+	for t := range mm.users {
+		if !t.exiting && !(t.running && (t.inCall || t.listening)) {
+			return false
+		}
+	}
+	return true
 }
 
 // moving says whether a thread is in a call that may be moving pages to where

@@ -100,7 +100,7 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 		t.injectable = false
 		if s := r.capture(mm, t, "interval"); s != nil {
 			r.endCapture(t, s)
-			mm.notBefore = max(mm.notBefore, r.now()+intervalShare*s.PauseNS)
+			mm.notBefore = max(mm.notBefore, r.now()+intervalShare*s.PauseNS, r.now()+uint64(s.took))
 		}
 	}
 }

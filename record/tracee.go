@@ -94,7 +94,7 @@ type space struct {
 	busy      *thread
 	queue     []*thread
 	track     tracking
-	ran       bool   // a thread has run since the last snapshot
+	ran       bool   // a thread has run since the last snapshot, or that was not whole
 	notBefore uint64 // no interval snapshot before this time
 	leftOut   int    // interval snapshots since the last
 	faults    int64  // page faults when the growing mappings were last looked at

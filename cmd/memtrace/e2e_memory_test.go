@@ -221,6 +221,19 @@ func TestShortAndLarge(t *testing.T) {
 	}
 }
 
+// TestAsleep: a program that has all its threads in calls from before the first
+// snapshot on is saved whole, however much it has.
+func TestAsleep(t *testing.T) {
+	require(t, "ptrace", tracing())
+	t.Parallel()
+	const threads, pages = 4, 4096
+	p := newPlace(t)
+	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=300ms"}, nil, compile(t, "pages", "x86_64"), fmt.Sprint(threads), fmt.Sprint(pages), "4", "2000")
+	if known, looked := checkPages(t, p, threads, pages); known < looked {
+		t.Errorf("%d of %d pages known", known, looked)
+	}
+}
+
 // TestHeadless: an address space is saved after the thread or the process that it
 // was first seen with has ended.
 func TestHeadless(t *testing.T) {

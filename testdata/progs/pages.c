@@ -4,7 +4,7 @@
  * whoever reads them at any moment can tell whether they were ever so. In each
  * generation a fourth of the pages is written; after it the thread calls
  * write(-1, generation, thread). The areas are at 0x10000000 + thread * 0x1000000.
- * args: THREADS PAGES GENERATIONS */
+ * args: THREADS PAGES GENERATIONS [NAP], ms before the end */
 #include <pthread.h>
 #include "mark.h"
 
@@ -37,7 +37,7 @@ static void *writes(void *arg)
 int main(int argc, char **argv)
 {
 	pthread_t th[16];
-	CHECK(argc == 4);
+	CHECK(argc >= 4);
 	threads = atoi(argv[1]), pages = atoi(argv[2]), generations = atoi(argv[3]);
 	CHECK(threads <= 16 && generations >= 4);
 	CHECK(close(open("begun", O_WRONLY | O_CREAT, 0666)) == 0);
@@ -49,6 +49,8 @@ int main(int argc, char **argv)
 		CHECK(pthread_create(&th[t], NULL, writes, (void *)t) == 0);
 	for (unsigned t = 0; t < threads; t++)
 		CHECK(pthread_join(th[t], NULL) == 0);
+	if (argc > 4)
+		nap(atoi(argv[4]));
 	int fd = open("done", O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	CHECK(fd >= 0 && write(fd, "done", 4) == 4);
 	return 0;
