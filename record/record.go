@@ -156,6 +156,7 @@ type Recorder struct {
 	regs        [27]uint64
 	xbuf        []byte
 	readErr     error               // of readSpace: the memory that could not be read
+	narrowed    bool                // readSpace has read by faults
 	exitSpent   time.Duration       // saving memory at ends of processes, see Policy.Spare
 	files       map[string]fileFate // by the name of a mapping, see changing
 	filesFrom   uint64              // when they have to have been looked at since

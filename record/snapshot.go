@@ -178,9 +178,17 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		limit = r.holdLimit(mm)
 		r.filesFrom -= min(r.filesFrom, fileTrust)
 		r.copying = true
+		if mm.track.watch != nil {
+			order = byFault
+		}
 	}
+	r.narrowed = false
+	reading := time.Now()
 	pages, whole := r.readSpace(mm, order, over)
 	r.copying = false
+	if reason == "interval" && !r.narrowed {
+		mm.track.walk = time.Since(reading)
+	}
 	s := &captured{whole: whole && !mm.moving(), err: r.readErr}
 	mm.ran = !s.whole // what is left is read at the next tick, even if all sleep
 	r.spaceRegisters(mm)
@@ -190,6 +198,9 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	var pause time.Duration
 	if !held.IsZero() {
 		pause = time.Since(held)
+	}
+	if r.narrowed {
+		s.whole = r.explained(mm) && s.whole
 	}
 	r.handOver()
 	s.took = time.Since(begin)
@@ -313,6 +324,7 @@ const (
 	byAddress order = iota
 	live            // byAddress, while threads run
 	bySize          // what is large last
+	byFault         // what had a fault since the last sweep, see Recorder.narrow
 )
 
 // readSpace reads the mappings of an address space from where the last reading
@@ -336,6 +348,9 @@ func (r *Recorder) readSpace(mm *space, by order, stop func() bool) (pages uint6
 		}
 	}
 	todo = append(todo, before...)
+	if by == byFault && from == 0 {
+		todo, r.narrowed = r.narrow(mm, todo)
+	}
 	if by == bySize {
 		slices.SortStableFunc(todo, func(a, b vma.VMA) int { return cmp.Compare(a.Len(), b.Len()) })
 	}

@@ -94,6 +94,14 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			mm.leftOut++
 			return
 		}
+		if mm.track.watch = r.watchFaults(mm); mm.track.watch != nil {
+			defer func() { mm.track.watch.Close(); mm.track.watch = nil }()
+			mm.track.cursor = 0 // all of it is protected anew: who writes from now on has a fault
+			r.sweep(mm, interval)
+			if !r.alive(mm) {
+				return
+			}
+		}
 	}
 	r.hold(mm)
 	if t := r.standing(mm); t != nil {
@@ -173,6 +181,7 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 		mm.track.counted = 0
 	}
 	var waited time.Duration // of threads, for us
+	defer func() { mm.track.waited = waited }()
 	again := false
 	over := func() bool { return time.Since(begin) > limit || waited > patience }
 	for {

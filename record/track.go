@@ -24,13 +24,17 @@ type tracking struct {
 	failed    bool       // no userfaultfd is to be tried again
 	late      bool       // a tick has passed without it
 	tries     int
-	fresh     ranges    // mapped since the last snapshot, see Recorder.fresh
-	cursor    addr.Addr // where a snapshot that ran out of time stopped
-	full      bool      // everything has been seen since tracking began
-	swept     uint64    // pages read by sweeps since the last snapshot
-	found     uint64    // pages that the last sweep from beginning to end found written
-	counted   uint64    // by the sweep that is under way
-	protected uint64    // by sweeps, since notBefore was set
+	fresh     ranges        // mapped since the last snapshot, see Recorder.fresh
+	cursor    addr.Addr     // where a snapshot that ran out of time stopped
+	full      bool          // everything has been seen since tracking began
+	swept     uint64        // pages read by sweeps since the last snapshot
+	found     uint64        // pages that the last sweep from beginning to end found written
+	counted   uint64        // by the sweep that is under way
+	protected uint64        // by sweeps, since notBefore was set
+	waited    time.Duration // of threads for the last sweep
+	watch     *watch        // from the last sweep before a hold on
+	walk      time.Duration // of a hold, that reading took without watch
+	doubts    int           // times that watch did not explain all
 	// What was given back with MADV_FREE holds what it held, or zeros, until it is
 	// written to: freed since the last snapshot, lazy before. The kernel does not
 	// tell when it takes such a page: see readLazy.

@@ -126,9 +126,6 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 	if p.noScan {
 		return p.scanEntries(r, anyOf, report, protect, maxPages, yield)
 	}
-	if p.regions == nil {
-		p.regions = new([2][512]pageRegion) // on the heap: the kernel is given its address as a number
-	}
 	arg := pmScanArg{start: uint64(r.Start), end: uint64(r.End), maxPages: maxPages, anyOf: anyOf, returnMask: report}
 	flags := uint64(0)
 	if protect {
@@ -146,7 +143,7 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		}
 		return r.End, err
 	}
-	n, err := p.scan(&arg, &p.regions[0])
+	n, err := p.scan(&arg, 0)
 	switch {
 	case err != nil && p.noScan:
 		return p.scanEntries(r, anyOf, report, protect, maxPages, yield)
@@ -160,7 +157,7 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		}
 		for a := v.start; a < v.end; {
 			more := pmScanArg{start: a, end: v.end, anyOf: anyOf, returnMask: report, flags: flags}
-			k, err := p.scan(&more, &p.regions[1])
+			k, err := p.scan(&more, 1)
 			if err != nil {
 				return fail(err)
 			}
@@ -178,8 +175,12 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 	return addr.Addr(arg.walkEnd), nil
 }
 
-// scan makes one call and returns how many regions it found.
-func (p *Process) scan(arg *pmScanArg, vec *[512]pageRegion) (n int, err error) {
+// scan makes one call and returns how many regions it found and put into p.regions[i].
+func (p *Process) scan(arg *pmScanArg, i int) (n int, err error) {
+	if p.regions == nil {
+		p.regions = new([2][512]pageRegion) // on the heap: the kernel is given its address as a number
+	}
+	vec := &p.regions[i]
 	arg.size = uint64(unsafe.Sizeof(*arg))
 	arg.vec, arg.vecLen = uint64(uintptr(unsafe.Pointer(&vec[0]))), uint64(len(vec))
 	for {

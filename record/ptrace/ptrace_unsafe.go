@@ -18,6 +18,7 @@ const (
 	reqInterrupt      = 0x4207
 	reqSeize          = 0x4206
 	reqGetRegSet      = 0x4204
+	reqGetRSeq        = 0x420f
 	reqSetRegSet      = 0x4205
 	reqGetSigMask     = 0x420a
 	reqSetSigMask     = 0x420b
@@ -208,6 +209,19 @@ func GetRegSet(tid, note int, buf []byte) (int, error) {
 	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
 	err := request("ptrace getregset", reqGetRegSet, tid, uintptr(note), uintptr(unsafe.Pointer(&iov)))
 	return int(iov.Len), err
+}
+
+// RSeq is where a stopped thread has its area for restartable sequences, which the
+// kernel writes to when the thread goes on; 0 if it has none (Linux 5.13,
+// PTRACE_GET_RSEQ_CONFIGURATION).
+func RSeq(tid int) (uint64, error) {
+	var conf struct {
+		at              uint64
+		size, signature uint32
+		flags, pad      uint32
+	}
+	err := request("ptrace get_rseq_configuration", reqGetRSeq, tid, unsafe.Sizeof(conf), uintptr(unsafe.Pointer(&conf)))
+	return conf.at, err
 }
 
 // Interrupter ends the Wait of the thread that made it, from any thread.
