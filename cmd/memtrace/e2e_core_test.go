@@ -185,13 +185,7 @@ func main() { os.Exit(descend(6, nil) - 6) }
 func TestCoreOfGo(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	prog := filepath.Join(p.dir, "prog")
-	if err := os.WriteFile(prog+".go", []byte(recurseGo), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-gcflags=-N -l", "-o", prog, prog+".go").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	prog := buildGo(t, "recurse", recurseGo, "-gcflags=-N -l")
 	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
 	if o.status != 0 {
 		t.Fatal(o)

@@ -77,15 +77,7 @@ func main() {
 // TestRealPrograms: the same output and status as without memtrace, and a log
 // that every command can read.
 func TestRealPrograms(t *testing.T) {
-	goProgram := filepath.Join(scratch(), "static")
-	if err := os.WriteFile(filepath.Join(scratch(), "static.go"), []byte(staticGo), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", goProgram, filepath.Join(scratch(), "static.go"))
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	goProgram := buildGo(t, "static", staticGo)
 	for _, p := range realPrograms {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -115,6 +107,21 @@ func TestRealPrograms(t *testing.T) {
 			readable(t, pl.log())
 		})
 	}
+}
+
+// buildGo builds a Go program, statically, and returns its path.
+func buildGo(t *testing.T, name, source string, flags ...string) string {
+	t.Helper()
+	prog := filepath.Join(scratch(), name)
+	if err := os.WriteFile(prog+".go", []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("go", append(append([]string{"build", "-o", prog}, flags...), prog+".go")...)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return prog
 }
 
 // tell runs memtrace and returns its standard output; a status other than want

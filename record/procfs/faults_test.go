@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,22 +19,10 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
 	f, err := WatchFaults(tids)
 	if err != nil {
 		t.Skip(err)
 	}
-	t.Logf("watching %d threads took %v", len(tids), time.Since(begin))
-	begin = time.Now()
-	f.Close()
-	t.Logf("close took %v", time.Since(begin))
-	begin = time.Now()
-	f, err = WatchFaults(tids[:1])
-	t.Logf("watching 1 threads took %v", time.Since(begin))
-	f.Close()
-	begin = time.Now()
-	f, err = WatchFaults(tids)
-	t.Logf("watching %d threads took %v", len(tids), time.Since(begin))
 	defer f.Close()
 	const n = 100
 	mem, err := unix.Mmap(-1, 0, n*addr.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
