@@ -162,7 +162,7 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	full := !mm.track.full
 	order, limit := byAddress, time.Duration(0)
 	held := begin // since when somebody has been, or waits for us
-	if mm.idle() {
+	if reason == "interval" && mm.idle() {
 		held = time.Time{}
 	}
 	over := func() bool {

@@ -205,7 +205,9 @@ func TestShortAndLarge(t *testing.T) {
 				}
 				switch rec := e.Record.(type) {
 				case *format.Snapshot:
-					end = e.Step
+					if end = e.Step; rec.PauseNS == 0 {
+						t.Errorf("step %d: %s snapshot, and nobody was held", e.Step, rec.Reason)
+					}
 				case *format.Lost:
 					cut = cut || strings.Contains(rec.What, "saved in part")
 				}
