@@ -63,7 +63,9 @@ func ParsePolicy(s string) (Policy, error) {
 		case "none":
 			p = Policy{}
 		case "default":
+			all := p.Exit && !p.Spare
 			p = DefaultPolicy()
+			p.Spare = !all
 		case "every":
 			p.Every, err = strconv.ParseUint(value, 10, 64)
 			if err == nil && p.Every == 0 {
@@ -119,7 +121,7 @@ func (r *Recorder) dueAt(own bool, reason string) string {
 
 // idleMost is how long the memory of a sleeping program is read at a time: the
 // recorder has other things to do.
-const idleMost = 250 * time.Millisecond
+const idleMost = 100 * time.Millisecond
 
 // What the policy Spare allows ends of processes: one part in exitShare of the time,
 // exitGrace for all of them and exitLeast for each.
@@ -166,10 +168,14 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		held = time.Time{}
 	}
 	over := func() bool {
-		if held.IsZero() && r.poll() {
+		if held.IsZero() {
+			if !r.poll() {
+				return time.Since(begin) > idleMost
+			}
 			held = time.Now()
+			r.copying = true
 		}
-		return limit > 0 && (held.IsZero() && time.Since(begin) > idleMost || !held.IsZero() && time.Since(held) > limit)
+		return limit > 0 && time.Since(begin) > limit
 	}
 	switch spare := reason == "exit" && r.opts.Snapshot.Spare; {
 	case spare:
@@ -177,7 +183,7 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	case reason == "interval":
 		limit = r.holdLimit(mm)
 		r.filesFrom -= min(r.filesFrom, fileTrust)
-		r.copying = true
+		r.copying = !held.IsZero()
 		if mm.track.watch != nil {
 			order = byFault
 		}
@@ -190,7 +196,7 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		mm.track.walk = time.Since(reading)
 	}
 	s := &captured{whole: whole && !mm.moving(), err: r.readErr}
-	mm.ran = !s.whole // what is left is read at the next tick, even if all sleep
+	mm.ran = !s.whole // what is left is read at the next tick, even if all sleep; who goes on sets it again
 	r.spaceRegisters(mm)
 	if reason == "interval" {
 		r.letGoOn(mm)
@@ -200,8 +206,9 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		pause = time.Since(held)
 	}
 	if r.narrowed {
-		s.whole = r.explained(mm) && s.whole
+		s.whole = s.whole && r.explained(mm)
 	}
+	mm.ran = mm.ran || !s.whole
 	r.handOver()
 	s.took = time.Since(begin)
 	if order == bySize {
@@ -210,6 +217,9 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 	}
 	if mm.track.on() && whole {
 		mm.track.full = true
+	}
+	if s.err != nil {
+		mm.track.full = false // what is protected has not all been read
 	}
 	s.Snapshot = format.Snapshot{MM: mm.no, Reason: reason, Mechanism: mm.mechanism(), Full: full,
 		Pages: mm.track.swept + pages, PauseNS: uint64(pause)}
@@ -259,11 +269,12 @@ func (mm *space) idle() bool {
 	return true
 }
 
-// moving says whether a thread is in a call that may be moving pages to where
-// they have not been looked for.
+// moving says whether a thread is in a call that may be taking pages away, or moving
+// them to where they have not been looked for, or has come out of it and not been
+// served yet.
 func (mm *space) moving() bool {
 	for t := range mm.users {
-		if t.running && t.inCall && t.effect != effFork && t.effect.exclusive() {
+		if t.inCall && !t.queued && t.effect != effFork && t.effect.exclusive() {
 			return true
 		}
 	}
@@ -406,7 +417,7 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 		if next > v.Start && stop() {
 			return pages, next
 		}
-		from := next
+		begin, from := next, next
 		r.regions = r.regions[:0]
 		var err error
 		next, err = mm.scan(addr.Range{Start: from, End: v.End}, find, present|procfs.PageIsFile|procfs.PageIsZero, tracked,
@@ -481,6 +492,10 @@ func (r *Recorder) readMapping(mm *space, v vma.VMA, live bool, stop func() bool
 			if r.still[i].What == format.PageData {
 				pages += r.still[i].N
 			}
+		}
+		if r.readErr != nil {
+			r.pages(&format.Pages{MM: mm.no, Addr: begin, N: uint64(next-begin) / addr.PageSize, What: format.PageAbsent})
+			return pages, v.End
 		}
 		if others {
 			r.forget(mm, addr.Range{Start: from, End: next})

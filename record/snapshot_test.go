@@ -21,6 +21,7 @@ func TestParsePolicy(t *testing.T) {
 		"interval=100ms":          {Interval: 100 * time.Millisecond},
 		"exec,none,every=2":       {Every: 2},
 		"default,interval=2s":     {Exec: true, Exit: true, Signal: true, Interval: 2 * time.Second, Spare: true},
+		"exit,default":            {Exec: true, Exit: true, Signal: true, Interval: time.Second},
 		"default,exit":            {Exec: true, Exit: true, Signal: true, Interval: time.Second},
 		"interval=1s,interval=3s": {Interval: 3 * time.Second},
 	} {

@@ -74,6 +74,9 @@ func (r *Recorder) leave(t *thread) {
 	if len(mm.users) > 0 {
 		if mm.pid == t.tid && mm.fs != nil { // its files in /proc went with it
 			for u := range mm.users {
+				if u.exiting {
+					continue
+				}
 				if fs, err := procfs.Open(u.tid); err == nil {
 					mm.fs.Close()
 					mm.fs, mm.pid = fs, u.tid
@@ -96,6 +99,9 @@ func (r *Recorder) leave(t *thread) {
 // fork gives child a copy of an address space, as the kernel made it: not
 // everything is inherited (MADV_DONTFORK, MADV_WIPEONFORK).
 func (r *Recorder) fork(child *thread, parent *space) {
+	if parent.track.watch != nil {
+		parent.track.watch.forked = true
+	}
 	mm, err := r.newSpace(child.tid)
 	if err != nil {
 		mm = r.emptySpace(child.tid)

@@ -84,6 +84,7 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 		}
 	}
 	if mm.track.uffd != nil {
+		begin := time.Now()
 		whole := r.sweep(mm, interval)
 		if !whole || !r.alive(mm) {
 			return // the next tick goes on from there
@@ -94,6 +95,7 @@ func (r *Recorder) spaceTick(mm *space, interval time.Duration) {
 			mm.leftOut++
 			return
 		}
+		interval -= sweepShare * time.Since(begin)
 		if mm.track.watch = r.watchFaults(mm); mm.track.watch != nil {
 			defer func() { mm.track.watch.Close(); mm.track.watch = nil }()
 			mm.track.cursor = 0 // all of it is protected anew: who writes from now on has a fault
@@ -217,7 +219,8 @@ func (r *Recorder) sweep(mm *space, interval time.Duration) (whole bool) {
 			return false
 		}
 		if r.readErr != nil {
-			return true // the hold will tell of it
+			mm.track.full = false // what is protected has not all been read
+			return true           // the hold will tell of it
 		}
 		if over() || whole && !again {
 			return whole

@@ -4,9 +4,12 @@ package record
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
 	"memtrace/format/vma"
@@ -47,6 +50,9 @@ type watch struct {
 	// rseq are the pages that the kernel writes to without a fault when it lets the
 	// threads go on.
 	rseq []addr.Addr
+	// forked says that the program has forked since: the fault of a page that it
+	// shares now may hide a write before.
+	forked bool
 }
 
 // watchFaults begins to watch the page faults of an address space; nil where that is
@@ -63,11 +69,15 @@ func (r *Recorder) watchFaults(mm *space) *watch {
 	}
 	var tids []int
 	for t := range mm.users {
-		tids = append(tids, t.tid)
+		if !t.exiting {
+			tids = append(tids, t.tid)
+		}
 	}
 	f, err := procfs.WatchFaults(tids)
-	if err != nil {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) {
 		k.doubts = watchDoubt
+	}
+	if err != nil {
 		return nil
 	}
 	return &watch{Faults: f}
@@ -79,7 +89,7 @@ func (r *Recorder) narrow(mm *space, todo []vma.VMA) (parts []vma.VMA, ok bool) 
 	faults, all := mm.track.watch.Take(nil)
 	slices.Sort(faults)
 	faults = slices.Compact(faults)
-	if !all || len(faults) > watchMost {
+	if !all || len(faults) > watchMost || mm.track.watch.forked {
 		return todo, false
 	}
 	w := mm.track.watch

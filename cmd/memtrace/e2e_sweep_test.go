@@ -113,3 +113,49 @@ func instant(b []byte) error {
 	}
 	return nil
 }
+
+// TestDropped: memory that a thread is giving back is not said to be there when
+// another has seen that it is not.
+func TestDropped(t *testing.T) {
+	require(t, "ptrace", tracing())
+	p := newPlace(t)
+	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=5ms"}, nil, compile(t, "dropped", "x86_64"), "60")
+	tr, err := replay.Open(p.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	looked := 0
+	for e, err := range tr.Events(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, ok := e.Record.(*format.Snapshot)
+		if !ok || s.Reason != "interval" {
+			continue
+		}
+		view, err := tr.At(e.Step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		space, ok := view.Space(s.MM)
+		if !ok {
+			t.Fatalf("step %d: no address space %d", e.Step, s.MM)
+		}
+		var says [8]byte
+		if n, asOf, err := space.ReadMem(says[:], 0x14000000); n < len(says) || err != nil || asOf != e.Step {
+			continue
+		}
+		during, gone := le.LittleEndian.Uint32(says[:]), le.LittleEndian.Uint32(says[4:])
+		if during != 1 || gone == 0 {
+			continue
+		}
+		var page [1]byte
+		if n, asOf, err := space.ReadMem(page[:], 0x10000000+addr.Addr(gone-1)*addr.PageSize); n == 1 && err == nil && asOf == e.Step {
+			if looked++; page[0] != 0 {
+				t.Errorf("step %d: page %d is there, and the program has seen that it is not", e.Step, gone)
+			}
+		}
+	}
+	t.Logf("%d snapshots while it was given back", looked) // few of these are whole
+}
