@@ -146,18 +146,7 @@ func compareMemory(t *testing.T, p *place, pid int) (known int, wrong error) {
 	}
 	defer tr.Close()
 	last, _ := tr.Last()
-	view, err := tr.At(last)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proc, err := view.Process(uint32(pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	space, err := proc.Space()
-	if err != nil {
-		t.Fatal(err)
-	}
+	space := spaceAt(t, tr, last, uint32(pid))
 	fs, err := procfs.Open(pid)
 	if err != nil {
 		t.Fatal(err)

@@ -271,18 +271,7 @@ func TestHeadless(t *testing.T) {
 							}
 						}
 					}
-					view, err := replay.New(r).At(last)
-					if err != nil {
-						t.Fatal(err)
-					}
-					proc, err := view.Process(pid)
-					if err != nil {
-						t.Fatal(err)
-					}
-					space, err := proc.Space()
-					if err != nil {
-						t.Fatal(err)
-					}
+					space := spaceAt(t, replay.New(r), last, pid)
 					got := make([]byte, len(want))
 					if n, _, err := space.ReadMem(got, 0x10000000); n < len(got) || !bytes.Equal(got, want) {
 						t.Errorf("step %d: %d of %d bytes: %v", last, n, len(got), err)

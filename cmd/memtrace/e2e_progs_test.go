@@ -264,6 +264,24 @@ func checkMarks(t *testing.T, p *place) {
 	t.Logf("%d events, %d marks, %d bytes", r.Steps(), marks, st.Size())
 }
 
+// spaceAt is the address space of a process at a step.
+func spaceAt(t *testing.T, tr *replay.Trace, step format.Step, pid uint32) *replay.AddressSpace {
+	t.Helper()
+	view, err := tr.At(step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := view.Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	space, err := proc.Space()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return space
+}
+
 // checkMem compares the memory that a program saved at a mark with the log's.
 func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid uint32, k uint64, left map[string]bool) {
 	t.Helper()
@@ -282,18 +300,7 @@ func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid ui
 		if err != nil {
 			t.Fatal(err)
 		}
-		view, err := replay.New(r).At(step)
-		if err != nil {
-			t.Fatal(err)
-		}
-		proc, err := view.Process(pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		space, err := proc.Space()
-		if err != nil {
-			t.Fatal(err)
-		}
+		space := spaceAt(t, replay.New(r), step, pid)
 		got := make([]byte, len(want))
 		n, asOf, err := space.ReadMem(got, addr.Addr(a))
 		if err != nil || n != len(want) {

@@ -57,14 +57,7 @@ func checkInstants(t *testing.T, log string) (swept, whole int) {
 		if !ok {
 			continue
 		}
-		view, err := tr.At(e.Step)
-		if err != nil {
-			t.Fatal(err)
-		}
-		space, ok := view.Space(s.MM)
-		if !ok {
-			t.Fatalf("step %d: no address space %d", e.Step, s.MM)
-		}
+		space := snapshotSpace(t, tr, e.Step, s.MM)
 		for _, a := range []addr.Addr{0x10000000, 0x14000000, 0x18000000} {
 			n, asOf, err := space.ReadMem(b, a)
 			if err == nil && n == size && asOf == e.Step && s.Reason != format.ReasonSweep {
@@ -94,6 +87,19 @@ func checkInstants(t *testing.T, log string) (swept, whole int) {
 		}
 	}
 	return swept, whole
+}
+
+func snapshotSpace(t *testing.T, tr *replay.Trace, step format.Step, mm uint32) *replay.AddressSpace {
+	t.Helper()
+	view, err := tr.At(step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	space, ok := view.Space(mm)
+	if !ok {
+		t.Fatalf("step %d: no address space %d", step, mm)
+	}
+	return space
 }
 
 // instant says what is wrong with the words of an area: they never rise, and fall
@@ -134,14 +140,7 @@ func TestDropped(t *testing.T) {
 		if !ok || s.Reason != "interval" {
 			continue
 		}
-		view, err := tr.At(e.Step)
-		if err != nil {
-			t.Fatal(err)
-		}
-		space, ok := view.Space(s.MM)
-		if !ok {
-			t.Fatalf("step %d: no address space %d", e.Step, s.MM)
-		}
+		space := snapshotSpace(t, tr, e.Step, s.MM)
 		var says [8]byte
 		if n, asOf, err := space.ReadMem(says[:], 0x14000000); n < len(says) || err != nil || asOf != e.Step {
 			continue
