@@ -177,8 +177,8 @@ func (r *Recorder) capture(mm *space, t *thread, reason string) *captured {
 		}
 		return limit > 0 && time.Since(begin) > limit
 	}
-	switch spare := reason == "exit" && r.opts.Snapshot.Spare; {
-	case spare:
+	switch {
+	case reason == "exit" && r.opts.Snapshot.Spare:
 		order, limit = bySize, r.exitLimit()
 	case reason == "interval":
 		limit = r.holdLimit(mm)
@@ -359,7 +359,7 @@ func (r *Recorder) readSpace(mm *space, by order, stop func() bool) (pages uint6
 		}
 	}
 	todo = append(todo, before...)
-	if by == byFault && from == 0 {
+	if by == byFault && from == 0 && mm.track.full { // else not all of it is protected
 		todo, r.narrowed = r.narrow(mm, todo)
 	}
 	if by == bySize {

@@ -86,13 +86,13 @@ func (r *Recorder) watchFaults(mm *space) *watch {
 // narrow leaves of the mappings whose writes are found the parts that had a fault or
 // were mapped since the last snapshot. It reports whether it did.
 func (r *Recorder) narrow(mm *space, todo []vma.VMA) (parts []vma.VMA, ok bool) {
-	faults, all := mm.track.watch.Take(nil)
+	w := mm.track.watch
+	faults, all := w.Take(nil)
 	slices.Sort(faults)
 	faults = slices.Compact(faults)
-	if !all || len(faults) > watchMost || mm.track.watch.forked {
+	if !all || len(faults) > watchMost || w.forked {
 		return todo, false
 	}
-	w := mm.track.watch
 	for t := range mm.users {
 		if at, err := ptrace.RSeq(t.tid); err == nil && at != 0 {
 			w.rseq = append(w.rseq, addr.Addr(at).PageDown())

@@ -99,14 +99,7 @@ func checkPrefix(t *testing.T, log, marks string) (steps format.Step, seen int) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := r.Initial()
-	for e, err := range r.Events(0) {
-		if err == nil {
-			err = state.ApplyEvent(e)
-		}
-		if err != nil {
-			t.Fatalf("after step %d: %v", state.Step, err)
-		}
+	for e, state := range applied(t, r) {
 		k, ok := markOf(e)
 		if !ok {
 			continue

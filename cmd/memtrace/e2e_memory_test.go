@@ -6,6 +6,7 @@ import (
 	"bytes"
 	encoding "encoding/binary"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -39,6 +40,25 @@ func openRun(t *testing.T, p *place) *format.Reader {
 	return r
 }
 
+// applied yields the events of a log, each with the state after it.
+func applied(t *testing.T, r *format.Reader) iter.Seq2[*format.Event, *format.State] {
+	return func(yield func(*format.Event, *format.State) bool) {
+		t.Helper()
+		state := r.Initial()
+		for e, err := range r.Events(0) {
+			if err == nil {
+				err = state.ApplyEvent(e)
+			}
+			if err != nil {
+				t.Fatalf("after step %d: %v", state.Step, err)
+			}
+			if !yield(e, state) {
+				return
+			}
+		}
+	}
+}
+
 // TestStepIsExact: with --snapshot step the memory of a program is known as of
 // every call, signal, exec, fork and end of it.
 func TestStepIsExact(t *testing.T) {
@@ -50,15 +70,8 @@ func TestStepIsExact(t *testing.T) {
 				p := newPlace(t)
 				p.compare(t, time.Minute, []string{"-q", "--snapshot", "step"}, nil, compile(t, name, build))
 				r := openRun(t, p)
-				state := r.Initial()
 				seen := map[format.Kind]int{}
-				for e, err := range r.Events(0) {
-					if err == nil {
-						err = state.ApplyEvent(e)
-					}
-					if err != nil {
-						t.Fatal(err)
-					}
+				for e, state := range applied(t, r) {
 					switch rec := e.Record.(type) {
 					case *format.Clone:
 						e.Thread = rec.Child
@@ -101,14 +114,7 @@ func TestFilesStayFiles(t *testing.T) {
 	p := newPlace(t)
 	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=5ms,syscall=write"}, nil, compile(t, "content", "x86_64"))
 	r := openRun(t, p)
-	state := r.Initial()
-	for e, err := range r.Events(0) {
-		if err == nil {
-			err = state.ApplyEvent(e)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	for e, state := range applied(t, r) {
 		for _, c := range e.Changes {
 			c, ok := c.(*format.Pages)
 			if !ok || c.What != format.PageData {
@@ -254,14 +260,7 @@ func TestHeadless(t *testing.T) {
 					r := openRun(t, p)
 					var last format.Step
 					var pid uint32
-					state := r.Initial()
-					for e, err := range r.Events(0) {
-						if err == nil {
-							err = state.ApplyEvent(e)
-						}
-						if err != nil {
-							t.Fatal(err)
-						}
+					for e, state := range applied(t, r) {
 						switch rec := e.Record.(type) {
 						case *format.Lost:
 							t.Error(rec.What)

@@ -216,14 +216,8 @@ func checkMarks(t *testing.T, p *place) {
 	if r.Truncated() {
 		t.Error("the log has no end")
 	}
-	state, wrong, marks := r.Initial(), 0, 0
-	for e, err := range r.Events(0) {
-		if err == nil {
-			err = state.ApplyEvent(e)
-		}
-		if err != nil {
-			t.Fatalf("after step %d: %v", state.Step, err)
-		}
+	wrong, marks := 0, 0
+	for e, state := range applied(t, r) {
 		k, ok := markOf(e)
 		if !ok {
 			continue
