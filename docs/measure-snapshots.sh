@@ -2,7 +2,7 @@
 # What snapshots cost a program, beside gcore, in one run on one machine: the
 # numbers of docs/performance.md.
 #
-#   docs/measure-snapshots.sh [heap] [redis] [defaults]
+#   docs/measure-snapshots.sh [heap] [redis] [defaults] [ends]
 #
 # It needs go, gcc, gdb (gcore), python3, redis-server, redis-benchmark, javac, node
 # and git; about four minutes, and a quiet machine.
@@ -166,6 +166,26 @@ J
 	of git git log --stat --oneline -n 200
 }
 
-for what in "${@:-heap redis defaults}"; do
+# ends: from the last words of a program, of half a second and 8 MB, to the end of memtrace
+ends() {
+	local policy round
+	for round in $(seq 15); do
+		for policy in none default exit; do
+			"$mt" record -q -o "$log" --snapshot $policy -- "$(python3 -c 'import sys; print(sys.executable)')" -c '
+import os, time
+d = {i: str(i)*3 for i in range(60000)}
+del d
+time.sleep(0.4)
+os.write(1, b"%f" % time.time())
+os._exit(0)' >"$dir/last"
+			awk -v a="$(cat "$dir/last")" -v b="$EPOCHREALTIME" -v p=$policy 'BEGIN{print p, (b - a) * 1000}' >>"$dir/times"
+			rm -f "$log"
+		done
+	done
+	sort -k1,1 -k2,2n "$dir/times" | awk '{t[$1, ++k[$1]] = $2} END{printf "end of a program: none %.0f ms, default %.0f, exit %.0f\n", t["none", 8], t["default", 8], t["exit", 8]}'
+	rm "$dir/times"
+}
+
+for what in "${@:-heap redis defaults ends}"; do
 	for w in $what; do $w; done
 done

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -47,66 +48,89 @@ type output struct {
 	firstSeq    uint32
 	blocks      []*block
 	types       [numTypes]typeTotals
-	packers     packers
+	fast, best  *encoders
 	resize      bool // w is a file that this log is alone in
 }
 
-// packer compresses payloads, on one goroutine.
-type packer struct{ fast, best *zstd.Encoder }
-
-// packers lends packers, the one that was used last first: a packer's tables take
-// megabytes and milliseconds to make, which a short log should not pay for more
-// than once.
-type packers struct {
-	mu   sync.Mutex
-	idle []*packer
+// encoders lends compressors of one level, the one that was used last first: one's
+// tables take megabytes and milliseconds to make, which a short log should not pay
+// for more than once.
+type encoders struct {
+	level zstd.EncoderLevel
+	worth int // for how many chunks that wait to be compressed one more is made
+	mu    sync.Mutex
+	idle  []*zstd.Encoder // nil is one that is still to be made
+	given sync.Cond
 }
 
-func (s *packers) take() *packer {
+func newEncoders(level zstd.EncoderLevel, worth int) *encoders {
+	s := &encoders{level: level, worth: worth, idle: []*zstd.Encoder{nil}}
+	s.given.L = &s.mu
+	return s
+}
+
+// take is given how many chunks wait to be compressed; when they are few it waits
+// for one of the encoders that there are.
+func (s *encoders) take(waiting int) (*zstd.Encoder, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := len(s.idle)
-	if n == 0 {
-		return new(packer)
+	for len(s.idle) == 0 && waiting < s.worth {
+		s.given.Wait()
 	}
-	p := s.idle[n-1]
-	s.idle = s.idle[:n-1]
-	return p
+	var enc *zstd.Encoder
+	if n := len(s.idle) - 1; n >= 0 {
+		enc, s.idle = s.idle[n], s.idle[:n]
+	}
+	s.mu.Unlock()
+	if enc != nil {
+		return enc, nil
+	}
+	enc, err := newEncoder(s.level)
+	if err != nil {
+		s.give(nil)
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	return enc, nil
 }
 
-func (s *packers) give(p *packer) {
+func (s *encoders) give(enc *zstd.Encoder) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.idle = append(s.idle, p)
+	s.idle = append(s.idle, enc)
+	s.mu.Unlock()
+	s.given.Signal()
 }
 
-// warm makes a packer ready before there is anything to pack.
-func (s *packers) warm() {
-	p := new(packer)
-	for _, typ := range []Type{TypeEvent, TypeRaw} {
-		if _, err := p.pack(&chunk{typ: typ}, make([]byte, 1<<10), nil); err != nil {
-			return // the first chunk will say so
-		}
+// warm makes the first encoder ready before there is anything to compress: noise
+// makes it look at all of its tables, and the kernel give them memory.
+func (s *encoders) warm(noise []byte) {
+	if enc, err := s.take(0); err == nil { // else the first chunk will say so
+		enc.EncodeAll(noise, nil)
+		s.give(enc)
 	}
-	s.give(p)
+}
+
+// warm makes the first encoders ready.
+func (o *output) warm() {
+	noise := make([]byte, 64<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	o.best.warm(noise)
+	o.fast.warm(noise)
 }
 
 // pack compresses a payload behind room for a chunk's header, and sets what the
-// header says of it.
-func (p *packer) pack(c *chunk, payload, b []byte) ([]byte, error) {
-	enc, level := &p.best, zstd.SpeedDefault
+// header says of it; waiting is how many other chunks wait for the same.
+func (o *output) pack(c *chunk, payload, b []byte, waiting int) ([]byte, error) {
+	level := o.best
 	if c.typ == TypeRaw || c.typ == TypePatch {
-		enc, level = &p.fast, zstd.SpeedFastest
+		level = o.fast
 	}
-	if *enc == nil {
-		var err error
-		if *enc, err = newEncoder(level); err != nil {
-			return nil, fmt.Errorf("set up compression: %w", err)
-		}
+	enc, err := level.take(waiting)
+	if err != nil {
+		return nil, err
 	}
 	head := chunkHeader + len(c.ext)
 	b = slices.Grow(b[:0], head+len(payload)/2)[:head]
-	b = (*enc).EncodeAll(payload, b)
+	b = enc.EncodeAll(payload, b)
+	level.give(enc)
 	if len(b)-head < len(payload) {
 		c.flags |= codecZstd
 	} else {
@@ -137,7 +161,7 @@ func newOutput(w io.Writer, h *Header) (*output, error) {
 		return nil, fmt.Errorf("write the log: %w", err)
 	}
 	o.commit, o.since = o.off, o.off
-	go o.packers.warm()
+	go o.warm()
 	for range max(1, min(3, runtime.GOMAXPROCS(0)-1)) {
 		go o.compress()
 	}
@@ -150,6 +174,7 @@ func newIdleOutput(w io.Writer, h *Header) *output {
 	return &output{
 		w: w, salt: h.Salt, done: make(chan struct{}),
 		jobs: make(chan *job, jobsAhead), work: make(chan *job, jobsAhead+2), free: make(chan []byte, 2*jobsAhead),
+		fast: newEncoders(zstd.SpeedFastest, 1), best: newEncoders(zstd.SpeedDefault, 8),
 	}
 }
 
@@ -174,29 +199,43 @@ func (o *output) recycle(b []byte) {
 	}
 }
 
-// put queues a chunk; payload must come from buffer. It waits only while the
-// queue is full.
+// put queues a chunk; payload must come from buffer. While the queue is full it
+// helps to compress.
 func (o *output) put(c chunk, payload []byte) {
 	j := &job{chunk: c, payload: payload, ready: make(chan struct{})}
-	o.jobs <- j
+	for queued := false; !queued; {
+		select {
+		case o.jobs <- j:
+			queued = true
+		default:
+			select {
+			case o.jobs <- j:
+				queued = true
+			case w := <-o.work:
+				o.compressOne(w)
+			}
+		}
+	}
 	o.work <- j // has room for all that jobs lets in
 }
 
-// compress runs on goroutines of its own.
+// compress runs on goroutines of its own, and on that of who waits for them.
 func (o *output) compress() {
 	for j := range o.work {
-		if o.failed.Load() == nil {
-			p := o.packers.take()
-			b, err := p.pack(&j.chunk, j.payload, o.buffer())
-			o.packers.give(p)
-			if err != nil {
-				o.failed.CompareAndSwap(nil, &err)
-			}
-			j.packed = b
-		}
-		o.recycle(j.payload)
-		close(j.ready)
+		o.compressOne(j)
 	}
+}
+
+func (o *output) compressOne(j *job) {
+	if o.failed.Load() == nil {
+		b, err := o.pack(&j.chunk, j.payload, o.buffer(), len(o.work))
+		if err != nil {
+			o.failed.CompareAndSwap(nil, &err)
+		}
+		j.packed = b
+	}
+	o.recycle(j.payload)
+	close(j.ready)
 }
 
 func (o *output) error() error {
@@ -210,8 +249,14 @@ func (o *output) error() error {
 func (o *output) sync() error {
 	ack := make(chan struct{})
 	o.jobs <- &job{ack: ack}
-	<-ack
-	return o.error()
+	for {
+		select {
+		case j := <-o.work:
+			o.compressOne(j)
+		case <-ack:
+			return o.error()
+		}
+	}
 }
 
 // finish writes the end of the log and stops the goroutine.
@@ -219,6 +264,7 @@ func (o *output) finish(info *Info) error {
 	o.jobs <- &job{finish: info}
 	close(o.jobs)
 	close(o.work)
+	o.compress()
 	<-o.done
 	return o.error()
 }
@@ -301,9 +347,7 @@ func (o *output) one(c *chunk, packed []byte) error {
 
 // own packs and writes a chunk that the output makes itself.
 func (o *output) own(c *chunk, payload []byte) error {
-	p := o.packers.take()
-	b, err := p.pack(c, payload, nil)
-	o.packers.give(p)
+	b, err := o.pack(c, payload, nil, 0)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"hash/maphash"
+	"time"
 
 	"memtrace/format/addr"
 )
@@ -19,6 +20,7 @@ type pageCache struct {
 	of    map[PageRef]int32
 	byKey []int32 // slot + 1 by hash
 	slabs [][]byte
+	ready chan []byte // slabs to come, see Writer.ExpectPages
 	limit int
 	hand  int
 	forks uint32
@@ -43,7 +45,7 @@ type pageSlot struct {
 const slabPages = 256
 
 func newPageCache(limit int) *pageCache {
-	return &pageCache{seed: maphash.MakeSeed(), of: map[PageRef]int32{}, byKey: make([]int32, dedupeBuckets), limit: limit}
+	return &pageCache{seed: maphash.MakeSeed(), of: map[PageRef]int32{}, byKey: make([]int32, dedupeBuckets), ready: make(chan []byte, expectedSlabs), limit: limit}
 }
 
 func (c *pageCache) bytes(slot int32) []byte {
@@ -107,7 +109,7 @@ func (c *pageCache) next(slot int32) int32 {
 func (c *pageCache) room() int32 {
 	if n := len(c.slots); n < c.limit {
 		if n%slabPages == 0 {
-			c.slabs = append(c.slabs, make([]byte, slabPages*addr.PageSize))
+			c.slabs = append(c.slabs, c.slab())
 		}
 		c.slots = append(c.slots, pageSlot{ref: maxRef})
 		return int32(n)
@@ -120,6 +122,51 @@ func (c *pageCache) room() int32 {
 		}
 		s.used = false
 	}
+}
+
+func (c *pageCache) slab() []byte {
+	select {
+	case b := <-c.ready:
+		return b
+	default:
+		return make([]byte, slabPages*addr.PageSize)
+	}
+}
+
+// Fresh memory comes from the kernel a page at a time, as it is touched, and that
+// takes as long as to store a page does. So a writer that expects pages touches
+// beforehand what 2,048 of them take, on another goroutine and not in logs that
+// are as short as most.
+const (
+	expectAfter    = 100 * time.Millisecond
+	expectedSlabs  = 2048 / slabPages
+	expectedFrames = 24 // as they come and as they are stored; those that are written are used again
+)
+
+// ExpectPages says that the contents of memory will be written.
+func (w *Writer) ExpectPages() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.expect == nil && !w.closed {
+		w.expect = time.AfterFunc(expectAfter, w.prepare)
+	}
+}
+
+func (w *Writer) prepare() {
+	for range min(expectedSlabs, w.cache.limit/slabPages) {
+		w.cache.ready <- touched(slabPages * addr.PageSize)
+	}
+	for range expectedFrames {
+		w.out.recycle(touched(frameBytes))
+	}
+}
+
+func touched(n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < n; i += addr.PageSize {
+		b[i] = 1
+	}
+	return b
 }
 
 func (c *pageCache) hash(p []byte) uint64 { return max(1, maphash.Bytes(c.seed, p)) }

@@ -41,7 +41,8 @@ type Writer struct {
 
 	mu     sync.Mutex // for the timer
 	timer  *time.Timer
-	due    bool // the timer came while changes waited for their event
+	expect *time.Timer // see ExpectPages
+	due    bool        // the timer came while changes waited for their event
 	closed bool
 	err    error // of Close
 
@@ -491,6 +492,9 @@ func (w *Writer) Close(reason string) error {
 	w.closed = true
 	if w.timer != nil {
 		w.timer.Stop()
+	}
+	if w.expect != nil {
+		w.expect.Stop()
 	}
 	if w.ev.rows > 0 && w.out.error() == nil {
 		w.held.n = 0

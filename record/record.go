@@ -190,6 +190,9 @@ func New(w *format.Writer, o Options) *Recorder {
 		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
 	}
 	go startHandlers() // reading them takes a moment
+	if o.Snapshot.any() {
+		w.ExpectPages()
+	}
 	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
 	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
 		if s, err := arch.ParseSet("?" + name); err == nil {

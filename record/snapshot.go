@@ -127,7 +127,7 @@ const idleMost = 100 * time.Millisecond
 // exitGrace for all of them and exitLeast for each.
 const (
 	exitShare = 64
-	exitGrace = 20 * time.Millisecond
+	exitGrace = 12 * time.Millisecond
 	exitLeast = time.Millisecond
 )
 
