@@ -517,7 +517,7 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
 		}
 		mm.track.soft.moved(to)
-		r.trackNew(mm, to)
+		r.trackMoved(mm, to)
 		r.trackNew(mm, mm.vmas.Widen(span(from, old))) // the kernel let go of what is left there too
 		r.ask(mm, to)
 		mm.track.forget(to)

@@ -162,6 +162,7 @@ func (r *Recorder) rewatch(mm *space, v vma.VMA) bool {
 		v = whole // to register a part would split it
 	}
 	if mm.track.uffd.Register(v.Range) == nil {
+		r.ask(mm, v.Range) // it may have become one with those beside it
 		return true
 	}
 	mm.track.missed = append(mm.track.missed, v.Range)
@@ -186,6 +187,21 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 		r.trackMapping(mm, v)
 		a = v.End
 	}
+}
+
+// trackMoved is trackNew for where mremap has moved something to. What that has
+// become one with the kernel let go with it (mremap_userfaultfd_prep in
+// fs/userfaultfd.c, Linux 6.18): to register a part would split it, and what was
+// protected there and has been written since counts as unwritten.
+func (r *Recorder) trackMoved(mm *space, to addr.Range) {
+	if mm.track.uffd == nil {
+		return
+	}
+	if v, ok, err := r.mappingAt(mm, to.Start); err == nil && ok && v.Range != to && mm.track.uffd.Register(v.Range) == nil {
+		mm.track.uffd.Unregister(v.Range) // all of it counts as written now
+		to = v.Range
+	}
+	r.trackNew(mm, to)
 }
 
 // trackAll is trackNew for changes that may be anywhere.

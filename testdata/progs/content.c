@@ -40,6 +40,41 @@ static int tables(int k, int advice)
 	return k;
 }
 
+/* How many mappings begin in a range. */
+static int mappings(char *at, size_t n)
+{
+	char line[512];
+	unsigned long start;
+	int count = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+	CHECK(f);
+	while (fgets(line, sizeof line, f))
+		count += sscanf(line, "%lx-", &start) == 1 && start - (unsigned long)at < n;
+	fclose(f);
+	return count;
+}
+
+/* A mapping moved in two parts, and so again one: the kernel lets the first go from
+ * the watch with the second. */
+static int rejoined(int k)
+{
+	char *from = (char *)0x60000000, *to = (char *)0x68000000;
+	CHECK(mmap(from, 8 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == from);
+	for (int i = 0; i < 8; i++)
+		from[i * PAGE] = 'a' + i;
+	MARKMEM(k++, from, 8 * PAGE);
+	CHECK(mremap(from, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+	CHECK(mremap(from + 3 * PAGE, PAGE, 5 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to + 3 * PAGE) == to + 3 * PAGE);
+	printf("moved in parts: mappings %d\n", mappings(to, 8 * PAGE));
+	to[PAGE + 1] = 'A';
+	MARKMEM(k++, to, 8 * PAGE);
+	to[2 * PAGE + 1] = 'B';
+	MARKMEM(k++, to, 8 * PAGE);
+	MARKMEM(k++, from + 4 * PAGE, 4 * PAGE);
+	CHECK(munmap(from, 8 * PAGE) == 0 && munmap(to, 8 * PAGE) == 0);
+	return k;
+}
+
 int main(void)
 {
 	int k = 1;
@@ -131,6 +166,7 @@ int main(void)
 	MARKMEM(k++, p, 30 * PAGE);
 	k = tables(k, MADV_NOHUGEPAGE);
 	k = tables(k, MADV_HUGEPAGE);
+	k = rejoined(k);
 	/* huge pages, where the machine has some set aside */
 	char *g = mmap(NULL, HUGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	for (int i = 0; g != MAP_FAILED && i < 4; i++) {
