@@ -501,10 +501,12 @@ func untouched(v vma.VMA) format.PageKind {
 func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 	a, mm := &t.call.Args, t.mm
 	from, old, now := addr.Addr(a[0]), a[1], a[2]
+	// To register a part of a mapping would split it.
+	r.trackWhole(mm, mm.vmas.Widen(span(from, max(old, now))))
 	if !ok {
-		r.trackNew(mm, span(from, old))
 		r.ask(mm, span(from, max(old, now)))
-		if a[3]&unix.MREMAP_FIXED != 0 { // it may have made room already
+		if a[3]&unix.MREMAP_FIXED != 0 { // it may have made room already, or moved some
+			r.trackMoved(mm, span(addr.Addr(a[4]), now))
 			r.ask(mm, span(addr.Addr(a[4]), now))
 		}
 		return
@@ -518,12 +520,9 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		}
 		mm.track.soft.moved(to)
 		r.trackMoved(mm, to)
-		r.trackNew(mm, mm.vmas.Widen(span(from, old))) // the kernel let go of what is left there too
 		r.ask(mm, to)
 		mm.track.forget(to)
 		mm.track.move(span(from, min(old, now)), ret)
-	} else {
-		r.trackNew(mm, span(from, now))
 	}
 	r.ask(mm, span(from, max(old, now)))
 	if n := span(0, old).Len(); n != 0 && n < span(0, now).Len() {
@@ -536,21 +535,22 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 
 const mremapDontUnmap = 4
 
-// unwatchMoved lets go of mappings that one call is about to move together: the
-// kernel (6.17 and later) does that, but not with any that a userfaultfd watches
-// (mm/mremap.c, vma_multi_allowed).
+// unwatchMoved lets go of mappings that one call is about to move together, or of
+// one with a hole behind it: the kernel (6.17 and later) does that, but not with any
+// that a userfaultfd watches (mm/mremap.c, vma_multi_allowed).
 func (r *Recorder) unwatchMoved(t *thread) {
 	a, mm := &t.call.Args, t.mm
 	if mm.track.uffd == nil || a[3]&unix.MREMAP_FIXED == 0 || span(0, a[1]) != span(0, a[2]) {
 		return
 	}
+	from := span(addr.Addr(a[0]), a[1])
 	var vs []addr.Range
-	for v := range mm.vmas.Overlapping(span(addr.Addr(a[0]), a[1])) {
+	for v := range mm.vmas.Overlapping(from) {
 		if trackable(v) {
 			vs = append(vs, v.Range)
 		}
 	}
-	if len(vs) < 2 {
+	if len(vs) == 1 && vs[0].End >= from.End {
 		return
 	}
 	for _, v := range vs {

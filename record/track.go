@@ -150,14 +150,25 @@ func trackable(v vma.VMA) bool {
 }
 
 func (r *Recorder) trackMapping(mm *space, v vma.VMA) {
-	if trackable(v) && mm.track.uffd.Register(v.Range) != nil && !slices.Contains(mm.track.missed, v.Range) {
+	switch {
+	case !trackable(v):
+	case mm.track.uffd.Register(v.Range) == nil:
+		mm.track.noLongerMissed(v.Range)
+	case !slices.Contains(mm.track.missed, v.Range):
 		mm.track.missed = append(mm.track.missed, v.Range)
 	}
 }
 
-// rewatch registers a mapping that a call took out of the watch: mremap does so
-// with what it leaves of the mapping that it moves a part of.
+func (k *tracking) noLongerMissed(at addr.Range) {
+	k.missed = slices.DeleteFunc(k.missed, func(m addr.Range) bool { return at.Start <= m.Start && m.End <= at.End })
+}
+
+// rewatch registers a mapping that a call took out of the watch, as mremap does. Not
+// while one is under way: what that has made of it is told when it is over.
 func (r *Recorder) rewatch(mm *space, v vma.VMA) bool {
+	if mm.moving() {
+		return false
+	}
 	if whole, ok := mm.vmas.Find(v.Start); ok {
 		v = whole // to register a part would split it
 	}
@@ -176,7 +187,16 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 		return
 	}
 	if mm.track.uffd.Register(at) == nil {
-		mm.track.missed = slices.DeleteFunc(mm.track.missed, func(m addr.Range) bool { return at.Start <= m.Start && m.End <= at.End })
+		mm.track.noLongerMissed(at)
+		return
+	}
+	r.trackWhole(mm, at)
+}
+
+// trackWhole has the mappings watched that there are in a range, not only the parts
+// of them that are in it.
+func (r *Recorder) trackWhole(mm *space, at addr.Range) {
+	if mm.track.uffd == nil {
 		return
 	}
 	for a := at.Start; a < at.End; {
@@ -189,19 +209,18 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 	}
 }
 
-// trackMoved is trackNew for where mremap has moved something to. What that has
+// trackMoved is trackWhole for where mremap has moved something to. What that has
 // become one with the kernel let go with it (mremap_userfaultfd_prep in
-// fs/userfaultfd.c, Linux 6.18): to register a part would split it, and what was
-// protected there and has been written since counts as unwritten.
+// fs/userfaultfd.c, Linux 6.18), and what was protected there and has been written
+// since counts as unwritten.
 func (r *Recorder) trackMoved(mm *space, to addr.Range) {
 	if mm.track.uffd == nil {
 		return
 	}
-	if v, ok, err := r.mappingAt(mm, to.Start); err == nil && ok && v.Range != to && mm.track.uffd.Register(v.Range) == nil {
+	if v, ok, err := r.mappingAt(mm, to.Start); err == nil && ok && v.Contains(to.Start) && v.Range != to && mm.track.uffd.Register(v.Range) == nil {
 		mm.track.uffd.Unregister(v.Range) // all of it counts as written now
-		to = v.Range
 	}
-	r.trackNew(mm, to)
+	r.trackWhole(mm, to)
 }
 
 // trackAll is trackNew for changes that may be anywhere.

@@ -147,6 +147,8 @@ func TestPrograms(t *testing.T) {
 						flags = append(flags, "--snapshot", "syscall=write")
 					case "known":
 						flags = append(flags, "--snapshot", "interval=1ms,syscall=write")
+					case "shape":
+						flags = append(flags, "--snapshot", "interval=2ms,syscall=write")
 					case "calls":
 						flags = append(flags, "--snapshot", "syscall=getppid")
 					case "churn":
