@@ -512,17 +512,23 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 		return
 	}
 	if ret != from {
-		to := span(ret, now)
-		r.cleared(mm, to)
-		if old != 0 { // 0 makes a second mapping of the same pages
-			n := span(0, min(old, now)).Len()
-			r.change(&format.VMAMove{MM: mm.no, From: from, To: ret, Len: n})
+		parts := []addr.Range{span(from, now)}
+		if old != 0 && span(0, old) == span(0, now) {
+			parts = mm.mapped(parts[0]) // where there is a hole, what is at its new place stays
 		}
-		mm.track.soft.moved(to)
-		r.trackMoved(mm, to)
-		r.ask(mm, to)
-		mm.track.forget(to)
-		mm.track.move(span(from, min(old, now)), ret)
+		for _, p := range parts {
+			to := addr.Range{Start: p.Start - from + ret, End: p.End - from + ret}
+			n := min(p.Len(), span(0, old).Len())
+			r.cleared(mm, to)
+			if n > 0 { // else it is a second mapping of the same pages
+				r.change(&format.VMAMove{MM: mm.no, From: p.Start, To: to.Start, Len: n})
+			}
+			mm.track.soft.moved(to)
+			r.trackMoved(mm, to)
+			r.ask(mm, to)
+			mm.track.forget(to)
+			mm.track.move(span(p.Start, n), to.Start)
+		}
 	}
 	r.ask(mm, span(from, max(old, now)))
 	if n := span(0, old).Len(); n != 0 && n < span(0, now).Len() {
@@ -534,6 +540,19 @@ func (r *Recorder) applyRemap(t *thread, ret addr.Addr, ok bool) {
 }
 
 const mremapDontUnmap = 4
+
+// mapped is the stretches of a range that have mappings.
+func (mm *space) mapped(at addr.Range) (parts []addr.Range) {
+	for v := range mm.vmas.Overlapping(at) {
+		v := v.Intersect(at)
+		if n := len(parts); n > 0 && parts[n-1].End == v.Start {
+			parts[n-1].End = v.End
+		} else {
+			parts = append(parts, v)
+		}
+	}
+	return parts
+}
 
 // unwatchMoved lets go of mappings that one call is about to move together, or of
 // one with a hole behind it: the kernel (6.17 and later) does that, but not with any

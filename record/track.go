@@ -195,7 +195,22 @@ func (r *Recorder) trackNew(mm *space, at addr.Range) {
 
 // trackWhole has the mappings watched that there are in a range, not only the parts
 // of them that are in it.
-func (r *Recorder) trackWhole(mm *space, at addr.Range) {
+func (r *Recorder) trackWhole(mm *space, at addr.Range) { r.trackEach(mm, at, func(vma.VMA) {}) }
+
+// trackMoved is trackWhole for where mremap has moved something to. What that has
+// become one with the kernel let go with it (mremap_userfaultfd_prep in
+// fs/userfaultfd.c, Linux 6.18), and what was protected there and has been written
+// since counts as unwritten.
+func (r *Recorder) trackMoved(mm *space, to addr.Range) {
+	r.trackEach(mm, to, func(v vma.VMA) {
+		if v.Intersect(to) != v.Range && mm.track.uffd.Register(v.Range) == nil {
+			mm.track.uffd.Unregister(v.Range) // all of it counts as written now
+		}
+	})
+}
+
+// trackEach is trackWhole with something to be done before.
+func (r *Recorder) trackEach(mm *space, at addr.Range, before func(vma.VMA)) {
 	if mm.track.uffd == nil {
 		return
 	}
@@ -204,23 +219,10 @@ func (r *Recorder) trackWhole(mm *space, at addr.Range) {
 		if err != nil || !ok || v.Start >= at.End {
 			return
 		}
+		before(v)
 		r.trackMapping(mm, v)
 		a = v.End
 	}
-}
-
-// trackMoved is trackWhole for where mremap has moved something to. What that has
-// become one with the kernel let go with it (mremap_userfaultfd_prep in
-// fs/userfaultfd.c, Linux 6.18), and what was protected there and has been written
-// since counts as unwritten.
-func (r *Recorder) trackMoved(mm *space, to addr.Range) {
-	if mm.track.uffd == nil {
-		return
-	}
-	if v, ok, err := r.mappingAt(mm, to.Start); err == nil && ok && v.Contains(to.Start) && v.Range != to && mm.track.uffd.Register(v.Range) == nil {
-		mm.track.uffd.Unregister(v.Range) // all of it counts as written now
-	}
-	r.trackWhole(mm, to)
 }
 
 // trackAll is trackNew for changes that may be anywhere.

@@ -1,7 +1,8 @@
 /* args: 1 600 | 2 600 | 3 600 */
 /* Random calls change the mappings of a range, and after each the program prints
  * what it has there: how they split and join is the same whether they are watched
- * or not, and so is what each call returns. args: SEED CALLS */
+ * or not, and so is what each call returns. Now and then it saves what its memory
+ * holds. args: SEED CALLS */
 #include <sys/uio.h>
 #include "mark.h"
 
@@ -62,6 +63,7 @@ static int change(int fd)
 int main(int argc, char **argv)
 {
 	char line[512];
+	int mark = 1;
 	CHECK(argc == 3);
 	seed = atoi(argv[1]) * 2654435761u + 1;
 	int fd = newfile("shape.dat", 64 * PAGE);
@@ -72,17 +74,27 @@ int main(int argc, char **argv)
 			touch();
 		FILE *f = fopen("/proc/self/maps", "r");
 		CHECK(f);
+		struct {
+			char *start;
+			size_t len;
+		} held[2 * N];
+		int n = 0;
 		while (fgets(line, sizeof line, f)) {
-			unsigned long start, end;
+			unsigned long start, end, inode;
 			char perms[8];
-			CHECK(sscanf(line, "%lx-%lx %7s", &start, &end, perms) == 3);
-			if (start - (unsigned long)base < 2 * N * PAGE)
-				printf(" %lx-%lx %s", start, end, perms);
+			CHECK(sscanf(line, "%lx-%lx %7s %*s %*s %lu", &start, &end, perms, &inode) == 4);
+			if (start - (unsigned long)base >= 2 * N * PAGE)
+				continue;
+			printf(" %lx-%lx %s", start, end, perms);
+			if (inode == 0 && perms[0] == 'r') {
+				held[n].start = (char *)start;
+				held[n++].len = end - start;
+			}
 		}
 		fclose(f);
 		puts("");
-		if (i % 8 == 0)
-			MARK(i / 8 + 1);
+		for (int k = 0; i % 8 == 0 && k < n; k++)
+			MARKMEM(mark++, held[k].start, held[k].len);
 	}
 	return 0;
 }
