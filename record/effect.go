@@ -309,7 +309,9 @@ func (r *Recorder) applyEffect(t *thread) {
 	case effRange:
 		r.ask(mm, span(addr.Addr(a[0]), a[1]))
 	case effAdvise:
-		r.applyAdvice(mm, span(addr.Addr(a[0]), a[1]), int(a[2]), ok)
+		// With ENOMEM there is a hole, and all else has been done (mm/madvise.c,
+		// madvise_walk_vmas).
+		r.applyAdvice(mm, span(addr.Addr(a[0]), a[1]), int(a[2]), ok || c.Ret == -int64(unix.ENOMEM))
 	case effShmat:
 		if ok {
 			r.attached(mm, ret)

@@ -1,4 +1,4 @@
-/* args: 1 600 | 2 600 | 3 600 */
+/* args: 1 300 | 2 300 | 3 300 */
 /* Random calls change the mappings of a range, and after each the program prints
  * what it has there: how they split and join is the same whether they are watched
  * or not, and so is what each call returns. Now and then it saves what its memory
