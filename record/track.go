@@ -216,7 +216,11 @@ func (r *Recorder) trackEach(mm *space, at addr.Range, before func(vma.VMA)) {
 	}
 	for a := at.Start; a < at.End; {
 		v, ok, err := r.mappingAt(mm, a)
-		if err != nil || !ok || v.Start >= at.End {
+		if err != nil { // before Linux 6.11 it cannot be asked for one
+			_ = mm.track.uffd.Register(at) // what this leaves out a hold finds unwatched
+			return
+		}
+		if !ok || v.Start >= at.End {
 			return
 		}
 		before(v)
