@@ -16,7 +16,7 @@ import (
 // levels says which way imports lean: a package imports only what stands on a
 // lower level (docs/architecture.md).
 var levels = map[string]int{
-	"format/addr": 0, "replay/debuginfod": 0, "analyze/refs": 0, "record/recordtest": 0, "format/proctext": 0, "format/arch": 0,
+	"format/addr": 0, "format/unwind/pcln": 0, "format/unwind/code": 0, "format/unwind/cfi": 0, "replay/debuginfod": 0, "analyze/refs": 0, "record/recordtest": 0, "format/proctext": 0, "format/arch": 0,
 	"format/vma": 1, "format/call": 1, "record/ptrace": 1,
 	"format": 2, "record/procfs": 2, "replay/symbol": 2, "replay/unwind": 2, "replay/elfcore": 2,
 	"replay": 3,
