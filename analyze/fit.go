@@ -1,36 +1,40 @@
 package analyze
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// leastText is how far a text is cut at most to make a table fit.
+// leastText is how far a text is cut at most to make a table fit, unless its column says
+// otherwise.
 const leastText = 16
 
-// fit is r as it fits a screen of r.Width characters: columns that may be left
-// out go in their order, and texts that may be cut are cut. It is r itself
+func (c *Column) least() int { return cmp.Or(c.Least, leastText) }
+
+// fit is s as it fits a screen of s.Width characters: columns that may be left
+// out go in their order, and texts that may be cut are cut. It is s itself
 // without a width, or if there is nothing to do.
-func (r *Result) fit() *Result {
-	if r.Width <= 0 || r.Units != nil {
-		return r
+func (s *Sheet) fit() *Sheet {
+	if s.Width <= 0 || s.Units != nil {
+		return s
 	}
-	c := *r
+	c := *s
 	for {
 		widths := c.widths()
 		over := -2 // no gap after the last
 		for _, w := range widths {
 			over += w + 2
 		}
-		over -= r.Width
+		over -= s.Width
 		if over <= 0 {
 			return &c
 		}
 		spare := 0
 		for i, col := range c.Columns {
 			if col.Cut != whole {
-				spare += max(widths[i]-leastText, 0)
+				spare += max(widths[i]-col.least(), 0)
 			}
 		}
 		out := ""
@@ -47,7 +51,7 @@ func (r *Result) fit() *Result {
 		for over > 0 && spare > 0 { // the longest first
 			long := -1
 			for i, col := range c.Columns {
-				if col.Cut != whole && widths[i] > leastText && (long < 0 || widths[i] > widths[long]) {
+				if col.Cut != whole && widths[i] > col.least() && (long < 0 || widths[i] > widths[long]) {
 					long = i
 				}
 			}
@@ -61,19 +65,19 @@ func (r *Result) fit() *Result {
 }
 
 // widths are how many characters the columns need.
-func (r *Result) widths() []int {
-	w := make([]int, len(r.Columns))
-	for i, c := range r.Columns {
+func (s *Sheet) widths() []int {
+	w := make([]int, len(s.Columns))
+	for i, c := range s.Columns {
 		w[i] = len(c.Title)
 	}
-	rows := r.Rows
-	if r.Total != nil {
-		rows = append(slices.Clone(rows), r.Total)
+	rows := s.Rows
+	if s.Total != nil {
+		rows = append(slices.Clone(rows), s.Total)
 	}
 	for _, row := range rows {
 		for i, v := range row {
-			n := utf8.RuneCountInString(Human(v, r.Columns[i].Unit))
-			if m := r.Columns[i].Max; m > 0 {
+			n := utf8.RuneCountInString(Human(v, s.Columns[i].Unit))
+			if m := s.Columns[i].Max; m > 0 {
 				n = min(n, m)
 			}
 			w[i] = max(w[i], n)

@@ -8,7 +8,7 @@ import (
 // TestFit shows tables on screens of several widths: they never are wider, say
 // as much as fits, and keep the end of a path.
 func TestFit(t *testing.T) {
-	r := &Result{Columns: []Column{
+	r := &Sheet{Columns: []Column{
 		{Key: "a", Title: "FIRST", Unit: Count, Drop: 2},
 		{Key: "b", Title: "SECOND", Unit: Count, Drop: 1},
 		{Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},

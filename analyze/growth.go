@@ -1,13 +1,57 @@
 package analyze
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"memtrace/format"
 	"memtrace/format/vma"
 	"memtrace/replay"
 )
+
+// GrowthReport is how much of each kind of memory was mapped and unmapped.
+type GrowthReport struct {
+	Rows  []GrowthRow // the highest peak first
+	Total GrowthRow
+	pid   uint32
+	// unread is how many processes the log knows no mappings of.
+	unread int
+}
+
+// GrowthRow is one kind of memory, in bytes. Start + Mapped + Inherited -
+// Unmapped - Released is End.
+type GrowthRow struct {
+	Kind      string      `col:"kind,KIND"`
+	Mapped    int64       `col:"mapped,MAPPED,bytes"`
+	Unmapped  int64       `col:"unmapped,UNMAPPED,bytes"`
+	Net       int64       `col:"net,NET,bytes"` // Mapped - Unmapped
+	Inherited int64       `col:"inherited,BY FORK,bytes,fine"`
+	Released  int64       `col:"released,BY EXIT,bytes,fine"`
+	Start     int64       `col:"start,AT START,bytes,fine"`
+	End       int64       `col:"end,AT END,bytes,drop=2"`
+	Peak      int64       `col:"peak,PEAK,bytes"`
+	PeakStep  format.Step `col:"peak_step,AT STEP"`
+	PeakTime  uint64      `col:"peak_time,AT TIME,ns,drop=1"`
+}
+
+// Sheet lays the report out.
+func (r *GrowthReport) Sheet() *Sheet {
+	s := sheet("growth", r.Rows)
+	s.Title = "Mapped memory by kind"
+	s.sum(r.Total)
+	if r.Total.Inherited != 0 || r.Total.Released != 0 {
+		s.Notes = []string{"NET leaves out what a fork copied and what went with an exit or exec"}
+	}
+	if r.pid != 0 && len(r.Rows) == 0 {
+		s.Notes = []string{fmt.Sprintf("process %d changed nothing here", r.pid)}
+	}
+	if r.unread > 0 {
+		s.Notes = append(s.Notes, replay.NotMapped(r.unread))
+	}
+	return s
+}
 
 // account is what happened to the bytes of one kind. What a program does itself
 // is kept apart from what befalls it, or nothing would ever have grown: at
@@ -63,6 +107,7 @@ type ledger struct {
 	// copies are what an address space still has of what its fork copied.
 	copies map[uint32]*[vma.NumKinds]int64
 	owner  map[uint32]uint32 // pid of the process that had it first
+	lost   bool              // something was not recorded
 }
 
 // newLedger opens the books with what is mapped in s.
@@ -118,6 +163,9 @@ func (l *ledger) sum(mm uint32) *[vma.NumKinds]int64 {
 
 // see books one event.
 func (l *ledger) see(m *replay.Moment) {
+	if _, ok := m.Event.Record.(*format.Lost); ok {
+		l.lost = true
+	}
 	if len(m.Event.Changes) == 0 {
 		return
 	}
@@ -207,15 +255,7 @@ func (l *ledger) move(mm uint32, from, to vma.Kind, n int64) {
 }
 
 // Growth tells how much of each kind of memory was mapped and unmapped.
-func Growth(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	l, err := growth(ctx, t, o)
-	if err != nil {
-		return nil, err
-	}
-	return l.result(), nil
-}
-
-func growth(ctx context.Context, t *replay.Trace, o Options) (*ledger, error) {
+func Growth(ctx context.Context, t *replay.Trace, o Options) (*GrowthReport, error) {
 	s, err := t.Before(o.From)
 	if err != nil {
 		return nil, err
@@ -227,39 +267,36 @@ func growth(ctx context.Context, t *replay.Trace, o Options) (*ledger, error) {
 		}
 		l.see(m)
 	}
-	return l, nil
+	r, err := l.report(ctx, t)
+	if err == nil && r.unknown() {
+		return nil, fmt.Errorf("%w: %s", replay.ErrUnknown, replay.NotMapped(r.unread))
+	}
+	return r, err
 }
 
-func (l *ledger) result() *Result {
-	r := &Result{Report: "growth", Title: "Mapped memory by kind", Columns: []Column{
-		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "mapped", Title: "MAPPED", Unit: Bytes}, {Key: "unmapped", Title: "UNMAPPED", Unit: Bytes}, {Key: "net", Title: "NET", Unit: Bytes},
-		{Key: "inherited", Title: "BY FORK", Unit: Bytes, Fine: true},
-		{Key: "released", Title: "BY EXIT", Unit: Bytes, Fine: true},
-		{Key: "start", Title: "AT START", Unit: Bytes, Fine: true}, {Key: "end", Title: "AT END", Unit: Bytes, Drop: 2},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count}, {Key: "peak_time", Title: "AFTER", Unit: Duration, Drop: 1},
-	}}
+// unknown reports whether there is no mapping because none is known.
+func (r *GrowthReport) unknown() bool { return r.Total.Peak == 0 && r.unread > 0 }
+
+func (l *ledger) report(ctx context.Context, t *replay.Trace) (r *GrowthReport, err error) {
+	r = &GrowthReport{Total: l.total.row("total"), pid: l.pid}
+	if l.lost || r.Total.Peak == 0 {
+		if r.unread, err = t.WithoutMappings(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for k := range l.kinds {
 		a := &l.kinds[k]
 		if *a != (account{}) {
 			r.Rows = append(r.Rows, a.row(vma.Kind(k).String()))
 		}
 	}
-	if err := r.Sort("peak"); err != nil {
-		panic(err) // the column is right above
-	}
-	r.Total = l.total.row("total")
-	if l.total.inherited != 0 || l.total.released != 0 {
-		r.Notes = []string{"NET leaves out what a fork copied and what went with an exit or exec"}
-	}
-	if l.pid != 0 && len(r.Rows) == 0 {
-		r.Notes = []string{fmt.Sprintf("process %d changed nothing here", l.pid)}
-	}
-	return r
+	slices.SortStableFunc(r.Rows, func(a, b GrowthRow) int { return cmp.Compare(b.Peak, a.Peak) })
+	return r, nil
 }
 
-func (a *account) row(name string) []any {
-	return []any{
-		name, a.mapped, a.unmapped, a.mapped - a.unmapped, a.inherited, a.released, a.start, a.now,
-		a.peak, uint64(a.peakStep), a.peakTime,
+func (a *account) row(name string) GrowthRow {
+	return GrowthRow{
+		Kind: name, Mapped: a.mapped, Unmapped: a.unmapped, Net: a.mapped - a.unmapped, Inherited: a.inherited, Released: a.released,
+		Start: a.start, End: a.now, Peak: a.peak, PeakStep: a.peakStep, PeakTime: a.peakTime,
 	}
 }

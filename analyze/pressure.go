@@ -1,54 +1,9 @@
 package analyze
 
 import (
-	"context"
 	"fmt"
-	"math"
 	"strings"
-
-	"memtrace/replay"
 )
-
-// SystemReport shows the system's memory at a step, and how it moved over the
-// range.
-func SystemReport(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	s, err := gather(ctx, t, o)
-	if err != nil {
-		return nil, err
-	}
-	at := o.To
-	if o.At != nil {
-		at = *o.At
-	}
-	var x *sample
-	for i := range s.list {
-		if c := &s.list[i]; c.system != nil && (c.step <= at || x == nil) {
-			x = c
-		}
-	}
-	if x == nil {
-		r := System(nil, 0)
-		r.Title, r.Notes = "", []string{noSamples}
-		return r, nil
-	}
-	r := systemTable(x.system, x.step)
-	r.Columns = append(r.Columns, Column{Key: "change", Title: "CHANGE", Unit: Bytes}, Column{Key: "low", Title: "LOWEST", Unit: Bytes}, Column{Key: "high", Title: "HIGHEST", Unit: Bytes})
-	for i, row := range r.Rows {
-		low, high := uint64(math.MaxUint64), uint64(0)
-		var first *uint64
-		for j := range s.list {
-			if n, ok := s.list[j].system[row[1].(string)]; ok {
-				low, high = min(low, n), max(high, n)
-				if first == nil {
-					first = &n
-				}
-			}
-		}
-		r.Rows[i] = append(row, int64(row[2].(uint64))-int64(*first), low, high)
-	}
-	r.Parts = s.events()
-	return r, nil
-}
 
 // counters are lines of /proc/vmstat with what they mean.
 var counters = []struct{ prefix, means string }{
@@ -66,13 +21,32 @@ var counters = []struct{ prefix, means string }{
 	{"oom_kill", "processes killed for want of memory"},
 }
 
-// events are what happened between the first sample and the last.
-func (s *samples) events() []*Result {
-	r := &Result{Report: "events", Title: "Meanwhile, in the whole system", Columns: []Column{
-		{Key: "event", Title: "EVENT", Unit: Text}, {Key: "count", Title: "COUNT", Unit: Count}, {Key: "means", Title: "WHICH ARE", Unit: Text, Cut: keepBegin},
-	}}
+// EventsReport is what happened in the system between the first sample and the
+// last.
+type EventsReport struct {
+	Rows []EventRow
+}
+
+// EventRow is one sort of event.
+type EventRow struct {
+	Event string `col:"event,EVENT"`
+	Count uint64 `col:"count,COUNT"`
+	Means string `col:"means,WHICH ARE,cut=begin"`
+}
+
+// Sheet lays the report out.
+func (r *EventsReport) Sheet() *Sheet {
+	s := sheet("events", r.Rows)
+	s.Title = "Meanwhile, in the whole system"
+	return s
+}
+
+// events are what happened between the first sample and the last; nil if it was
+// not sampled.
+func (s *samples) events() *EventsReport {
+	r := &EventsReport{}
 	add := func(name string, from, to uint64, means string) {
-		r.Rows = append(r.Rows, []any{name, to - min(from, to), means})
+		r.Rows = append(r.Rows, EventRow{name, to - min(from, to), means})
 	}
 	a, b := parseCounters(s.first["vmstat"]), parseCounters(s.final["vmstat"])
 	for _, c := range counters {
@@ -97,7 +71,7 @@ func (s *samples) events() []*Result {
 	}
 	if now, ok := s.final["cgroup.current"]; ok {
 		from, to := number(s.first["cgroup.current"]), number(now)
-		r.Rows = append(r.Rows, []any{"cgroup", to, fmt.Sprintf("bytes charged to the program's cgroup at the end, %s at first", Size(from))})
+		r.Rows = append(r.Rows, EventRow{"cgroup", to, fmt.Sprintf("bytes charged to the program's cgroup at the end, %s at first", Size(from))})
 	}
 	if text, ok := s.final["cgroup.events"]; ok {
 		before := parseCounters(s.first["cgroup.events"])
@@ -111,7 +85,7 @@ func (s *samples) events() []*Result {
 	if len(r.Rows) == 0 {
 		return nil
 	}
-	return []*Result{r}
+	return r
 }
 
 // stalled reads the total of a line of /proc/pressure/memory.
@@ -129,6 +103,6 @@ func stalled(text []byte, kind string) (us uint64, ok bool) {
 }
 
 func number(text []byte) (n uint64) {
-	_, _ = fmt.Sscan(string(text), &n) // what is no number is 0
+	_, _ = fmt.Sscan(string(text), &n) // what is not a number is 0
 	return n
 }

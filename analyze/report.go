@@ -5,11 +5,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
+	"time"
 
 	"memtrace/format"
-	"memtrace/format/addr"
 	"memtrace/replay"
 )
 
@@ -30,30 +29,76 @@ type Options struct {
 	ASCII bool
 	// Width is how wide a table may be; 0: as wide as it is.
 	Width int
+	// By says how call sites are told apart, one of SiteBys or "site", which leaves the
+	// choice to the report. Without it syscalls are counted by name.
+	By string
+	// Skip are functions and files that are to be taken for an allocator's, beside those
+	// that are known; "none": those are not.
+	Skip []string
+
+	// What ranks call sites, one of SiteWhats; "" is the default.
+	What string
+	// Frees has call sites say who gave their memory back.
+	Frees bool
+	// Stacks is how many stacks of each call site are shown.
+	Stacks int
+
+	// Log is the name of the log where commands are told; "" is the default.
+	Log string
+
+	// Of what-if and working-set; zero: the report's own choice.
+	Memory    uint64          // bytes
+	FaultCost time.Duration   // of one
+	Tau       []time.Duration // windows
+
+	// Progress, if it is not nil, is told now and then which step a report has reached. It
+	// may read the log several times.
+	Progress func(format.Step)
+
+	everyProcess bool // PID 0 means all, also of page references
 }
+
+// Value is what a report found: a struct with rows or items, each of a type of
+// its own. Sheet lays it out to be written.
+type Value interface{ Sheet() *Sheet }
 
 // Report is a report that can be asked for by name.
 type Report struct {
 	Name, Short string
-	Run         func(context.Context, *replay.Trace, Options) (*Result, error)
+	Run         func(context.Context, *replay.Trace, Options) (Value, error)
 	top         int // rows shown when Top is 0; 0: all
 }
 
 // Reports are all reports, in the order in which they are listed.
 var Reports = []Report{
-	{"summary", "what ran, how long, what grew and what went wrong, on one screen", Summary, 0},
-	{"syscalls", "calls by name: how many, how many failed, how long they took", Syscalls, 0},
-	{"errors", "failed calls by name and errno", Failures, 0},
-	{"growth", "bytes mapped and unmapped by kind of memory, and the peak of each", Growth, 0},
-	{"maps", "the largest mappings at a step, or at the peak", Maps, 20},
-	{"sharing", "private and shared, anonymous and file-backed memory at that step", Sharing, 0},
-	{"signals", "signals by name: how many, from whom, which were fatal", Signals, 0},
-	{"processes", "every process: program, life, exit, peak", Processes, 0},
-	{"writers", "the mappings that are written to most, as snapshots saw them", Writers, 20},
-	{"shm", "shared memory segments and objects, and who attached them when", SharedMemory, 0},
-	{"system", "the system's memory, and what moved in it", SystemReport, 0},
-	{"timeline", "memory over time, of the program and of the system", Timeline, 0},
-	{"leaks", "whether memory grows without end, and whose", Leaks, 0},
+	{"summary", "what went wrong, what ran, how long, and what grew, on one screen", run(Summary), 0},
+	{"findings", "what went wrong, worst first, and what to type to see more", run(Findings), 0},
+	{"syscalls", "calls by name: how many, how many failed, how long they took", runSyscalls, 0},
+	{"slow", "the slowest calls, with their files, threads and steps", run(Slowest), 20},
+	{"files", "files by calls, bytes read and written, and time", run(Files), 20},
+	{"threads", "every thread: its life, calls, and time in calls", run(Threads), 0},
+	{"errors", "failed calls by name and errno", run(Failures), 0},
+	{"growth", "bytes mapped and unmapped by kind of memory, and the peak of each", run(Growth), 0},
+	{"callsites", "who asked the kernel for memory, and who still has it (record -k)", run(CallSites), 20},
+	{"maps", "the largest mappings at a step, or at the peak", run(Maps), 20},
+	{"sharing", "private and shared, anonymous and file-backed memory at that step", run(Sharing), 0},
+	{"signals", "signals by name: how many, from whom, which were fatal", run(Signals), 0},
+	{"processes", "every process: program, life, exit, peak", run(Processes), 0},
+	{"writers", "the mappings that are written to most, as snapshots saw them", run(Writers), 20},
+	{"shm", "shared memory segments and objects, and who attached them when", run(SharedMemory), 0},
+	{"system", "the system's memory, and what moved in it", run(System), 0},
+	{"timeline", "memory over time, of the program and of the system", run(Timeline), 0},
+	{"leaks", "whether memory grows without end, and whose", run(Leaks), 0},
+	{"memory-curve", "page references that miss at each size of memory", run(MemoryCurve), 0},
+	{"what-if", "faults and slowdown with less memory (--memory), and whose they are", run(WhatIf), 0},
+	{"working-set", "memory that is used within windows of time (--tau)", run(WorkingSet), 0},
+	{"hot", "mappings by what of them is used, and what was written once and left", run(Hot), 20},
+	{"phases", "where the program's use of memory changes, and what it uses then", run(Behaviour), 0},
+}
+
+// run has a report's function return any Value.
+func run[V Value](f func(context.Context, *replay.Trace, Options) (V, error)) func(context.Context, *replay.Trace, Options) (Value, error) {
+	return func(ctx context.Context, t *replay.Trace, o Options) (Value, error) { return f(ctx, t, o) }
 }
 
 // Find finds a report by its name or an unambiguous beginning of it.
@@ -70,93 +115,59 @@ func Find(name string) (*Report, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return nil, fmt.Errorf("no report %q (memtrace report list names them all)", name)
+	if len(found) > 1 {
+		var names []string
+		for _, r := range found {
+			names = append(names, r.Name)
+		}
+		return nil, fmt.Errorf("report %q may be %s", name, strings.Join(names, " or "))
+	}
+	return nil, fmt.Errorf("no report %q: memtrace report list names them all", name)
 }
 
-// Make runs the report and puts its rows in the order and number asked for.
-func (r *Report) Make(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	if t.Steps() == 0 {
+// Make runs the report and lays it out, with its rows in the order and number
+// asked for.
+func (r *Report) Make(ctx context.Context, t *replay.Trace, o Options) (*Sheet, error) {
+	if t.Count() == 0 {
 		return nil, replay.ErrEmpty
 	}
-	res, err := r.Run(ctx, t, o)
+	v, err := r.Run(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}
-	res.Width = o.Width
+	s := v.Sheet()
+	s.Width = o.Width
 	if o.Sort != "" {
-		if err := res.Sort(o.Sort); err != nil {
+		if err := s.Sort(o.Sort); err != nil {
 			return nil, err
 		}
 	}
-	top := cmp.Or(o.Top, r.top)
-	if top > 0 && len(res.Rows) > top && res.Units == nil {
-		res.Notes = append(res.Notes, fmt.Sprintf("%d more (--top -1 shows all)", len(res.Rows)-top))
-		res.Rows = res.Rows[:top]
+	if top := cmp.Or(o.Top, r.top); top > 0 && s.Units == nil {
+		if left := s.Cut(top); left > 0 {
+			s.Notes = append(s.Notes, fmt.Sprintf("%d more (--top -1 shows all)", left))
+		}
 	}
-	return res, nil
+	return s, nil
 }
+
+// list is the table of all reports.
+type list []listRow
+
+type listRow struct {
+	Name  string `col:"name,REPORT"`
+	Short string `col:"short,WHAT IT SAYS"`
+}
+
+// Sheet lays out the list.
+func (l list) Sheet() *Sheet { return sheet("list", l) }
 
 // List is the table of all reports.
-func List() *Result {
-	r := &Result{Report: "list", Columns: []Column{{Key: "name", Title: "REPORT", Unit: Text}, {Key: "short", Title: "WHAT IT SAYS", Unit: Text}}}
-	for _, rep := range Reports {
-		r.Rows = append(r.Rows, []any{rep.Name, rep.Short})
+func List() *Sheet {
+	var l list
+	for _, r := range Reports {
+		l = append(l, listRow{r.Name, r.Short})
 	}
-	return r
-}
-
-// Sort orders the rows by a column.
-func (r *Result) Sort(by string) error {
-	key, turn := by, 1
-	if strings.HasPrefix(by, "-") {
-		key, turn = by[1:], -1
-	}
-	i := slices.IndexFunc(r.Columns, func(c Column) bool { return c.Key == key || strings.EqualFold(c.Title, key) })
-	if i < 0 {
-		var keys []string
-		for _, c := range r.Columns {
-			keys = append(keys, c.Key)
-		}
-		return fmt.Errorf("report %s has no column %q: want %s", r.Report, key, strings.Join(keys, ", "))
-	}
-	slices.SortStableFunc(r.Rows, func(a, b []any) int { return turn * compare(a[i], b[i]) })
-	return nil
-}
-
-// compare puts big numbers first, texts in order, and what is not known last.
-func compare(a, b any) int {
-	if a == nil || b == nil {
-		switch {
-		case a != nil:
-			return -1
-		case b != nil:
-			return 1
-		}
-		return 0
-	}
-	switch a := a.(type) {
-	case string:
-		if b, ok := b.(string); ok {
-			return cmp.Compare(a, b)
-		}
-	case uint64:
-		if b, ok := b.(uint64); ok {
-			return cmp.Compare(b, a)
-		}
-	case int64:
-		if b, ok := b.(int64); ok {
-			return cmp.Compare(b, a)
-		}
-	case float64:
-		if b, ok := b.(float64); ok {
-			return cmp.Compare(b, a)
-		}
-	case addr.Addr:
-		if b, ok := b.(addr.Addr); ok {
-			return cmp.Compare(a, b)
-		}
-	}
-	return 0
+	return l.Sheet()
 }
 
 // walk goes over the events of the options' range, and looks at ctx now and
@@ -168,6 +179,9 @@ func walk(ctx context.Context, t *replay.Trace, o Options) iter.Seq2[*replay.Mom
 		for m, err := range t.Walk(o.From, o.To) {
 			if n++; n%1024 == 0 && err == nil {
 				err = ctx.Err()
+				if o.Progress != nil {
+					o.Progress(m.Event.Step)
+				}
 			}
 			if !yield(m, err) || err != nil {
 				return

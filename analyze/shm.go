@@ -10,6 +10,37 @@ import (
 	"memtrace/replay"
 )
 
+// SharedReport tells of shared memory who had it when.
+type SharedReport struct {
+	Rows []SharedRow // in the order in which objects, then their users, were first seen
+}
+
+// SharedRow is one process's time with one object.
+type SharedRow struct {
+	Kind         vma.Kind     `col:"kind,KIND"`
+	Inode        uint64       `col:"inode,ID"`
+	Size         uint64       `col:"size,SIZE,bytes"` // as far as it was mapped
+	PID          uint32       `col:"pid,PID"`
+	How          string       `col:"how,HOW"`
+	Attached     format.Step  `col:"attached,ATTACHED"`
+	AttachedTime uint64       `col:"attached_time,AT TIME,ns,drop=1"`
+	Detached     *format.Step `col:"detached,DETACHED"` // nil: not until the end
+	MostMapped   int64        `col:"mapped,MOST MAPPED,bytes,drop=2"`
+	Name         string       `col:"name,NAME,cut=end"`
+}
+
+// Sheet lays the report out.
+func (r *SharedReport) Sheet() *Sheet {
+	s := sheet("shm", r.Rows)
+	s.Title = "Shared memory"
+	if len(r.Rows) == 0 {
+		s.Notes = []string{"no shared memory was mapped"}
+	} else {
+		s.Notes = []string{"DETACHED -: still attached at the end"}
+	}
+	return s
+}
+
 // object is something that processes share, by what the kernel identifies it.
 type object struct {
 	dev   vma.Dev
@@ -38,7 +69,7 @@ type shared struct {
 
 // SharedMemory tells of every System V segment, POSIX object, memfd and shared
 // anonymous mapping who had it when.
-func SharedMemory(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
+func SharedMemory(ctx context.Context, t *replay.Trace, o Options) (*SharedReport, error) {
 	b := shmBook{objects: map[object]*shared{}, at: map[uint32]map[object]*stay{}, pid: map[uint32]uint32{}}
 	// From the beginning, whatever the range: who attached when is what is
 	// asked for.
@@ -52,11 +83,7 @@ func SharedMemory(ctx context.Context, t *replay.Trace, o Options) (*Result, err
 			b.see(m)
 		}
 	}
-	r := &Result{Report: "shm", Title: "Shared memory", Columns: []Column{
-		{Key: "kind", Title: "KIND", Unit: Text}, {Key: "inode", Title: "ID", Unit: Count}, {Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "pid", Title: "PID", Unit: Count}, {Key: "how", Title: "HOW", Unit: Text},
-		{Key: "attached", Title: "ATTACHED", Unit: Count}, {Key: "attached_time", Title: "AFTER", Unit: Duration, Drop: 1}, {Key: "detached", Title: "DETACHED", Unit: Count},
-		{Key: "mapped", Title: "MOST MAPPED", Unit: Bytes, Drop: 2}, {Key: "name", Title: "NAME", Unit: Text, Cut: keepEnd},
-	}}
+	r := &SharedReport{}
 	keys := make([]object, 0, len(b.objects))
 	for k := range b.objects {
 		keys = append(keys, k)
@@ -70,23 +97,18 @@ func SharedMemory(ctx context.Context, t *replay.Trace, o Options) (*Result, err
 			if o.PID != 0 && s.pid != o.PID || !s.open && s.to < o.From {
 				continue
 			}
-			how, to := "mapped", any(uint64(s.to))
+			row := SharedRow{
+				Kind: ob.kind, Inode: k.inode, Size: ob.size, PID: s.pid, How: "mapped",
+				Attached: s.from, AttachedTime: s.fromTime, MostMapped: s.mostMapped, Name: ob.name,
+			}
 			if s.inherited {
-				how = "inherited"
+				row.How = "inherited"
 			}
-			if s.open {
-				to = nil
+			if !s.open {
+				row.Detached = &s.to
 			}
-			r.Rows = append(r.Rows, []any{
-				ob.kind.String(), k.inode, ob.size, uint64(s.pid), how,
-				uint64(s.from), s.fromTime, to, s.mostMapped, ob.name,
-			})
+			r.Rows = append(r.Rows, row)
 		}
-	}
-	if len(r.Rows) == 0 {
-		r.Notes = []string{"no shared memory was mapped"}
-	} else {
-		r.Notes = []string{"DETACHED -: still attached at the end"}
 	}
 	return r, nil
 }

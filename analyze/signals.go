@@ -14,8 +14,33 @@ import (
 	"memtrace/replay"
 )
 
+// SignalsReport counts delivered signals by name.
+type SignalsReport struct {
+	Rows []SignalRow // those that ended a process first, then the most frequent
+}
+
+// SignalRow is one signal.
+type SignalRow struct {
+	Signal string      `col:"signal,SIGNAL"`
+	Count  uint64      `col:"count,COUNT"`
+	Fatal  uint64      `col:"fatal,FATAL"`
+	First  format.Step `col:"first_step,FIRST"`
+	Last   format.Step `col:"last_step,LAST"`
+	From   string      `col:"from,FROM,cut=begin"`
+}
+
+// Sheet lays the report out.
+func (r *SignalsReport) Sheet() *Sheet {
+	s := sheet("signals", r.Rows)
+	s.Title = "Signals"
+	if len(r.Rows) == 0 {
+		s.Notes = []string{"no signal was delivered"}
+	}
+	return s
+}
+
 // Signals counts delivered signals by name.
-func Signals(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
+func Signals(ctx context.Context, t *replay.Trace, o Options) (*SignalsReport, error) {
 	type count struct {
 		n, fatal    uint64
 		first, last format.Step
@@ -50,20 +75,14 @@ func Signals(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 			}
 		}
 	}
-	r := &Result{Report: "signals", Title: "Signals", Columns: []Column{
-		{Key: "signal", Title: "SIGNAL", Unit: Text}, {Key: "count", Title: "COUNT", Unit: Count}, {Key: "fatal", Title: "FATAL", Unit: Count},
-		{Key: "first_step", Title: "FIRST", Unit: Count}, {Key: "last_step", Title: "LAST", Unit: Count}, {Key: "from", Title: "FROM", Unit: Text, Cut: keepBegin},
-	}}
+	r := &SignalsReport{}
 	for _, n := range slices.SortedFunc(maps.Keys(by), func(a, b int32) int {
 		return cmp.Or(cmp.Compare(by[b].fatal, by[a].fatal), cmp.Compare(by[b].n, by[a].n), cmp.Compare(a, b))
 	}) {
 		c := by[n]
-		r.Rows = append(r.Rows, []any{
-			arch.SignalName(int(n)), c.n, c.fatal, uint64(c.first), uint64(c.last), from(c.senders, c.faults),
+		r.Rows = append(r.Rows, SignalRow{
+			Signal: arch.SignalName(int(n)), Count: c.n, Fatal: c.fatal, First: c.first, Last: c.last, From: from(c.senders, c.faults),
 		})
-	}
-	if len(r.Rows) == 0 {
-		r.Notes = []string{"no signal was delivered"}
 	}
 	return r, nil
 }
@@ -83,67 +102,4 @@ func from(senders map[uint32]bool, kernel uint64) string {
 		parts = append(parts, fmt.Sprintf("pid %d", p))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// Processes tells of every process of the log.
-func Processes(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	lives, err := t.Lives(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r := &Result{Report: "processes", Title: "Processes", Columns: []Column{
-		{Key: "pid", Title: "PID", Unit: Count}, {Key: "parent", Title: "PARENT", Unit: Count}, {Key: "first_step", Title: "FROM", Unit: Count}, {Key: "last_step", Title: "TO", Unit: Count},
-		{Key: "duration", Title: "LIVED", Unit: Duration, Drop: 4}, {Key: "threads", Title: "THREADS", Unit: Count, Drop: 3}, {Key: "events", Title: "EVENTS", Unit: Count, Drop: 2},
-		{Key: "peak", Title: "PEAK", Unit: Bytes}, {Key: "peak_step", Title: "AT STEP", Unit: Count, Drop: 1}, {Key: "end", Title: "END", Unit: Text}, {Key: "program", Title: "PROGRAM", Unit: Text, Max: 60, Cut: keepBegin},
-	}}
-	pids, by := map[uint32]uint64{}, map[uint32]*replay.Life{}
-	for i := range lives {
-		pids[lives[i].No], by[lives[i].No] = uint64(lives[i].PID), &lives[i]
-	}
-	for i := range lives {
-		l := &lives[i]
-		if o.PID != 0 && l.PID != o.PID || l.First > o.To || l.Last < o.From {
-			continue
-		}
-		var parent any
-		if p, ok := pids[l.Parent]; ok && l.Parent != 0 {
-			parent = p
-		}
-		r.Rows = append(r.Rows, []any{
-			uint64(l.PID), parent, uint64(l.First), uint64(l.Last), l.End - l.Start, uint64(l.Threads), l.Events,
-			l.Peak, uint64(l.PeakStep), ending(l), program(l, by),
-		})
-	}
-	return r, nil
-}
-
-// ending says how a process left the log.
-func ending(l *replay.Life) string {
-	switch {
-	case l.Ended:
-		return replay.StatusText(l.Status)
-	case l.Detached:
-		return "detached"
-	}
-	return "still running"
-}
-
-// program is the command line of what a process ran last. One that ran nothing
-// itself is a copy of what its parent ran when it was born; by may be nil.
-func program(l *replay.Life, by map[uint32]*replay.Life) string {
-	note := ""
-	for at := l.Last; l != nil; at, l = l.First, by[l.Parent] {
-		for i := len(l.Execs) - 1; i >= 0; i-- {
-			e := &l.Execs[i]
-			switch {
-			case e.Step > at:
-				continue
-			case len(e.Argv) == 0:
-				return note + e.Path
-			}
-			return note + strings.TrimRight(strings.Join(e.Argv, " "), " ") // setproctitle pads
-		}
-		note = "(fork of) "
-	}
-	return "(unknown)" // attached to, and it ran no other since
 }

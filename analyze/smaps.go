@@ -1,64 +1,88 @@
 package analyze
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"memtrace/format/addr"
+	"memtrace/format/proctext"
 	"memtrace/replay"
 )
 
-// Smaps shows the mappings of a living process with what they cost, from the
-// text of /proc/PID/smaps: the one with the most resident memory first.
-func Smaps(text []byte, s *replay.AddressSpace, parts *Parts) *Result {
-	r := &Result{Report: "smaps", Title: "Mappings that cost most", Columns: []Column{
-		{Key: "size", Title: "SIZE", Unit: Bytes}, {Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "pss", Title: "PSS", Unit: Bytes, Drop: 2},
-		{Key: "dirty", Title: "DIRTY", Unit: Bytes, Drop: 4}, {Key: "swap", Title: "SWAP", Unit: Bytes, Fine: true}, {Key: "locked", Title: "LOCKED", Unit: Bytes, Fine: true},
-		{Key: "start", Title: "START", Unit: Address}, {Key: "perms", Title: "PERMS", Unit: Text}, {Key: "kind", Title: "KIND", Unit: Text, Drop: 1},
-		{Key: "part", Title: "PART", Unit: Text, Drop: 3}, {Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},
-	}}
-	var row []any
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		if from, _, ok := strings.Cut(f[0], "-"); ok && !strings.HasSuffix(f[0], ":") {
+// SmapsReport shows the mappings of a living process with what they cost.
+type SmapsReport struct {
+	Rows []SmapsRow // the one with the most resident memory first
+}
+
+// SmapsRow is one mapping.
+type SmapsRow struct {
+	Size   uint64    `col:"size,SIZE,bytes"`
+	RSS    uint64    `col:"rss,RSS,bytes"`
+	PSS    uint64    `col:"pss,PSS,bytes,drop=2"`
+	Dirty  uint64    `col:"dirty,DIRTY,bytes,drop=4"`
+	Swap   uint64    `col:"swap,SWAP,bytes,fine"`
+	Locked uint64    `col:"locked,LOCKED,bytes,fine"`
+	Start  addr.Addr `col:"start,START"`
+	Perms  string    `col:"perms,PERMS"`
+	Kind   string    `col:"kind,KIND,drop=1"`
+	Part   string    `col:"part,SECTIONS,drop=3"` // of its file
+	Path   string    `col:"path,PATH,cut=end"`
+}
+
+// Sheet lays the report out.
+func (r *SmapsReport) Sheet() *Sheet {
+	s := sheet("smaps", r.Rows)
+	s.Title = "Mappings that cost most"
+	return s
+}
+
+// Smaps reads the text of /proc/PID/smaps; s are the mappings of the same
+// process in v.
+func Smaps(text []byte, v *replay.View, s *replay.AddressSpace) *SmapsReport {
+	r, parts := &SmapsReport{}, newParts(v)
+	var row *SmapsRow
+	for line := range bytes.Lines(text) {
+		key, value, ok := proctext.Line(line)
+		if !ok { // a mapping: 55d0-55d1 rw-p ...
+			from, rest, _ := strings.Cut(string(line), "-")
 			a, err := strconv.ParseUint(from, 16, 64)
-			if err != nil {
+			f := strings.Fields(rest)
+			if err != nil || len(f) < 2 {
 				continue
 			}
-			row = []any{uint64(0), uint64(0), uint64(0), uint64(0), uint64(0), uint64(0), addr.Addr(a), f[1], "", "", ""}
-			if m, ok := s.Set().Find(addr.Addr(a)); ok {
-				row[8], row[9], row[10] = m.Kind.String(), parts.Of(s, m), m.Name
+			r.Rows = append(r.Rows, SmapsRow{Start: addr.Addr(a), Perms: f[1]})
+			row = &r.Rows[len(r.Rows)-1]
+			if m, ok := s.Set().Find(row.Start); ok {
+				row.Kind, row.Part, row.Path = m.Kind.String(), parts.of(s, m), m.Name
 			}
-			r.Rows = append(r.Rows, row)
 			continue
 		}
-		if row == nil {
-			continue
-		}
-		n, err := strconv.ParseUint(f[1], 10, 64)
-		if err != nil {
-			continue
-		}
-		n <<= 10
-		switch f[0] {
-		case "Size:":
-			row[0] = n
-		case "Rss:":
-			row[1] = n
-		case "Pss:":
-			row[2] = n
-		case "Private_Dirty:", "Shared_Dirty:":
-			row[3] = row[3].(uint64) + n
-		case "Swap:":
-			row[4] = n
-		case "Locked:":
-			row[5] = n
+		n, ok := value.Size()
+		if row != nil && ok {
+			row.read(string(key), n)
 		}
 	}
-	slices.SortStableFunc(r.Rows, func(a, b []any) int { return compare(a[1], b[1]) })
+	slices.SortStableFunc(r.Rows, func(a, b SmapsRow) int { return cmp.Compare(b.RSS, a.RSS) })
 	return r
+}
+
+// read takes a line of a mapping.
+func (row *SmapsRow) read(key string, n uint64) {
+	switch key {
+	case "Size":
+		row.Size = n
+	case "Rss":
+		row.RSS = n
+	case "Pss":
+		row.PSS = n
+	case "Private_Dirty", "Shared_Dirty":
+		row.Dirty += n
+	case "Swap":
+		row.Swap = n
+	case "Locked":
+		row.Locked = n
+	}
 }

@@ -6,12 +6,9 @@ import (
 	"strings"
 
 	"memtrace/format"
+	"memtrace/format/arch"
 	"memtrace/replay"
 )
-
-// summaryRows is how many lines each list of the summary may have, so that all
-// of it fits 80x24.
-const summaryRows = 3
 
 // tally is what the summary counts in its one walk.
 type tally struct {
@@ -19,16 +16,19 @@ type tally struct {
 	lost, checks, differed                                  uint64
 	longestPause                                            uint64
 	end                                                     uint64
+	crash                                                   format.StackNode // of the last fatal signal
+	crashSignal                                             int32
+	findings                                                findings
+	use                                                     inUse
 }
 
 func (n *tally) see(m *replay.Moment) {
 	n.events++
 	n.end = m.Event.Time
+	n.findings.see(m)
+	n.use.see(m)
 	switch r := m.Event.Record.(type) {
 	case *format.Syscall:
-		if r.Injected {
-			break
-		}
 		n.calls++
 		if failed(r) {
 			n.failed++
@@ -37,6 +37,9 @@ func (n *tally) see(m *replay.Moment) {
 		n.signals++
 		if r.Fatal {
 			n.fatal++
+			if m.Event.Stack != 0 {
+				n.crash, n.crashSignal = m.Event.Stack, r.Signo
+			}
 		}
 	case *format.Snapshot:
 		if r.Reason == format.ReasonSweep {
@@ -55,9 +58,60 @@ func (n *tally) see(m *replay.Moment) {
 	}
 }
 
+// SummaryReport is what ran, for how long, what grew and what went wrong.
+type SummaryReport struct {
+	Program       string      `item:"program"`
+	End           string      `item:"end"`
+	Started       string      `item:"started"`
+	Duration      uint64      `item:"duration,ns"`
+	Processes     uint64      `item:"processes"`
+	Threads       uint64      `item:"threads"`
+	Events        uint64      `item:"events"`
+	Calls         uint64      `item:"syscalls"`
+	Failed        uint64      `item:"failed calls"`
+	Signals       uint64      `item:"signals"`
+	Fatal         uint64      `item:"fatal signals"`
+	Mapped        int64       `item:"mapped at end,bytes"`
+	Peak          int64       `item:"mapped at peak,bytes"`
+	PeakStep      format.Step `item:"peak step"`
+	Unread        int         `item:"processes of unknown mappings"`
+	Snapshots     uint64      `item:"snapshots"`
+	Pages         uint64      `item:"captured pages"`
+	LongestPause  uint64      `item:"longest pause,ns"`
+	Lost          uint64      `item:"lost"`
+	Checks        uint64      `item:"checks"`
+	ChecksDiffer  uint64      `item:"checks that differed"`
+	Crash         string      `item:"crash,omit"`          // where the last fatal signal came
+	Leak          string      `item:"leak,omit"`           // what grows without end, and from where
+	PeakRSS       uint64      `item:"peak RSS,bytes,omit"` // of one process
+	Time          string      `item:"time,omit"`           // how threads spent it
+	Stacks        string      `item:"stacks,omit"`         // of which events, if not of calls
+	Next          string      `item:"next"`
+	Then          string      `item:"also"`
+	Findings      *FindingsReport
+	Growth        *GrowthReport
+	Peaks         []PeakRow
+	RSS           []RSSPoint
+	Errors        *ErrorsReport
+	SignalsByName *SignalsReport
+
+	cut   bool // the log was
+	last  format.Step
+	more  string // the command that shows all findings
+	ascii bool
+}
+
+// Sheet lays the report out.
+func (r *SummaryReport) Sheet() *Sheet {
+	s := items("summary", r)
+	s.Parts = []*Sheet{r.Findings.Sheet(), r.Growth.Sheet(), peaksSheet(r.Peaks), rssSheet(r.RSS), r.Errors.Sheet(), r.SignalsByName.Sheet()}
+	s.screen = func(*Sheet) []string { return r.screen() }
+	return s
+}
+
 // Summary answers on one screen what ran, for how long, what grew and what went
 // wrong.
-func Summary(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
+func Summary(ctx context.Context, t *replay.Trace, o Options) (*SummaryReport, error) {
 	lives, err := t.Lives(ctx)
 	if err != nil {
 		return nil, err
@@ -67,60 +121,66 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
 		return nil, err
 	}
 	h := t.Header()
-	r := &Result{Report: "summary", Columns: []Column{{Key: "item", Title: "", Unit: Text}, {Key: "value", Title: "", Unit: Text}}}
-	item := func(name string, v any, u Unit) {
-		r.Rows = append(r.Rows, []any{name, v})
-		r.Units = append(r.Units, u)
+	r := &SummaryReport{
+		Program: strings.Join(h.Argv, " "), Started: h.Start.UTC().Format("2006-01-02 15:04:05 MST"), Duration: n.end,
+		Events: n.events, Calls: n.calls, Failed: n.failed, Signals: n.signals, Fatal: n.fatal,
+		Mapped: l.total.now, Peak: l.total.peak, PeakStep: l.total.peakStep,
+		Snapshots: n.snapshots, Pages: n.pages, LongestPause: n.longestPause, Lost: n.lost, Checks: n.checks, ChecksDiffer: n.differed,
+		cut: t.Truncated(), last: t.Steps() - 1,
 	}
-	var procs, threads uint64
-	end := ""
-	name := strings.Join(h.Argv, " ")
+	if r.Growth, err = l.report(ctx, t); err != nil {
+		return nil, err
+	}
+	r.Unread = r.Growth.unread
 	for i := range lives {
 		if o.PID != 0 && lives[i].PID != o.PID {
 			continue
 		}
-		if procs == 0 {
-			end = ending(&lives[i])
-			if name == "" || o.PID != 0 {
-				name = program(&lives[i], nil)
+		if r.Processes == 0 {
+			r.End = ending(&lives[i])
+			if r.Program == "" || o.PID != 0 {
+				r.Program = unknownProgram
+				if n := len(lives[i].Execs); n > 0 {
+					r.Program = commandLine(&lives[i].Execs[n-1])
+				}
 			}
 		}
-		procs++
-		threads += uint64(lives[i].Threads)
+		r.Processes++
+		r.Threads += uint64(lives[i].Threads)
 	}
-	item("program", name, Text)
-	item("end", end, Text)
-	item("started", h.Start.UTC().Format("2006-01-02 15:04:05 MST"), Text)
-	item("duration", n.end, Duration)
-	item("processes", procs, Count)
-	item("threads", threads, Count)
-	item("events", n.events, Count)
-	item("syscalls", n.calls, Count)
-	item("failed calls", n.failed, Count)
-	item("signals", n.signals, Count)
-	item("fatal signals", n.fatal, Count)
-	item("mapped at end", l.total.now, Bytes)
-	item("mapped at peak", l.total.peak, Bytes)
-	item("peak step", uint64(l.total.peakStep), Count)
-	item("snapshots", n.snapshots, Count)
-	item("captured pages", n.pages, Count)
-	item("longest pause", n.longestPause, Duration)
-	item("lost", n.lost, Count)
-	item("checks", n.checks, Count)
-	item("checks that differed", n.differed, Count)
-
-	grew := l.result()
-	fails, err := Failures(ctx, t, o)
+	if n.crash != 0 {
+		where, err := crashSite(t, n.crash)
+		if err != nil {
+			return nil, err
+		}
+		r.Crash = arch.SignalName(int(n.crashSignal)) + " " + where
+	}
+	leaks, err := Leaks(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}
-	sigs, err := Signals(ctx, t, o)
-	if err != nil {
+	if v := &leaks.Verdict; v.Word == wordLeak && v.Site != nil {
+		r.Leak = fmt.Sprintf("%s: %.0f %% of %s in %s", *v.Site, *v.SiteShare, rate(float64(*v.Rate)), v.Who)
+	}
+	if r.Findings, err = n.findings.report(ctx, t, o, n.end, lives, leaks); err != nil {
 		return nil, err
 	}
-	r.Parts = []*Result{grew, fails, sigs}
-	r.screen = func() []string { return summaryScreen(t, r, l, n, fails, sigs) }
-	return r, nil
+	switch {
+	case t.HasCallStacks():
+	case t.HasStacks():
+		r.Stacks = "of fatal signals only; record -k takes those of memory calls too"
+	default:
+		r.Stacks = "none; record -k takes those of memory calls"
+	}
+	r.PeakRSS, r.RSS, r.ascii = n.findings.peak, leaks.rss, o.ASCII
+	r.Peaks, r.Time = peaks(l, &n.use), n.findings.waits.shares()
+	r.Next, r.Then = r.Findings.next(o)
+	r.more = o.command("report", "findings")
+	if r.Errors, err = Failures(ctx, t, o); err != nil {
+		return nil, err
+	}
+	r.SignalsByName, err = Signals(ctx, t, o)
+	return r, err
 }
 
 func count(ctx context.Context, t *replay.Trace, o Options) (*ledger, *tally, error) {
@@ -128,7 +188,7 @@ func count(ctx context.Context, t *replay.Trace, o Options) (*ledger, *tally, er
 	if err != nil {
 		return nil, nil, err
 	}
-	l, n := newLedger(s, o.PID), &tally{}
+	l, n := newLedger(s, o.PID), &tally{use: inUse{pid: o.PID}}
 	for m, err := range walk(ctx, t, o) {
 		if err != nil {
 			return nil, nil, err
@@ -141,105 +201,18 @@ func count(ctx context.Context, t *replay.Trace, o Options) (*ledger, *tally, er
 	return l, n, nil
 }
 
-// Size of the summary for a person.
-const (
-	screenCols  = 79
-	screenLines = 24
-)
-
-// screen gathers the lines of the summary.
-type screen []string
-
-func (s *screen) line(label, format string, a ...any) {
-	*s = append(*s, cut(fmt.Sprintf("%-10s", label)+fmt.Sprintf(format, a...), screenCols))
-}
-
-// summaryScreen is the summary for a person: at most 80 columns and 24 lines.
-func summaryScreen(t *replay.Trace, r *Result, l *ledger, n *tally, fails, sigs *Result) []string {
-	val := func(name string) string {
-		for i, row := range r.Rows {
-			if row[0] == name {
-				return Human(row[1], r.Units[i])
-			}
-		}
-		return ""
-	}
-	var head screen
-	head.line("program", "%s", val("program"))
-	head.line("ended", "%s after %s, started %s", val("end"), val("duration"), val("started"))
-	head.line("events", "%s, of which %s system calls, in %s, %s", val("events"), val("syscalls"),
-		plural(val("processes"), "process", "processes"), plural(val("threads"), "thread", "threads"))
-	if n.snapshots > 0 {
-		head.line("memory", "captured %s times, %s pages, program held at most %s", val("snapshots"), val("captured pages"), val("longest pause"))
-	}
-	head.line("mapped", "%s at the peak (step %s, after %s), %s at the end", val("mapped at peak"), val("peak step"),
-		Span(l.total.peakTime), val("mapped at end"))
-	tail := troubles(t, n, fails, sigs)
-	// What grew gets the room that is left: a title, a heading and a total
-	// beside its rows, and an empty line on each side.
-	grew := l.result()
-	grew.drop("unmapped", "peak_step")
-	rows := min(len(grew.Rows), screenLines-len(head)-len(tail)-5)
-	out := append(head, "")
-	if rows > 0 {
-		out = append(out, grew.lines(rows)...)
-		out = append(out, "")
-	}
-	return append(out, tail...)
-}
-
-// troubles says what went wrong.
-func troubles(t *replay.Trace, n *tally, fails, sigs *Result) []string {
-	var out screen
-	if len(fails.Rows) == 0 && len(sigs.Rows) == 0 && n.lost == 0 && n.differed == 0 {
-		out.line("Nothing went wrong:", " no failed calls, no signals")
-	}
-	if len(fails.Rows) > 0 {
-		f := *fails
-		f.Title = fmt.Sprintf("Failed calls: %d", n.failed)
-		f.drop("first_step", "last_step")
-		out = append(out, f.lines(summaryRows)...)
-		if len(sigs.Rows) > 0 || n.lost > 0 || n.differed > 0 || t.Truncated() {
-			out = append(out, "")
-		}
-	}
-	for i, s := range sigs.Rows {
-		if i == 2 {
-			out.line("", "%d more kinds (report signals)", len(sigs.Rows)-i)
-			break
-		}
-		fatal, by := "", ""
-		if f, ok := s[2].(uint64); ok && f > 0 {
-			fatal = ", FATAL"
-		}
-		if s[5] != "" {
-			by = fmt.Sprintf(", from %v", s[5])
-		}
-		out.line("signal", "%v x %v%s, last at step %v%s", s[0], s[1], fatal, s[4], by)
-	}
-	if n.lost > 0 {
-		out.line("lost", "%d events could not be recorded in full (replay shows them)", n.lost)
-	}
-	if n.differed > 0 {
-		out.line("checks", "%d of %d differed from the kernel's table", n.differed, n.checks)
-	}
-	if t.Truncated() {
-		out.line("log", "cut short: it ends at step %d (memtrace recover)", t.Steps()-1)
-	}
-	return out
-}
-
-func plural(n any, one, many string) string {
-	if n == "1" {
+func plural(n uint64, one, many string) string {
+	if n == 1 {
 		return "1 " + one
 	}
 	return fmt.Sprint(n) + " " + many
 }
 
-// cut shortens a line to n columns of ASCII.
+// cut shortens a line to n columns, for characters that take one each.
 func cut(s string, n int) string {
-	if len(s) <= n {
+	r := []rune(s)
+	if len(r) <= n {
 		return strings.TrimRight(s, " ")
 	}
-	return s[:n-3] + "..."
+	return string(r[:n-3]) + "..."
 }

@@ -1,12 +1,71 @@
 package analyze
 
 import (
+	"context"
 	"fmt"
-	"strconv"
+	"math"
 	"strings"
 
 	"memtrace/format"
+	"memtrace/format/proctext"
+	"memtrace/replay"
 )
+
+// SystemReport is the system's memory at a step, how it moved over the range, and
+// what happened in it.
+type SystemReport struct {
+	Step   format.Step // of the sample
+	Rows   []SystemMove
+	Events *EventsReport // nil: none were sampled
+}
+
+// SystemRow is a line of /proc/meminfo, in bytes.
+type SystemRow struct {
+	Group string  `col:"group,"` // of the first line of a group
+	Key   string  `col:"key,"`
+	Bytes uint64  `col:"bytes,SIZE,bytes"`
+	Share float64 `col:"share,SHARE,percent"` // of MemTotal
+}
+
+// SystemMove is such a line with how it moved.
+type SystemMove struct {
+	SystemRow
+	Change int64  `col:"change,CHANGE,bytes"` // since the first sample
+	Low    uint64 `col:"low,LOWEST,bytes"`
+	High   uint64 `col:"high,HIGHEST,bytes"`
+}
+
+// Sheet lays the report out.
+func (r *SystemReport) Sheet() *Sheet {
+	if len(r.Rows) == 0 {
+		s := (&SystemTable{}).Sheet()
+		s.Title, s.Notes = "", []string{noSamples}
+		return s
+	}
+	s := sheet("system", r.Rows)
+	s.Title = systemTitle(r.Step)
+	if r.Events != nil {
+		s.Parts = []*Sheet{r.Events.Sheet()}
+	}
+	return s
+}
+
+func systemTitle(at format.Step) string {
+	return fmt.Sprintf("Memory of the system, sampled at step %d", at)
+}
+
+// SystemTable is one text of /proc/meminfo.
+type SystemTable struct {
+	Step format.Step // at which it was read
+	Rows []SystemRow
+}
+
+// Sheet lays the table out.
+func (r *SystemTable) Sheet() *Sheet {
+	s := sheet("system", r.Rows)
+	s.Title = systemTitle(r.Step)
+	return s
+}
 
 // group is a part of /proc/meminfo that belongs together.
 type group struct {
@@ -31,26 +90,66 @@ var groups = []group{
 	{"swap", "SwapFree that falls means that memory was not enough", []string{"SwapTotal", "SwapFree", "Zswap", "Zswapped"}},
 }
 
-// System shows a text of /proc/meminfo in groups, as read at step at.
-func System(text []byte, at format.Step) *Result { return systemTable(parseMeminfo(text), at) }
+// SystemAt shows a text of /proc/meminfo in groups, as read at step at.
+func SystemAt(text []byte, at format.Step) *SystemTable {
+	return &SystemTable{at, grouped(sizes(text))}
+}
 
-// systemTable puts values of /proc/meminfo into groups.
-func systemTable(m map[string]uint64, at format.Step) *Result {
-	r := &Result{Report: "system", Title: fmt.Sprintf("Memory of the system, sampled at step %d", at), Columns: []Column{
-		{Key: "group", Title: "", Unit: Text}, {Key: "key", Title: "", Unit: Text}, {Key: "bytes", Title: "SIZE", Unit: Bytes}, {Key: "share", Title: "SHARE", Unit: Percent},
-	}}
+// grouped puts values of /proc/meminfo into groups.
+func grouped(m map[string]uint64) (rows []SystemRow) {
 	for _, g := range groups {
 		name := g.name
 		for _, k := range g.keys {
-			n, ok := m[k]
-			if !ok {
-				continue
+			if n, ok := m[k]; ok {
+				rows = append(rows, SystemRow{name, k, n, percent(n, m["MemTotal"])})
+				name = ""
 			}
-			r.Rows = append(r.Rows, []any{name, k, n, percent(n, m["MemTotal"])})
-			name = ""
 		}
 	}
-	return r
+	return rows
+}
+
+// System shows the system's memory at a step, and how it moved over the range.
+func System(ctx context.Context, t *replay.Trace, o Options) (*SystemReport, error) {
+	s, err := gather(ctx, t, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	at := o.To
+	if o.At != nil {
+		at = *o.At
+	}
+	var x *sample
+	for i := range s.list {
+		if c := &s.list[i]; c.system != nil && (c.step <= at || x == nil) {
+			x = c
+		}
+	}
+	if x == nil {
+		return &SystemReport{}, nil
+	}
+	r := &SystemReport{Step: x.step, Events: s.events()}
+	for _, row := range grouped(x.system) {
+		r.Rows = append(r.Rows, s.move(row))
+	}
+	return r, nil
+}
+
+// move is how a line of /proc/meminfo moved.
+func (s *samples) move(row SystemRow) SystemMove {
+	m := SystemMove{SystemRow: row, Low: math.MaxUint64}
+	first := true
+	for i := range s.list {
+		n, ok := s.list[i].system[row.Key]
+		if !ok {
+			continue
+		}
+		m.Low, m.High = min(m.Low, n), max(m.High, n)
+		if first {
+			m.Change, first = int64(row.Bytes)-int64(n), false
+		}
+	}
+	return m
 }
 
 // SystemHelp explains the groups.
@@ -62,45 +161,14 @@ func SystemHelp() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// parseMeminfo reads "Key:   123 kB" lines into bytes; lines of another form are
-// left out.
-func parseMeminfo(text []byte) map[string]uint64 {
+// sizes are the fields of a text of /proc that are numbers, in bytes where they
+// are of memory.
+func sizes(text []byte) map[string]uint64 {
 	m := map[string]uint64{}
-	for line := range strings.Lines(string(text)) {
-		k, v, ok := strings.Cut(line, ":")
-		f := strings.Fields(v)
-		if !ok || len(f) == 0 {
-			continue
+	for k, v := range proctext.Fields(text) {
+		if n, ok := v.Size(); ok {
+			m[string(k)] = n
 		}
-		n, err := strconv.ParseUint(f[0], 10, 64)
-		if err != nil {
-			continue
-		}
-		if len(f) > 1 && f[1] == "kB" {
-			n <<= 10
-		}
-		m[k] = n
 	}
 	return m
-}
-
-// Sampled shows what smaps_rollup or status say of a process: the keys that
-// only a live process can tell.
-func Sampled(text []byte, at format.Step) *Result {
-	m := parseMeminfo(text)
-	from := "status"
-	if _, ok := m["Pss"]; ok {
-		from = "smaps_rollup"
-	}
-	r := &Result{Report: "sampled", Title: fmt.Sprintf("Resident memory (%s), sampled at step %d", from, at), Columns: []Column{
-		{Key: "key", Title: "", Unit: Text}, {Key: "bytes", Title: "SIZE", Unit: Bytes},
-	}}
-	for _, k := range []string{
-		"VmRSS", "Rss", "Pss", "RssAnon", "RssFile", "RssShmem", "Anonymous", "Private_Dirty", "Shared_Dirty", "VmSwap", "Swap", "VmLck", "Locked",
-	} {
-		if n, ok := m[k]; ok {
-			r.Rows = append(r.Rows, []any{k, n})
-		}
-	}
-	return r
 }

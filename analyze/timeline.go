@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"memtrace/format"
 	"memtrace/replay"
 )
 
@@ -13,95 +14,89 @@ import (
 // sparklines, and in JSON and CSV.
 const timelineRows = 24
 
-// Line is a series with a name.
-type Line struct {
-	Name   string
-	Points []Point // V in bytes
+// TimelineReport is memory over time.
+type TimelineReport struct {
+	Rows  []TimelineRow
+	ascii bool
 }
 
-// Chart is a drawing of lines that belong together.
-type Chart struct {
-	Title string
-	Lines []Line
+// TimelineRow is one sample: what the sampled processes have together, and the
+// system.
+type TimelineRow struct {
+	Time        uint64      `col:"time,TIME,ns"`
+	Step        format.Step `col:"step,STEP"`
+	RSS         *uint64     `col:"rss,RSS,bytes"`
+	Anonymous   *uint64     `col:"anonymous,ANON,bytes"`
+	File        *uint64     `col:"file,FILE,bytes,drop=4"`
+	Shared      *uint64     `col:"shared,SHARED,bytes,fine"`
+	Swapped     *uint64     `col:"swapped,SWAPPED,bytes,fine"`
+	Virtual     *uint64     `col:"virtual,VIRTUAL,bytes"`
+	Writable    *uint64     `col:"writable,WRITABLE,bytes,fine"`
+	Processes   *uint64     `col:"processes,PROCESSES,fine"`
+	Threads     *uint64     `col:"threads,THREADS,fine"`
+	CommittedAS *uint64     `col:"committed_as,COMMITTED_AS,bytes"`
+	AnonPages   *uint64     `col:"anon_pages,ANONPAGES,bytes"`
+	MemFree     *uint64     `col:"mem_free,MEMFREE,bytes,drop=3"`
+	SwapFree    *uint64     `col:"swap_free,SWAPFREE,bytes,drop=1"`
+	Cached      *uint64     `col:"cached,CACHED,bytes,drop=2"`
 }
 
-// Charts are the series of timeline, for a plot.
-func Charts(ctx context.Context, t *replay.Trace, o Options) ([]Chart, error) {
-	s, err := gather(ctx, t, o)
-	if err != nil {
-		return nil, err
-	}
-	if len(s.list) == 0 {
-		return nil, fmt.Errorf("%s", noSamples)
-	}
-	name := strings.Join(t.Header().Argv, " ")
-	if o.PID != 0 || name == "" {
-		for _, im := range s.images() {
-			name = s.name[im]
-			break
-		}
-	}
-	ours := func(name string, get func(*usage) uint64) Line { return Line{name, wall(s, s.sum(get))} }
-	system := func(key string) Line { return Line{key, wall(s, s.ofSystem(key))} }
-	charts := []Chart{
-		{"Resident memory of " + cut(replay.Escape(name), 60), []Line{
-			ours("RSS", func(u *usage) uint64 { return u.rss }), ours("anonymous", (*usage).own),
-			ours("file", func(u *usage) uint64 { return u.file }), ours("shared", func(u *usage) uint64 { return u.shmem }),
-		}},
-		{"Promised memory", []Line{
-			ours("virtual", func(u *usage) uint64 { return u.virtual }), ours("writable", func(u *usage) uint64 { return u.data }), system("Committed_AS"),
-		}},
-		{"The system's memory", []Line{system("MemFree"), system("Cached"), system("AnonPages"), system("SwapFree")}},
-	}
-	return charts, nil
+// timelineSeries are what is drawn as sparklines.
+var timelineSeries = []struct {
+	title string
+	of    func(*TimelineRow) *uint64
+}{
+	{"RSS", func(r *TimelineRow) *uint64 { return r.RSS }},
+	{"ANON", func(r *TimelineRow) *uint64 { return r.Anonymous }},
+	{"FILE", func(r *TimelineRow) *uint64 { return r.File }},
+	{"SHARED", func(r *TimelineRow) *uint64 { return r.Shared }},
+	{"SWAPPED", func(r *TimelineRow) *uint64 { return r.Swapped }},
+	{"VIRTUAL", func(r *TimelineRow) *uint64 { return r.Virtual }},
+	{"WRITABLE", func(r *TimelineRow) *uint64 { return r.Writable }},
+	{"COMMITTED_AS", func(r *TimelineRow) *uint64 { return r.CommittedAS }},
+	{"ANONPAGES", func(r *TimelineRow) *uint64 { return r.AnonPages }},
+	{"MEMFREE", func(r *TimelineRow) *uint64 { return r.MemFree }},
+	{"SWAPFREE", func(r *TimelineRow) *uint64 { return r.SwapFree }},
+	{"CACHED", func(r *TimelineRow) *uint64 { return r.Cached }},
 }
 
-// wall is a series by the clock on the wall: without the time held back.
-func wall(s *samples, ps []Point) []Point {
-	held := map[float64]float64{}
-	for i := range s.list {
-		held[float64(s.list[i].step)] = float64(s.list[i].time) / 1e9
+// Sheet lays the report out.
+func (r *TimelineReport) Sheet() *Sheet {
+	s := sheet("timeline", r.Rows)
+	s.Title = "Memory over time"
+	if len(r.Rows) == 0 {
+		s.Notes = []string{noSamples}
+	} else {
+		s.screen = r.screen
 	}
-	for i := range ps {
-		ps[i].T = held[ps[i].step]
-	}
-	return ps
+	return s
 }
 
 // Timeline shows memory over time: a row for each sample.
-func Timeline(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	s, err := gather(ctx, t, o)
+func Timeline(ctx context.Context, t *replay.Trace, o Options) (*TimelineReport, error) {
+	s, err := gather(ctx, t, o, nil)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Report: "timeline", Title: "Memory over time", Columns: []Column{
-		{Key: "time", Title: "TIME", Unit: Duration}, {Key: "step", Title: "STEP", Unit: Count},
-		{Key: "rss", Title: "RSS", Unit: Bytes}, {Key: "anonymous", Title: "ANON", Unit: Bytes}, {Key: "file", Title: "FILE", Unit: Bytes, Drop: 4},
-		{Key: "shared", Title: "SHARED", Unit: Bytes, Fine: true}, {Key: "swapped", Title: "SWAPPED", Unit: Bytes, Fine: true},
-		{Key: "virtual", Title: "VIRTUAL", Unit: Bytes}, {Key: "writable", Title: "WRITABLE", Unit: Bytes, Fine: true},
-		{Key: "processes", Title: "PROCESSES", Unit: Count, Fine: true}, {Key: "threads", Title: "THREADS", Unit: Count, Fine: true},
-		{Key: "committed_as", Title: "COMMITTED_AS", Unit: Bytes}, {Key: "anon_pages", Title: "ANONPAGES", Unit: Bytes},
-		{Key: "mem_free", Title: "MEMFREE", Unit: Bytes, Drop: 3}, {Key: "swap_free", Title: "SWAPFREE", Unit: Bytes, Drop: 1}, {Key: "cached", Title: "CACHED", Unit: Bytes, Drop: 2},
-	}}
-	alone := len(s.images()) <= 1
+	r := &TimelineReport{ascii: o.ASCII}
 	for i := range s.list {
-		if x := &s.list[i]; alone || !x.last { // a process's last sample says nothing of the others
-			r.Rows = append(r.Rows, x.row())
-		}
+		r.Rows = append(r.Rows, s.list[i].row())
 	}
-	if len(r.Rows) == 0 {
-		r.Notes = []string{noSamples}
-		return r, nil
-	}
-	all := r.Rows
-	r.screen = func() []string { return timelineScreen(r, all, o.ASCII) }
 	return r, nil
 }
 
-// row is a sample's line: what the sampled processes have together.
-func (x *sample) row() []any {
+// row is a sample's line.
+func (x *sample) row() TimelineRow {
+	r := TimelineRow{
+		Time: x.time, Step: x.step,
+		CommittedAS: x.ofSystem("Committed_AS"), AnonPages: x.ofSystem("AnonPages"), MemFree: x.ofSystem("MemFree"),
+		SwapFree: x.ofSystem("SwapFree"), Cached: x.ofSystem("Cached"),
+	}
+	if len(x.all) == 0 {
+		return r
+	}
 	var sum usage
-	for _, u := range x.procs {
+	for _, u := range x.all {
 		sum.rss += u.rss
 		sum.anon += u.anon
 		sum.swap += u.swap
@@ -111,98 +106,116 @@ func (x *sample) row() []any {
 		sum.data += u.data
 		sum.threads += u.threads
 	}
-	ours := func(n uint64) any {
-		if len(x.procs) == 0 {
-			return nil
-		}
-		return n
+	n := uint64(len(x.all))
+	r.RSS, r.Anonymous, r.File, r.Shared, r.Swapped = &sum.rss, &sum.anon, &sum.file, &sum.shmem, &sum.swap
+	r.Virtual, r.Writable, r.Processes, r.Threads = &sum.virtual, &sum.data, &n, &sum.threads
+	return r
+}
+
+// ofSystem is a line of /proc/meminfo, nil if it has none.
+func (x *sample) ofSystem(key string) *uint64 {
+	if n, ok := x.system[key]; ok {
+		return &n
 	}
-	system := func(key string) any {
-		if n, ok := x.system[key]; ok {
-			return n
-		}
-		return nil
-	}
-	return []any{
-		x.time, uint64(x.step), ours(sum.rss), ours(sum.anon), ours(sum.file), ours(sum.shmem), ours(sum.swap), ours(sum.virtual), ours(sum.data),
-		ours(uint64(len(x.procs))), ours(sum.threads),
-		system("Committed_AS"), system("AnonPages"), system("MemFree"), system("SwapFree"), system("Cached"),
-	}
+	return nil
 }
 
 // sparkWidth is how many characters a sparkline has.
 const sparkWidth = 30
 
-// timelineScreen is the timeline for a person: a line for each series, and a
-// table with evenly spaced rows.
-func timelineScreen(r *Result, all [][]any, ascii bool) []string {
-	c := *r.coarse()
-	c.screen, c.Notes = nil, nil
+// screen is the timeline for a person: a line for each series, and a table with
+// evenly spaced rows of s.
+func (r *TimelineReport) screen(s *Sheet) []string {
 	var out []string
 	out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", "SERIES", "LOWEST", "HIGHEST", "LAST", "OVER TIME"))
-	begin, end := all[0][0].(uint64), all[len(all)-1][0].(uint64)
-	for j, col := range r.Columns {
-		if j < 2 || col.Unit != Bytes {
-			continue
-		}
-		bins, low, high, last, ok := spark(all, j, begin, end)
+	for _, x := range timelineSeries {
+		bins, low, high, last, ok := r.spark(x.of)
 		if !ok || high == 0 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", col.Title, Size(low), Size(high), Size(last), Sparkline(bins, ascii)))
+		out = append(out, fmt.Sprintf("%-13s%11s%11s%11s  %s", x.title, Size(low), Size(high), Size(last), Sparkline(bins, r.ascii)))
 	}
+	begin, end := r.Rows[0].Time, r.Rows[len(r.Rows)-1].Time
 	out = append(out, fmt.Sprintf("%-48s%-*s%s", "", sparkWidth-len(Span(end)), Span(begin), Span(end)), "")
-	rows := c.Rows
-	if len(rows) > timelineRows {
-		c.Rows = nil
-		next := begin
-		gap := (end - begin) / (timelineRows - 1)
-		for i, row := range rows {
-			if t := row[0].(uint64); t >= next || i == len(rows)-1 {
-				c.Rows = append(c.Rows, row)
-				for next <= t {
-					next += max(gap, 1)
-				}
-			}
-		}
+	c := *s.coarse()
+	c.screen, c.Notes = nil, nil
+	if len(c.Rows) == len(r.Rows) && !s.sorted { // else the user has chosen rows
+		c.Rows = pick(c.Rows, r.spaced())
 	}
 	var b strings.Builder
 	if err := c.Write(&b, Table); err != nil {
 		return append(out, err.Error())
 	}
 	out = append(out, strings.Split(strings.TrimRight(b.String(), "\n"), "\n")...)
-	if len(c.Rows) < len(rows) {
-		out = append(out, fmt.Sprintf("%d of %d samples (--format csv has them all)", len(c.Rows), len(rows)))
+	if len(c.Rows) < len(s.Rows) {
+		out = append(out, fmt.Sprintf("%d of %d samples (--format csv has them all)", len(c.Rows), len(s.Rows)))
 	}
 	return out
 }
 
-// spark puts a column into bins of equal time; NaN where there is nothing yet.
-func spark(rows [][]any, col int, begin, end uint64) (bins []float64, low, high, last uint64, ok bool) {
+// spaced are the indexes of so many rows as a person wants to see, evenly spaced
+// in time.
+func (r *TimelineReport) spaced() (rows []int) {
+	begin, end := r.Rows[0].Time, r.Rows[len(r.Rows)-1].Time
+	next, gap := begin, (end-begin)/(timelineRows-1)
+	for i := range r.Rows {
+		t := r.Rows[i].Time
+		if len(r.Rows) > timelineRows && t < next && i < len(r.Rows)-1 {
+			continue
+		}
+		rows = append(rows, i)
+		for next <= t {
+			next += max(gap, 1)
+		}
+	}
+	return rows
+}
+
+// spark puts a series into bins of equal time; NaN where there is nothing yet.
+func (r *TimelineReport) spark(of func(*TimelineRow) *uint64) (bins []float64, low, high, last uint64, ok bool) {
+	begin, end := r.Rows[0].Time, r.Rows[len(r.Rows)-1].Time
 	bins = make([]float64, sparkWidth)
 	for i := range bins {
 		bins[i] = math.NaN()
 	}
 	low = math.MaxUint64
-	for _, row := range rows {
-		n, is := row[col].(uint64)
-		if !is {
+	for i := range r.Rows {
+		n := of(&r.Rows[i])
+		if n == nil {
 			continue
 		}
 		ok = true
-		low, high, last = min(low, n), max(high, n), n
+		low, high, last = min(low, *n), max(high, *n), *n
 		k := 0
 		if end > begin {
-			k = min(int(float64(row[0].(uint64)-begin)/float64(end-begin)*sparkWidth), sparkWidth-1)
+			k = min(int(float64(r.Rows[i].Time-begin)/float64(end-begin)*sparkWidth), sparkWidth-1)
 		}
-		bins[k] = float64(n)
+		bins[k] = float64(*n)
+	}
+	goOn(bins)
+	return bins, low, high, last, ok
+}
+
+// curveLeast is from how many values on a series is drawn as one that goes on between them.
+const curveLeast = 4
+
+// goOn lets each value stay until the next. Of very few that would be a curve nobody saw: they
+// stay where they are.
+func goOn(bins []float64) {
+	n := 0
+	for _, v := range bins {
+		if !math.IsNaN(v) {
+			n++
+		}
+	}
+	if n < curveLeast {
+		return
 	}
 	for i := 1; i < len(bins); i++ {
 		if math.IsNaN(bins[i]) {
 			bins[i] = bins[i-1]
 		}
 	}
-	return bins, low, high, last, ok
 }
 
 // Sparkline draws from the lowest value to the highest. A series that hardly

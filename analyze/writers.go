@@ -1,14 +1,44 @@
 package analyze
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/vma"
 	"memtrace/replay"
 )
+
+// WritersReport tells which mappings are written to most: whose pages held
+// something new when they were captured, and how often.
+type WritersReport struct {
+	Rows      []WriterRow // those with the most bytes first
+	Snapshots uint64
+}
+
+// WriterRow is one mapping.
+type WriterRow struct {
+	Written   uint64    `col:"written,WRITTEN,bytes"`            // of pages that were new at a snapshot
+	Touched   uint64    `col:"touched,TOUCHED,bytes"`            // of different pages
+	Snapshots uint64    `col:"snapshots,SNAPSHOTS,drop=1"`       // with a change
+	Rewritten uint64    `col:"rewritten,REWRITTEN,bytes,drop=2"` // Written - Touched
+	PID       uint32    `col:"pid,PID"`
+	Start     addr.Addr `col:"start,START"`
+	End       addr.Addr `col:"end,END,fine"`
+	Kind      vma.Kind  `col:"kind,KIND"`
+	Path      string    `col:"path,PATH,cut=end"`
+}
+
+// Sheet lays the report out.
+func (r *WritersReport) Sheet() *Sheet {
+	s := sheet("writers", r.Rows)
+	s.Title = "Mappings by what was written to them"
+	s.Notes = []string{fmt.Sprintf("as %d snapshots saw it: a page that was written to several times between two of them counts once", r.Snapshots)}
+	return s
+}
 
 // rewritten is what snapshots found of one mapping.
 type rewritten struct {
@@ -20,92 +50,114 @@ type rewritten struct {
 	last     format.Step
 }
 
-// Writers tells which mappings are written to most: whose pages held something
-// new when they were captured, and how often.
-func Writers(ctx context.Context, t *replay.Trace, o Options) (*Result, error) {
-	type place struct {
-		mm    uint32
-		start addr.Addr
+// writersBook collects what snapshots found.
+type writersBook struct {
+	pid       uint32 // of the only process to count, or 0
+	by        map[writtenPlace]*rewritten
+	order     []*rewritten
+	snapshots uint64
+}
+
+// writtenPlace identifies a mapping.
+type writtenPlace struct {
+	mm    uint32
+	start addr.Addr
+}
+
+// Writers tells which mappings are written to most.
+func Writers(ctx context.Context, t *replay.Trace, o Options) (*WritersReport, error) {
+	b, err := writtenIn(ctx, t, o)
+	if err != nil {
+		return nil, err
 	}
-	by := map[place]*rewritten{}
-	var order []*rewritten
-	var snapshots uint64
+	r := &WritersReport{Snapshots: b.snapshots}
+	for _, w := range b.order {
+		n := uint64(len(w.pages))
+		r.Rows = append(r.Rows, WriterRow{
+			Written: w.versions << addr.PageShift, Touched: n << addr.PageShift, Snapshots: w.times, Rewritten: (w.versions - n) << addr.PageShift,
+			PID: w.pid, Start: w.v.Start, End: w.v.End, Kind: w.v.Kind, Path: w.v.Name,
+		})
+	}
+	slices.SortStableFunc(r.Rows, func(a, b WriterRow) int { return cmp.Compare(b.Written, a.Written) })
+	return r, nil
+}
+
+// writtenIn books the pages of the events of the options' range.
+func writtenIn(ctx context.Context, t *replay.Trace, o Options) (*writersBook, error) {
+	b := &writersBook{pid: o.PID, by: map[writtenPlace]*rewritten{}}
 	for m, err := range walk(ctx, t, o) {
 		if err != nil {
 			return nil, err
 		}
-		if s, is := m.Event.Record.(*format.Snapshot); is && s.Reason != format.ReasonSweep {
-			snapshots++
+		if err := b.see(m); err != nil {
+			return nil, err
 		}
-		pids := map[uint32]uint32{}
-		for _, c := range m.Event.Changes {
-			p, is := c.(*format.Pages)
-			if !is || p.What != format.PageData {
-				continue
+	}
+	return b, nil
+}
+
+// see books the pages of one event.
+func (b *writersBook) see(m *replay.Moment) error {
+	if s, is := m.Event.Record.(*format.Snapshot); is && s.Reason != format.ReasonSweep {
+		b.snapshots++
+	}
+	pids := map[uint32]uint32{}
+	for _, c := range m.Event.Changes {
+		p, is := c.(*format.Pages)
+		if !is || p.What != format.PageData {
+			continue
+		}
+		mm := m.State.MMs[p.MM]
+		if mm == nil {
+			continue
+		}
+		pid, known := pids[p.MM]
+		if !known {
+			pid = pidOf(m.State, p.MM)
+			pids[p.MM] = pid
+		}
+		r, ok := addr.Span(p.Addr, p.N<<addr.PageShift)
+		if !ok || b.pid != 0 && pid != b.pid {
+			continue
+		}
+		for run, err := range mm.Pages(r) {
+			if err != nil {
+				return err
 			}
-			mm := m.State.MMs[p.MM]
-			if mm == nil {
-				continue
-			}
-			pid, known := pids[p.MM]
-			if !known {
-				pid = pidOf(m.State, p.MM)
-				pids[p.MM] = pid
-			}
-			if o.PID != 0 && pid != o.PID {
-				continue
-			}
-			r, ok := addr.Span(p.Addr, p.N<<addr.PageShift)
-			if !ok {
-				continue
-			}
-			for run, err := range mm.Pages(r) {
-				if err != nil {
-					return nil, err
-				}
-				if run.Changed != m.Event.Step || run.What != format.PageData {
-					continue
-				}
-				for i := uint64(0); i < run.N; {
-					at := run.Addr + addr.Addr(i<<addr.PageShift)
-					v, ok := mm.VMAs.Find(at)
-					if !ok {
-						i++
-						continue
-					}
-					w := by[place{p.MM, v.Start}]
-					if w == nil {
-						w = &rewritten{pages: map[uint64]struct{}{}, last: format.NoStep}
-						by[place{p.MM, v.Start}] = w
-						order = append(order, w)
-					}
-					w.v, w.pid = v, pid
-					if w.last != m.Event.Step {
-						w.last = m.Event.Step
-						w.times++
-					}
-					for ; i < run.N && v.Contains(run.Addr+addr.Addr(i<<addr.PageShift)); i++ {
-						w.versions++
-						w.pages[run.Addr.Page()+i] = struct{}{}
-					}
-				}
+			if run.Changed == m.Event.Step && run.What == format.PageData {
+				b.run(m.Event.Step, mm, pid, run.Addr, run.N)
 			}
 		}
 	}
-	r := &Result{Report: "writers", Title: "Mappings by what was written to them", Columns: []Column{
-		{Key: "written", Title: "WRITTEN", Unit: Bytes}, {Key: "touched", Title: "TOUCHED", Unit: Bytes}, {Key: "snapshots", Title: "SNAPSHOTS", Unit: Count, Drop: 1},
-		{Key: "rewritten", Title: "REWRITTEN", Unit: Bytes, Drop: 2}, {Key: "pid", Title: "PID", Unit: Count}, {Key: "start", Title: "START", Unit: Address},
-		{Key: "end", Title: "END", Unit: Address, Fine: true}, {Key: "kind", Title: "KIND", Unit: Text}, {Key: "path", Title: "PATH", Unit: Text, Cut: keepEnd},
-	}}
-	for _, w := range order {
-		n := uint64(len(w.pages))
-		r.Rows = append(r.Rows, []any{
-			w.versions << addr.PageShift, n << addr.PageShift, w.times, (w.versions - n) << addr.PageShift, uint64(w.pid),
-			w.v.Start, w.v.End, w.v.Kind.String(), w.v.Name,
-		})
+	return nil
+}
+
+// run books n pages from an address on, which are new at a step.
+func (b *writersBook) run(step format.Step, mm *format.MM, pid uint32, from addr.Addr, n uint64) {
+	at := func(i uint64) addr.Addr { return from + addr.Addr(i<<addr.PageShift) }
+	for i := uint64(0); i < n; {
+		v, ok := mm.VMAs.Find(at(i))
+		if !ok {
+			i++
+			continue
+		}
+		place := writtenPlace{mm.No, v.Start}
+		w := b.by[place]
+		if w == nil {
+			w = &rewritten{pages: map[uint64]struct{}{}, last: format.NoStep}
+			b.by[place] = w
+			b.order = append(b.order, w)
+		}
+		w.v, w.pid = v, pid
+		if w.last != step {
+			w.last = step
+			w.times++
+		}
+		for ; i < n && v.Contains(at(i)); i++ {
+			w.versions++
+			w.pages[from.Page()+i] = struct{}{}
+		}
 	}
-	r.Notes = append(r.Notes, fmt.Sprintf("as %d snapshots saw it: a page that was written to several times between two of them counts once", snapshots))
-	return r, r.Sort("written")
 }
 
 // pidOf is the first process that uses an address space.

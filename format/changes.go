@@ -1,561 +1,217 @@
 package format
 
 import (
-	"bytes"
-	"encoding/binary"
+	"slices"
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/vma"
 )
 
-// Record types of a STATE chunk; bit 7 marks those that a reader may skip when
-// it does not know them.
+// Change is a step of the state: the writer puts it before the event that it
+// belongs to, the reader hands it out with that event.
+type Change interface {
+	code() uint8 // its type in a STATE chunk
+	fields(x *fields)
+}
+
+// ThreadSet makes a thread known or changes what is known of it (an exec by
+// another thread than the leader changes its tid).
+type ThreadSet struct{ Thread Thread }
+
+func (*ThreadSet) code() uint8        { return recThread }
+func (c *ThreadSet) fields(x *fields) { c.Thread.fields(x) }
+
+// Thread identifies a thread for the whole log: numbers of the kernel are
+// reused, No is not.
+type Thread struct {
+	No     uint32 // from 1
+	TID    uint32 // the kernel's, in the recorder's PID namespace
+	TGID   uint32
+	NSTID  uint32 // in the thread's own PID namespace; equal to TID where that is the recorder's
+	Proc   uint32 // No of the first thread of its process: the log's process number
+	MM     uint32 // its address space
+	Parent uint32 // Proc of the parent process, 0 if it is not traced
+	Arch   arch.ID
+}
+
+func (t *Thread) fields(x *fields) {
+	x.u32("number", &t.No)
+	x.u32("tid", &t.TID)
+	x.u32("tgid", &t.TGID)
+	x.u32("tid in its namespace", &t.NSTID)
+	x.u32("number of its process", &t.Proc)
+	x.u32("address space", &t.MM)
+	x.u32("parent process", &t.Parent)
+	id := uint64(t.Arch)
+	x.u("arch", &id)
+	t.Arch = arch.ID(id)
+}
+
+// ThreadEnd takes a thread out of the state.
+type ThreadEnd struct{ No uint32 }
+
+func (*ThreadEnd) code() uint8        { return recThreadEnd }
+func (c *ThreadEnd) fields(x *fields) { x.u32("number", &c.No) }
+
+// MMNew makes an address space known.
+type MMNew struct {
+	MM   uint32 // from 1, never reused
+	From uint32 // the address space it is a copy of, mappings and pages (fork); 0: empty
+}
+
+func (*MMNew) code() uint8 { return recMMNew }
+
+func (c *MMNew) fields(x *fields) {
+	x.u32("number", &c.MM)
+	x.u32("number of the one that it is a copy of", &c.From)
+}
+
+// MMDrop takes an address space out of the state.
+type MMDrop struct{ MM uint32 }
+
+func (*MMDrop) code() uint8        { return recMMDrop }
+func (c *MMDrop) fields(x *fields) { x.u32("number", &c.MM) }
+
+// VMASet puts a mapping into an address space as vma.Set.Insert does.
+type VMASet struct {
+	MM  uint32
+	VMA vma.VMA
+}
+
+func (*VMASet) code() uint8 { return recVMASet }
+
+func (c *VMASet) fields(x *fields) {
+	x.u32("address space", &c.MM)
+	x.mapping(&c.VMA)
+}
+
+// VMADel takes a range out of an address space as vma.Set.Remove does: the
+// pages in it are gone too.
+type VMADel struct {
+	MM    uint32
+	Range addr.Range
+}
+
+func (*VMADel) code() uint8 { return recVMADel }
+
+func (c *VMADel) fields(x *fields) {
+	x.u32("address space", &c.MM)
+	x.u("start", (*uint64)(&c.Range.Start))
+	n := uint64(c.Range.End - c.Range.Start)
+	x.u("length", &n)
+	c.Range.End = c.Range.Start + addr.Addr(n)
+}
+
+// VMAMove moves the pages of [From, From+Len) to To, as mremap does. It does
+// not move mappings: VMADel and VMASet beside it do.
+type VMAMove struct {
+	MM       uint32
+	From, To addr.Addr
+	Len      uint64
+}
+
+func (*VMAMove) code() uint8 { return recVMAMove }
+
+func (c *VMAMove) fields(x *fields) {
+	x.u32("address space", &c.MM)
+	x.u("from", (*uint64)(&c.From))
+	x.u("to", (*uint64)(&c.To))
+	x.u("length", &c.Len)
+}
+
+// Pages says what N pages from Addr on hold. For PageData the writer is given
+// Data (N pages of bytes, which it does not keep) and chooses how to store it;
+// the reader hands out References for Trace.Page instead. A writer takes Refs without
+// Data if all are Redacted.
+type Pages struct {
+	MM   uint32
+	Addr addr.Addr
+	N    uint64
+	What PageKind
+	Data []byte    // PageData on the way in
+	Refs []PageRef // PageData on the way out, one a page
+}
+
+func (*Pages) code() uint8 { return recPages }
+
+// fields has what a copy needs: runs of pages are written and read one by one
+// (stateEnc.pages, stateDec.nextRun).
+func (c *Pages) fields(x *fields) {
+	switch x.mode {
+	case owning:
+		c.Refs = slices.Clone(c.Refs)
+	case describing:
+		x.u32("address space", &c.MM)
+		x.describe("`u` n")
+		x.describe("n runs")
+		x.seen("runs", nil)
+	}
+}
+
+// Confirm says that what is known of an address space's pages is true of this
+// step: what was written since the last snapshot has been found and is in the
+// changes before it.
+type Confirm struct{ MM uint32 }
+
+func (*Confirm) code() uint8        { return recConfirm }
+func (c *Confirm) fields(x *fields) { x.u32("address space", &c.MM) }
+
+// RegsSet is the registers of a thread at the event, in the order of
+// arch.Registers: of threads that are not the event's own (Event.Regs), as when
+// the memory that they share is read. It is no part of the State: Reader.Regs
+// finds it.
+type RegsSet struct {
+	Thread uint32
+	Regs   []uint64
+}
+
+func (*RegsSet) code() uint8 { return recRegs }
+
+func (c *RegsSet) fields(x *fields) {
+	x.u32("thread number", &c.Thread)
+	x.registers(&c.Regs)
+}
+
+// XStateSet is a thread's floating-point and vector registers at the event: the
+// area that XSAVE writes, as PTRACE_GETREGSET gives it (NT_X86_XSTATE). Like a
+// RegsSet it is no part of the State: Reader.Registers finds it. No bytes at all
+// say that it is what it was before.
+type XStateSet struct {
+	Thread uint32
+	Data   []byte
+}
+
+func (*XStateSet) code() uint8 { return recXState }
+
+func (c *XStateSet) fields(x *fields) {
+	x.u32("thread number", &c.Thread)
+	x.xstate(&c.Data)
+}
+
+// PageKind is what is known of a page.
+type PageKind uint8
+
+// The kinds of page. A page that was never mentioned is unknown: not zero.
 const (
-	recPages      = 1
-	recVMASet     = 2
-	recVMADel     = 3
-	recMMNew      = 4
-	recMMDrop     = 5
-	recThread     = 6
-	recThreadEnd  = 7
-	recVMAMove    = 12
-	recRegs       = recAncillary | 13
-	recConfirm    = recAncillary | 14
-	recXState     = recAncillary | 11
-	recWritten    = recAncillary | 15
-	recAncillary  = 0x80
-	runRaw        = 0 // kinds of a run of pages: the next ids in line
-	runPatch      = 1
-	runZero       = 2
-	runRef        = 3 // one reference for each page, as the difference from the one before
-	runFile       = 4
-	runAbsent     = 5
-	runUnreadable = 6
-	maxDirty      = 16 << 10 // bytes of runs in one record
+	PageData       PageKind = iota + 1
+	PageZero                // reads as zero: never touched anonymous memory, or zero when read
+	PageFile                // equal to the mapped file
+	PageAbsent              // forgotten: what was known of it is no longer true (MADV_DONTNEED, munmap)
+	PageUnreadable          // mapped, but could not be read
 )
 
-var runKinds = [8]PageKind{
-	runRaw: PageData, runPatch: PageData, runRef: PageData,
-	runZero: PageZero, runFile: PageFile, runAbsent: PageAbsent, runUnreadable: PageUnreadable,
-}
+// PageRef is where the bytes of a page are in the log: id<<1 | 1 for a patch,
+// id<<1 for a raw page (docs/format.md). A Redacted one stands for contents that were
+// taken out of the log.
+type PageRef uint64
 
-// Flags of a mapping.
-const (
-	vmaUnaligned = 1 << iota // start and end as they are, not as page numbers
-	vmaOffset
-	vmaFile
-	vmaSameFile // device, inode and name of the mapping before
-	vmaBytes    // the offset is in bytes, not pages
-)
+// redactedRef is the bit of references to contents that were taken out.
+const redactedRef PageRef = 1 << 59
 
-// stateEnc builds the payload of a STATE chunk.
-type stateEnc struct {
-	b       []byte
-	recs    int
-	base    Step // of the first record
-	last    Step // of the last record
-	vmas    vmaEnc
-	scratch []byte
+// RedactedRef refers to contents that the log does not have. Of equal ids they were the
+// same. The lower 58 bits of id count.
+func RedactedRef(id uint64) PageRef { return redactedRef | PageRef(id&(1<<58-1))<<1&^(1<<58) }
 
-	// The open record of page runs.
-	open    bool
-	runs    []byte // finished runs
-	nruns   int
-	mm      uint32
-	step    Step
-	next    uint64 // page after the last run
-	kind    uint64 // of the run being built, of n pages from vpn on
-	vpn, n  uint64
-	refs    []byte // of a runRef
-	lastRef PageRef
-}
-
-// begin starts a payload; raw and patch are the ids that come next.
-func (e *stateEnc) begin(raw, patch uint64) {
-	e.b = appendU(appendU(e.b[:0], raw), patch)
-	e.recs, e.open = 0, false
-	e.vmas.reset()
-}
-
-func (e *stateEnc) record(typ byte, step Step, body []byte) {
-	if e.recs == 0 {
-		e.base, e.last = step, step
-	}
-	d := uint64(step - e.last)
-	e.b = append(e.b, typ)
-	e.b = appendU(e.b, uint64(sizeU(d)+len(body)))
-	e.b = appendU(e.b, d)
-	e.b = append(e.b, body...)
-	e.last = step
-	e.recs++
-}
-
-// pages adds n pages from vpn on; ref counts for runRef only.
-func (e *stateEnc) pages(step Step, mm uint32, vpn, n uint64, kind uint64, ref PageRef) {
-	if e.open && (e.mm != mm || e.step != step || len(e.runs) > maxDirty) {
-		e.closePages()
-	}
-	if !e.open {
-		e.open, e.mm, e.step, e.next, e.lastRef = true, mm, step, 0, 0
-		e.runs, e.refs, e.nruns, e.n = e.runs[:0], e.refs[:0], 0, 0
-	}
-	if e.n == 0 || e.kind != kind || e.vpn+e.n != vpn || len(e.refs) > maxDirty {
-		e.endRun()
-		e.kind, e.vpn = kind, vpn
-	}
-	if kind == runRef {
-		for range n {
-			e.refs = appendZZ(e.refs, int64(ref-e.lastRef))
-			e.lastRef = ref
-			ref += 2
-		}
-	}
-	e.n += n
-}
-
-func (e *stateEnc) endRun() {
-	if e.n == 0 {
-		return
-	}
-	e.runs = appendZZ(e.runs, int64(e.vpn-e.next))
-	e.runs = appendU(e.runs, e.n<<3|e.kind)
-	e.runs = append(e.runs, e.refs...)
-	e.next, e.n, e.refs = e.vpn+e.n, 0, e.refs[:0]
-	e.nruns++
-}
-
-// closePages ends the open record of page runs.
-func (e *stateEnc) closePages() {
-	if !e.open {
-		return
-	}
-	e.endRun()
-	e.open = false
-	b := appendU(e.scratch[:0], uint64(e.mm))
-	b = appendU(b, uint64(e.nruns))
-	b = append(b, e.runs...)
-	e.scratch = b
-	e.record(recPages, e.step, b)
-}
-
-// change adds any change but Pages.
-func (e *stateEnc) change(step Step, c Change) {
-	e.closePages()
-	b := e.scratch[:0]
-	var typ byte
-	switch c := c.(type) {
-	case *ThreadSet:
-		typ, b = recThread, appendThread(b, &c.Thread)
-	case *ThreadEnd:
-		typ, b = recThreadEnd, appendU(b, uint64(c.No))
-	case *MMNew:
-		typ, b = recMMNew, appendU(appendU(b, uint64(c.MM)), uint64(c.From))
-	case *MMDrop:
-		typ, b = recMMDrop, appendU(b, uint64(c.MM))
-	case *VMASet:
-		typ, b = recVMASet, e.vmas.append(appendU(b, uint64(c.MM)), &c.VMA)
-	case *VMADel:
-		typ = recVMADel
-		b = appendU(b, uint64(c.MM))
-		b = appendU(b, uint64(c.Range.Start))
-		b = appendU(b, uint64(c.Range.End-c.Range.Start))
-	case *VMAMove:
-		typ = recVMAMove
-		b = appendU(b, uint64(c.MM))
-		b = appendU(b, uint64(c.From))
-		b = appendU(b, uint64(c.To))
-		b = appendU(b, c.Len)
-	case *Confirm:
-		typ, b = recConfirm, appendU(b, uint64(c.MM))
-	case *XStateSet:
-		typ, b = recXState, appendXState(appendU(b, uint64(c.Thread)), c.Data)
-	case *wroteSet:
-		typ, b = recWritten, append(appendU(b, uint64(c.mm)), c.enc...)
-	case *RegsSet:
-		typ, b = recRegs, appendRegs(appendU(b, uint64(c.Thread)), c.Regs)
-	}
-	e.scratch = b
-	e.record(typ, step, b)
-}
-
-// appendRegs writes registers: how many, a mask of those that are not 0, and
-// these as they are, which compresses better than differences do.
-func appendRegs(b []byte, regs []uint64) []byte {
-	var mask uint64
-	for i, v := range regs {
-		if v != 0 {
-			mask |= 1 << i
-		}
-	}
-	b = appendU(appendU(b, uint64(len(regs))), mask)
-	for _, v := range regs {
-		if v != 0 {
-			b = binary.LittleEndian.AppendUint64(b, v)
-		}
-	}
-	return b
-}
-
-// appendXState writes how long the area is, and its bytes without the zeros at
-// its end.
-func appendXState(b, x []byte) []byte {
-	return appendStr(appendU(b, uint64(len(x))), bytes.TrimRight(x, "\x00"))
-}
-
-func (c *cursor) xstate() []byte {
-	n := c.u()
-	b := c.blob()
-	if n > MaxXState || uint64(len(b)) > n {
-		c.fail()
-	}
-	if c.bad {
-		return nil
-	}
-	x := make([]byte, n)
-	copy(x, b)
-	return x
-}
-
-func (c *cursor) registers() []uint64 {
-	n, mask := c.u(), c.u()
-	if n > MaxRegs || n < MaxRegs && mask>>n != 0 {
-		c.fail()
-	}
-	if c.bad {
-		return nil
-	}
-	regs := make([]uint64, n)
-	for i := range regs {
-		if mask>>i&1 != 0 {
-			regs[i] = c.fixed64()
-		}
-	}
-	return regs
-}
-
-func appendThread(b []byte, t *Thread) []byte {
-	for _, v := range [...]uint32{t.No, t.TID, t.TGID, t.NSTID, t.Proc, t.MM, t.Parent, uint32(t.Arch)} {
-		b = appendU(b, uint64(v))
-	}
-	return b
-}
-
-func (c *cursor) thread() (t Thread) {
-	for _, p := range [...]*uint32{&t.No, &t.TID, &t.TGID, &t.NSTID, &t.Proc, &t.MM, &t.Parent} {
-		*p = c.u32()
-	}
-	t.Arch = arch.ID(c.u())
-	return t
-}
-
-// vmaEnc writes mappings one after the other, each against the one before.
-type vmaEnc struct {
-	end   uint64
-	dev   vma.Dev
-	inode uint64
-	name  string
-	strs  map[string]int
-}
-
-func (e *vmaEnc) reset() {
-	clear(e.strs)
-	*e = vmaEnc{strs: e.strs}
-	if e.strs == nil {
-		e.strs = map[string]int{}
-	}
-}
-
-const pageLow = addr.PageSize - 1
-
-func (e *vmaEnc) append(b []byte, v *vma.VMA) []byte {
-	start, end := uint64(v.Start), uint64(v.End)
-	var flags byte
-	if (start|end|e.end)&pageLow != 0 || end < start {
-		flags |= vmaUnaligned
-	}
-	if v.Offset != 0 {
-		flags |= vmaOffset
-		if v.Offset&pageLow != 0 {
-			flags |= vmaBytes
-		}
-	}
-	same := v.Dev == e.dev && v.Inode == e.inode && v.Name == e.name
-	if same {
-		flags |= vmaSameFile
-	} else if v.File() {
-		flags |= vmaFile
-	}
-	b = append(b, flags, byte(v.Prot), byte(v.Kind))
-	if flags&vmaUnaligned != 0 {
-		b = appendU(appendU(b, start), end)
-	} else {
-		b = appendZZ(b, int64(start-e.end)>>addr.PageShift)
-		b = appendU(b, (end-start)>>addr.PageShift)
-	}
-	switch {
-	case flags&vmaBytes != 0:
-		b = appendU(b, v.Offset)
-	case flags&vmaOffset != 0:
-		b = appendU(b, v.Offset>>addr.PageShift)
-	}
-	if flags&vmaFile != 0 {
-		b = appendU(b, uint64(v.Dev.Major))
-		b = appendU(b, uint64(v.Dev.Minor))
-		b = appendU(b, v.Inode)
-	}
-	if !same {
-		b = e.str(b, v.Name)
-	}
-	e.end = end
-	e.dev, e.inode, e.name = v.Dev, v.Inode, v.Name
-	return b
-}
-
-// str writes a string: 0 for none, 1 and its bytes when it is new to the
-// chunk, or 2 + its number among those.
-func (e *vmaEnc) str(b []byte, s string) []byte {
-	if s == "" {
-		return append(b, 0)
-	}
-	if i, ok := e.strs[s]; ok {
-		return appendU(b, uint64(i)+2)
-	}
-	e.strs[s] = len(e.strs)
-	return appendStr(append(b, 1), s)
-}
-
-// vmaDec is the counterpart of vmaEnc.
-type vmaDec struct {
-	end   uint64
-	dev   vma.Dev
-	inode uint64
-	name  string
-	strs  []string
-}
-
-func (d *vmaDec) read(c *cursor) (v vma.VMA) {
-	flags := c.u8()
-	v.Prot, v.Kind = addr.Prot(c.u8()), vma.Kind(c.u8())
-	if flags&vmaUnaligned != 0 {
-		v.Start, v.End = addr.Addr(c.u()), addr.Addr(c.u())
-	} else {
-		v.Start = addr.Addr(d.end + uint64(c.zz())<<addr.PageShift)
-		v.End = v.Start + addr.Addr(c.u()<<addr.PageShift)
-	}
-	switch {
-	case flags&vmaBytes != 0:
-		v.Offset = c.u()
-	case flags&vmaOffset != 0:
-		v.Offset = c.u() << addr.PageShift
-	}
-	if flags&vmaFile != 0 {
-		v.Dev = vma.Dev{Major: c.u32(), Minor: c.u32()}
-		v.Inode = c.u()
-	}
-	if flags&vmaSameFile != 0 {
-		v.Dev, v.Inode, v.Name = d.dev, d.inode, d.name
-	} else {
-		v.Name = d.str(c)
-	}
-	d.end = uint64(v.End)
-	d.dev, d.inode, d.name = v.Dev, v.Inode, v.Name
-	return v
-}
-
-func (d *vmaDec) str(c *cursor) string {
-	switch i := c.u(); {
-	case i == 0:
-		return ""
-	case i == 1:
-		b := c.blob()
-		if len(b) > MaxString {
-			c.fail()
-			return ""
-		}
-		d.strs = append(d.strs, string(b))
-		return d.strs[len(d.strs)-1]
-	case i-2 < uint64(len(d.strs)):
-		return d.strs[i-2]
-	}
-	c.fail()
-	return ""
-}
-
-// stateDec reads the payload of a STATE chunk record by record.
-type stateDec struct {
-	c          cursor
-	step       Step // of the record that is next
-	typ        byte
-	body       cursor
-	ok         bool // there is a record
-	raw, patch uint64
-	ids        [2]uint64 // how many raw pages and patches the log has so far
-	vmas       vmaDec
-
-	// Inside a record of page runs.
-	inRuns  bool
-	runs    uint64
-	mm      uint32
-	vpn     uint64
-	lastRef PageRef
-	left    uint64 // references left in a runRef
-}
-
-// newStateDec begins a payload of a chunk with this base; raw and patch say how
-// many ids the log has given out before it.
-func newStateDec(payload []byte, base Step, raw, patch uint64) (*stateDec, error) {
-	d := &stateDec{c: cursor{b: payload}, step: base, ids: [2]uint64{raw, patch}}
-	d.raw, d.patch = d.c.u(), d.c.u()
-	if d.c.bad || d.raw > raw || d.patch > patch {
-		return nil, corrupt("start of a STATE chunk")
-	}
-	return d, d.advance()
-}
-
-// advance goes to the next record.
-func (d *stateDec) advance() error {
-	for {
-		d.ok = false
-		if d.c.bad {
-			return corrupt("record of a STATE chunk")
-		}
-		if len(d.c.b) == 0 {
-			return nil
-		}
-		d.typ = d.c.u8()
-		d.body = cursor{b: d.c.blob()}
-		delta := d.body.u()
-		if d.c.bad || d.body.bad || uint64(d.step)+delta < delta {
-			return corrupt("record of a STATE chunk")
-		}
-		d.step += Step(delta)
-		switch d.typ {
-		case recPages, recVMASet, recVMADel, recMMNew, recMMDrop, recThread, recThreadEnd, recVMAMove, recRegs, recXState, recConfirm, recWritten:
-			d.ok = true
-			return nil
-		}
-		if d.typ&recAncillary == 0 {
-			return corrupt("unknown record type %d in a STATE chunk", d.typ)
-		}
-	}
-}
-
-// next decodes the record at hand, or the next run of its pages, and goes on:
-// either the change or, for pages, the run is set.
-func (d *stateDec) next() (c Change, r pageRun, err error) {
-	b := &d.body
-	switch d.typ {
-	case recPages:
-		r, err = d.nextRun()
-		if err != nil || d.inRuns {
-			return nil, r, err
-		}
-		return nil, r, d.advance()
-	case recVMASet:
-		mm := b.u32()
-		c = &VMASet{MM: mm, VMA: d.vmas.read(b)}
-	case recVMADel:
-		v := &VMADel{MM: b.u32()}
-		v.Range.Start = addr.Addr(b.u())
-		v.Range.End = v.Range.Start + addr.Addr(b.u())
-		c = v
-	case recMMNew:
-		c = &MMNew{MM: b.u32(), From: b.u32()}
-	case recMMDrop:
-		c = &MMDrop{MM: b.u32()}
-	case recThread:
-		c = &ThreadSet{Thread: b.thread()}
-	case recThreadEnd:
-		c = &ThreadEnd{No: b.u32()}
-	case recVMAMove:
-		c = &VMAMove{MM: b.u32(), From: addr.Addr(b.u()), To: addr.Addr(b.u()), Len: b.u()}
-	case recConfirm:
-		c = &Confirm{MM: b.u32()}
-	case recXState:
-		c = &XStateSet{Thread: b.u32(), Data: b.xstate()}
-	case recWritten:
-		w := &wroteSet{mm: b.u32()}
-		w.floor, w.list = b.written(d.step)
-		c = w
-	case recRegs:
-		c = &RegsSet{Thread: b.u32(), Regs: b.registers()}
-	}
-	if b.bad {
-		return nil, r, corrupt("record of type %d in a STATE chunk", d.typ)
-	}
-	return c, r, d.advance()
-}
-
-// nextRun decodes one run of pages; of one with references as many as go up by
-// one page each. r.n is 0 for a record without runs.
-func (d *stateDec) nextRun() (r pageRun, err error) {
-	b := &d.body
-	if !d.inRuns {
-		d.mm, d.runs = b.u32(), uint64(b.count(2))
-		d.inRuns, d.vpn, d.lastRef, d.left = true, 0, 0, 0
-	}
-	r.mm = d.mm
-	if d.left == 0 && d.runs > 0 {
-		d.runs--
-		d.vpn += uint64(b.zz())
-		k := b.u()
-		r.n = k >> 3
-		r.kind = runKinds[k&7]
-		if r.kind == 0 || d.vpn > MaxPageNo || r.n > MaxPageNo {
-			b.fail()
-		}
-		switch k & 7 {
-		case runRef:
-			if d.left = r.n; d.left > uint64(len(b.b)) {
-				b.fail()
-			}
-		case runRaw:
-			r.ref = PageRef(d.raw << 1)
-			d.raw += r.n
-		case runPatch:
-			r.ref = PageRef(d.patch<<1 | 1)
-			d.patch += r.n
-		}
-		if d.raw > d.ids[0] || d.patch > d.ids[1] {
-			return r, corrupt("STATE chunk takes pages that the log does not have")
-		}
-	}
-	if r.vpn = d.vpn; d.left > 0 && !b.bad {
-		r.kind, r.n = PageData, 0
-		for d.left > 0 && !b.bad {
-			was := b.b
-			ref := d.lastRef + PageRef(b.zz())
-			if r.n == 0 {
-				r.ref = ref
-			} else if ref != d.lastRef+2 {
-				b.b = was
-				break
-			}
-			d.lastRef = ref
-			d.left--
-			r.n++
-		}
-	}
-	d.vpn += r.n
-	if b.bad {
-		return r, corrupt("page runs of a STATE chunk")
-	}
-	if r.kind == PageData && r.n > 0 && uint64(r.ref>>1)+r.n > d.ids[r.ref&1] {
-		return r, corrupt("STATE chunk refers to pages that the log does not have")
-	}
-	d.inRuns = d.runs > 0 || d.left > 0
-	return r, nil
-}
-
-// pages makes the Pages change of a run.
-func (r pageRun) pages() *Pages {
-	p := &Pages{MM: r.mm, Addr: addr.Addr(r.vpn << addr.PageShift), N: r.n, What: r.kind}
-	if r.kind == PageData {
-		p.Refs = make([]PageRef, r.n)
-		for i := range p.Refs {
-			p.Refs[i] = r.ref + PageRef(2*i)
-		}
-	}
-	return p
-}
+// Redacted says that the contents were taken out of the log: they are not known.
+func (r PageRef) Redacted() bool { return r&redactedRef != 0 }

@@ -7,41 +7,6 @@ import (
 	"memtrace/format/addr"
 )
 
-// Type is the type of a chunk.
-type Type uint8
-
-// The types of chunk; the numbers are in the log.
-const (
-	TypeRaw     Type = iota + 1 // pages
-	TypePatch                   // pages as differences
-	TypeState                   // changes of the state
-	TypeEvent                   // events
-	TypeLeaf                    // keyframe: page maps, 512 pages each
-	TypeKey                     // keyframe: threads and address spaces
-	TypeIndex                   // where chunks are
-	TypeRoot                    // where INDEX chunks are, and totals
-	TypeBlob                    // bytes of events
-	TypeMeta                    // reserved
-	TypeGap                     // reserved
-	TypeKeyMM                   // keyframe: mappings and leaf directory of an address space
-	TypeWritten                 // keyframe: what system calls wrote into an address space
-	numTypes
-)
-
-// Types is the table of the chunk types: docs/format.md has the same.
-var Types = [numTypes]string{
-	TypeRaw: "RAW", TypePatch: "PATCH", TypeState: "STATE", TypeEvent: "EVENT",
-	TypeLeaf: "LEAF", TypeKey: "KEY", TypeIndex: "INDEX", TypeRoot: "ROOT",
-	TypeBlob: "BLOB", TypeMeta: "META", TypeGap: "GAP", TypeKeyMM: "KEYMM", TypeWritten: "WRITTEN",
-}
-
-func (t Type) String() string {
-	if t < numTypes && Types[t] != "" {
-		return Types[t]
-	}
-	return "unknown"
-}
-
 const (
 	chunkMagic  = 0x8a43544d // "MTC" 8A
 	chunkHeader = 48
@@ -161,9 +126,24 @@ func (c *chunk) check(b []byte, salt *[16]byte) error {
 		if c.ulen > MaxChain {
 			return overLimit("a PATCH chunk", uint64(c.ulen), MaxChain)
 		}
-	case TypeBlob:
+	case TypeBlob, TypeFData:
 		if c.ulen != c.count {
-			return corrupt("BLOB chunk of %d bytes claims %d", c.ulen, c.count)
+			return corrupt("%v chunk of %d bytes claims %d", c.typ, c.ulen, c.count)
+		}
+	case TypeFile:
+		if c.ulen > MaxFileList {
+			return overLimit("a FILE chunk", uint64(c.ulen), MaxFileList)
+		}
+	case TypeModule, TypeStack:
+		if c.count == 0 || c.count > MaxNodeRows {
+			return overLimit("the nodes of a chunk", uint64(c.count), MaxNodeRows)
+		}
+	case TypeRefs:
+		if c.count > MaxRefs {
+			return overLimit("the references of a REFS chunk", uint64(c.count), MaxRefs)
+		}
+		if c.ulen < c.count {
+			return corrupt("REFS chunk of %d bytes for %d references", c.ulen, c.count)
 		}
 	case TypeEvent:
 		if c.count == 0 || c.count > MaxRows {

@@ -5,8 +5,7 @@
 // A Writer makes a log of events and of the changes of the state that belong
 // to them, on anything that can be written to. A Reader gives them back in any
 // order, with the State at any step and the contents of any page that was
-// captured; a StreamReader gives the events of a pipe. Verify and Recover are
-// for logs that something happened to.
+// captured. Verify and Recover are for logs that something happened to.
 //
 // The package knows what the state is, not why: it does not interpret system
 // calls, and nothing in it depends on the machine that it runs on. It says

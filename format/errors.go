@@ -13,6 +13,11 @@ var (
 	ErrTruncated = errors.New("log is cut short")
 	ErrCorrupt   = errors.New("log is damaged")
 	ErrLimit     = errors.New("limit of the log format exceeded")
+	// ErrRedacted is of what was taken out of a log on purpose (memtrace redact).
+	ErrRedacted = errors.New("redacted: it was taken out of this log")
+	// ErrBudget is an ErrLimit of what a reader allows for a log of this size: with
+	// another MaxState the log may be readable.
+	ErrBudget = fmt.Errorf("%w, for a log of this size", ErrLimit)
 )
 
 // DataError says where in the log something is wrong.
@@ -34,6 +39,11 @@ func corrupt(format string, args ...any) error {
 // overLimit makes an ErrLimit.
 func overLimit(what string, got, limit uint64) error {
 	return fmt.Errorf("%w: %s is %d, at most %d are allowed", ErrLimit, what, got, limit)
+}
+
+// overBudget makes an ErrBudget.
+func overBudget(what string, got, limit uint64) error {
+	return fmt.Errorf("%w: %s is %d, at most %d is allowed", ErrBudget, what, got, limit)
 }
 
 // at locates err, unless it already is.

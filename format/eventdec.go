@@ -10,7 +10,7 @@ import (
 type kindDec struct {
 	kindKey
 	argc int
-	cols [colPerKind]column
+	cols [kindCols]column
 	last *slotDec // of the last row
 }
 
@@ -78,8 +78,14 @@ type eventDec struct {
 	used   int
 	blobs  []blobAt
 	regs   map[uint32][]uint64
+	nodes  uint64           // nodes of stacks that the log has before it
+	stacks map[uint32]int64 // last stack of a thread; nil in a chunk without stacks
+	work   uint64           // effort since it was last set to 0 (budget.work)
+
+	strange []byte // of columns that this version does not know
 
 	ev   Event
+	body fields // of an event that is no call
 	call Syscall
 	bufs []Buf
 	at   []uint64
@@ -150,10 +156,13 @@ func (d *eventDec) columns(c *cursor) error {
 		b := column{b: c.take(x.n)}
 		switch {
 		case x.enc != 0: // of a later version
+			d.strange = append(d.strange, b.b...)
 		case x.id < numCols:
 			d.cols[x.id] = b
-		case x.id >= colKind0 && (x.id-colKind0)/colPerKind < uint64(len(d.kinds)):
-			d.kinds[(x.id-colKind0)/colPerKind].cols[(x.id-colKind0)%colPerKind] = b
+		case x.id >= kindCol0 && (x.id-kindCol0)/kindCols < uint64(len(d.kinds)):
+			d.kinds[(x.id-kindCol0)/kindCols].cols[(x.id-kindCol0)%kindCols] = b
+		default:
+			d.strange = append(d.strange, b.b...)
 		}
 	}
 	if c.bad || len(c.b) != 0 {
@@ -171,6 +180,7 @@ func (d *eventDec) next() (*Event, error) {
 		return nil, corrupt("row %d of an EVENT chunk", d.row)
 	}
 	d.row++
+	d.work += 25
 	s := &d.slots[si]
 	ev := &d.ev
 	*ev = Event{Step: step, Time: d.time << d.shift, Thread: s.tid}
@@ -191,7 +201,7 @@ func (d *eventDec) next() (*Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ev.Record, err = body(k.class, b); err != nil {
+		if ev.Record, err = d.record(k.class, b); err != nil {
 			return nil, err
 		}
 	}
@@ -201,20 +211,63 @@ func (d *eventDec) next() (*Event, error) {
 		}
 		ev.Regs = s.prev
 	}
+	if len(d.cols[colStack].b) > 0 {
+		if err := d.stack(ev); err != nil {
+			return nil, err
+		}
+	}
 	return ev, nil
+}
+
+// stack is the stack of the row at hand.
+func (d *eventDec) stack(ev *Event) error {
+	c := &d.cols[colStack]
+	v := c.u()
+	if v > 0 {
+		v--
+		n := d.stacks[ev.Thread] + (int64(v>>1) ^ -int64(v&1))
+		if n <= 0 || n >= int64(FirstNode)+int64(d.nodes) {
+			return corrupt("stack in row %d of an EVENT chunk", d.row-1)
+		}
+		if d.stacks == nil {
+			d.stacks = map[uint32]int64{}
+		}
+		d.stacks[ev.Thread], ev.Stack = n, StackNode(n)
+	}
+	if c.bad {
+		return corrupt("stack in row %d of an EVENT chunk", d.row-1)
+	}
+	return nil
+}
+
+// record decodes a body; byte slices point into b.
+func (d *eventDec) record(class uint32, b []byte) (Record, error) {
+	var r Record
+	if class < uint32(NumKinds) && Kind(class) > KindSyscall {
+		r = recordSpecs[class].make()
+	} else {
+		r = &Unknown{Code: class}
+	}
+	d.work += uint64(len(b)) / 4
+	d.body = fields{mode: reading, c: cursor{b: b}}
+	r.fields(&d.body)
+	if d.body.c.bad {
+		return nil, corrupt("body of an event of kind %d", class)
+	}
+	return r, nil
 }
 
 func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 	for i := range k.argc {
 		s.args[i] += uint64(k.cols[i].zz())
 	}
-	ret := &k.cols[colRet]
+	ret := &k.cols[kindRet]
 	s.ret += ret.zz()
 	dur := &d.cols[colDur]
 	call := &d.call
 	call.Arch, call.Nr, call.Args, call.Ret = k.arch, k.nr, s.args, s.ret
 	call.Enter = (d.time - uint64(dur.zz())) << d.shift
-	call.Returned, call.Injected = s.flags&slotReturned != 0, s.flags&slotInjected != 0
+	call.Returned, call.Inside = s.flags&slotReturned != 0, s.flags&slotInside != 0
 	call.IP, call.SP, call.Bufs = 0, 0, nil
 	call.Blobs = nil
 	bad := ret.bad || dur.bad
@@ -241,6 +294,7 @@ func (d *eventDec) syscall(s *slotDec, k *kindDec) error {
 		}
 		s.addrs = make([]uint64, len(shape)/2)
 	}
+	d.work += 4 * uint64(len(s.addrs))
 	d.bufs, d.at = d.bufs[:0], d.at[:0]
 	for i := range s.addrs {
 		b := Buf{Arg: shape[2*i], Out: shape[2*i+1]&bufOut != 0, More: shape[2*i+1]&bufMore != 0}

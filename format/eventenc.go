@@ -9,8 +9,7 @@ import (
 	"memtrace/format/arch"
 )
 
-// Columns of an EVENT chunk: those below colKind0 are of the whole chunk, the
-// others belong to a kind, colPerKind each.
+// Columns of an EVENT chunk that are of the whole chunk.
 const (
 	colSlot = iota
 	colTime
@@ -21,19 +20,24 @@ const (
 	colBlobRef
 	colBlobLen
 	colBlobAddr
+	colStack
 	numCols
+)
 
-	colKind0   = 16
-	colPerKind = 8
-	colRet     = MaxArgs // of a kind
+// Columns of a kind: its arguments and the result.
+const (
+	kindCol0 = 16      // the first column of the first kind
+	kindCols = 8       // columns from one kind to the next
+	kindRet  = MaxArgs // the result, counted from the first
 )
 
 // Flags of a slot.
 const (
 	slotReturned = 1 << iota
-	slotInjected
+	_            // was for calls that the recorder made; none ever wrote it
 	slotIPSP
 	slotHeir // its first row is predicted from the row before of the same kind
+	slotInside
 )
 
 const (
@@ -52,7 +56,7 @@ type kindEnc struct {
 	kindKey
 	argc int
 	last int // 1 + slot of the last row, 0 for none yet
-	cols [colPerKind][]byte
+	cols [kindCols][]byte
 }
 
 type slotKey struct {
@@ -94,15 +98,16 @@ type eventEnc struct {
 	kindNr [nearKinds]int32 // kind + 1 of x86_64 system calls
 	cols   [numCols][]byte
 	regs   map[uint32]*threadRegs // last registers of a thread
+	stacks map[uint32]StackNode   // last stack of a thread
 
-	seed    maphash.Seed
-	blob    []byte
-	blobs   []blobAt
-	at      []uint64 // where the blobs of the last call are
-	dedupe  [blobTable]blobHint
-	shape   []byte // scratch
-	scratch []byte
-	dict    []byte
+	seed   maphash.Seed
+	blob   []byte
+	blobs  []blobAt
+	at     []uint64 // where the blobs of the last call are
+	dedupe [blobTable]blobHint
+	shape  []byte // scratch
+	body   fields // of the event at hand
+	dict   []byte
 }
 
 type blobAt struct{ off, n int }
@@ -122,7 +127,7 @@ const (
 func newEventEnc(shift uint8) *eventEnc {
 	return &eventEnc{
 		shift: shift, argc: map[kindKey]int{}, kindOf: map[kindKey]int{}, tidOf: map[uint32]int{},
-		slotOf: map[slotKey]int{}, regs: map[uint32]*threadRegs{}, seed: maphash.MakeSeed(),
+		slotOf: map[slotKey]int{}, regs: map[uint32]*threadRegs{}, stacks: map[uint32]StackNode{}, seed: maphash.MakeSeed(),
 	}
 }
 
@@ -142,6 +147,7 @@ func (e *eventEnc) reset() {
 	clear(e.near[:])
 	clear(e.kindNr[:])
 	clear(e.regs)
+	clear(e.stacks)
 	for i := range e.cols {
 		e.cols[i] = e.cols[i][:0]
 	}
@@ -193,9 +199,10 @@ func (e *eventEnc) add(ev *Event, step Step) error {
 			kk.class = u.Code
 		}
 		key.kind = e.kind(kk, 0)
-		e.scratch = appendBody(e.scratch[:0], ev.Record)
-		if len(e.scratch) > maxEventBlob {
-			return overLimit("the data of an event", uint64(len(e.scratch)), maxEventBlob)
+		e.body.b = e.body.b[:0]
+		ev.Record.fields(&e.body)
+		if len(e.body.b) > maxEventBlob {
+			return overLimit("the data of an event", uint64(len(e.body.b)), maxEventBlob)
 		}
 	}
 	si := e.slot(key)
@@ -211,11 +218,12 @@ func (e *eventEnc) add(ev *Event, step Step) error {
 		e.inherit(si)
 		e.call(s, sys, t)
 	} else {
-		e.addBlob(e.scratch)
+		e.addBlob(e.body.b)
 	}
 	if len(ev.Regs) > 0 {
 		e.addRegs(s, ev.Regs, sys)
 	}
+	e.addStack(ev)
 	return nil
 }
 
@@ -223,11 +231,11 @@ func callFlags(s *Syscall) (f uint8) {
 	if s.Returned {
 		f |= slotReturned
 	}
-	if s.Injected {
-		f |= slotInjected
-	}
 	if s.IP|s.SP != 0 {
 		f |= slotIPSP
+	}
+	if s.Inside {
+		f |= slotInside
 	}
 	return f
 }
@@ -370,7 +378,7 @@ func (e *eventEnc) call(s *slotEnc, c *Syscall, t uint64) {
 		k.cols[i] = appendZZ(k.cols[i], int64(c.Args[i]-s.args[i]))
 	}
 	s.args = c.Args
-	k.cols[colRet] = appendZZ(k.cols[colRet], c.Ret-s.ret)
+	k.cols[kindRet] = appendZZ(k.cols[kindRet], c.Ret-s.ret)
 	s.ret = c.Ret
 	e.cols[colDur] = appendZZ(e.cols[colDur], int64(t-c.Enter>>e.shift))
 	if s.flags&slotIPSP != 0 {
@@ -411,6 +419,26 @@ func (e *eventEnc) addBlob(b []byte) int {
 	return len(e.blob) - len(b)
 }
 
+// addStack writes the stack of an event. A group without stacks has no column.
+func (e *eventEnc) addStack(ev *Event) {
+	c := e.cols[colStack]
+	switch {
+	case ev.Stack == 0 && len(c) == 0:
+		return
+	case len(c) == 0:
+		for range e.rows - 1 {
+			c = append(c, 0)
+		}
+	}
+	if ev.Stack == 0 {
+		c = append(c, 0)
+	} else {
+		c = appendU(c, 1+zigzag(int64(ev.Stack)-int64(e.stacks[ev.Thread])))
+		e.stacks[ev.Thread] = ev.Stack
+	}
+	e.cols[colStack] = c
+}
+
 // addRegs writes which registers differ from the prediction, and those.
 func (e *eventEnc) addRegs(s *slotEnc, regs []uint64, c *Syscall) {
 	last := e.regs[s.tid]
@@ -437,13 +465,7 @@ func (e *eventEnc) addRegs(s *slotEnc, regs []uint64, c *Syscall) {
 	e.cols[colRegs] = b
 }
 
-// Registers of x86_64 in the order of user_regs_struct, for predict.
-const (
-	x86R11, x86RAX, x86RCX, x86OrigRAX = 6, 10, 11, 15
-	x86RIP, x86Flags, x86RSP, x86Count = 16, 18, 19, 27
-)
-
-var x86Args = [MaxArgs]int{14, 13, 12, 7, 9, 8} // rdi rsi rdx r10 r8 r9
+var x86Count, x86Args = len(arch.X86_64.Registers()), arch.X86_64.CallArgs()
 
 // predict turns the last registers of a thread into those to expect at the end
 // of the system call c (nil for another event), of which argc arguments are
@@ -455,13 +477,13 @@ func predict(r []uint64, c *Syscall, argc int, flags uint8) {
 	for i := range argc {
 		r[x86Args[i]] = c.Args[i]
 	}
-	r[x86OrigRAX] = uint64(c.Nr)
-	r[x86RAX] = uint64(c.Ret)
+	r[arch.OrigRAX] = uint64(c.Nr)
+	r[arch.RAX] = uint64(c.Ret)
 	if flags&slotIPSP != 0 {
-		r[x86RIP], r[x86RSP] = c.IP, c.SP
-		r[x86RCX] = c.IP
+		r[arch.RIP], r[arch.RSP] = c.IP, c.SP
+		r[arch.RCX] = c.IP
 	}
-	r[x86R11] = r[x86Flags]
+	r[arch.R11] = r[arch.EFlags]
 }
 
 // payload is the EVENT chunk; it is valid until the next row.
@@ -520,7 +542,7 @@ func (e *eventEnc) columns(f func(id int, c []byte)) {
 	for i := range e.kinds {
 		for j, c := range e.kinds[i].cols {
 			if len(c) > 0 {
-				f(colKind0+i*colPerKind+j, c)
+				f(kindCol0+i*kindCols+j, c)
 			}
 		}
 	}

@@ -120,13 +120,46 @@ func exercise(t testing.TB, b []byte) {
 			break
 		}
 	}
+	if n, err := r.Stacks(); err != nil {
+		known(err)
+	} else if n > 0 {
+		for _, k := range []int{0, n / 2, n - 1} {
+			if _, err := r.Stack(FirstNode + StackNode(k)); err != nil {
+				known(err)
+			}
+		}
+	}
+	for _, err := range r.Texts() {
+		if err != nil {
+			known(err)
+		}
+	}
+	if files, err := r.Files(); err != nil {
+		known(err)
+	} else {
+		for i := range files {
+			if _, err := r.ReadFile(&files[i], page[:], 0); err != nil && err != io.EOF && !errors.Is(err, ErrNotPacked) {
+				known(err)
+			}
+		}
+	}
 	for _, err := range r.Changes(r.Steps() / 3) {
 		if err != nil {
 			known(err)
 		}
 	}
-	for _, n := range []Step{0, r.Steps() / 2, r.Steps() - 1} {
-		if r.Steps() == 0 {
+	for _, err := range r.Phases() {
+		if err != nil {
+			known(err)
+		}
+	}
+	for _, err := range r.Refs(0, NoStep) {
+		if err != nil {
+			known(err)
+		}
+	}
+	for _, n := range []Step{r.First(), r.First() + (r.Steps()-r.First())/2, r.Steps() - 1} {
+		if r.Steps() == r.First() {
 			break
 		}
 		s, err := r.StateAt(n)
@@ -150,6 +183,14 @@ func exercise(t testing.TB, b []byte) {
 				}
 			}
 		}
+		if _, err := r.PhasesAt(n); err != nil {
+			known(err)
+		}
+		for _, err := range r.Refs(n, n+1) {
+			if err != nil {
+				known(err)
+			}
+		}
 		if _, _, err := r.Regs(n, 1); err != nil {
 			known(err)
 		}
@@ -157,26 +198,53 @@ func exercise(t testing.TB, b []byte) {
 			known(err)
 		}
 	}
-	if st, err := NewStreamReader(bytes.NewReader(b)); err == nil {
-		for _, err := range st.Events() {
-			if err != nil {
-				known(err)
-			}
-		}
-	}
 }
 
 func seedLogs(t testing.TB) [][]byte {
 	small := writeLog(t, everything(), nil, 5)
 	keyed := writeLog(t, randomEvents(11, 60), &WriterOptions{GroupSteps: 4, epoch: 9}, 0)
-	return [][]byte{small, keyed}
+	stacks, _, _, _ := stackLog(t, rand.New(rand.NewPCG(2, 1)), 80, &WriterOptions{GroupSteps: 9, epoch: 30})
+	refs, _ := writeRefs(t, randomRefs(11, 120), &WriterOptions{GroupSteps: 4, epoch: 9, FlushInterval: -1})
+	return [][]byte{small, keyed, stacks, refs, packedLog(t, small), partOf(t, keyed, 20), partOf(t, stacks, 40)}
+}
+
+// partOf is a log that begins in the middle of another.
+func partOf(t testing.TB, log []byte, from Step) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := Cut(&out, []*Reader{openLog(t, log)}, Part{From: from, To: NoStep, Facts: testFacts}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// packedLog is a log with small files.
+func packedLog(t testing.TB, log []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	p, err := NewPacker(openLog(t, log), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []addr.Range{{}, {Start: 1, End: 5}, {End: 9}} {
+		parts := addr.SetOf(part)
+		if err := p.Add(File{Kind: PackedMapped, BuildID: "id", Path: "/lib", Inode: uint64(part.End), Size: 9}, bytes.NewReader([]byte("some file")), &parts, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // tinyLogs are seeds small enough for the fuzzer to be quick.
 func tinyLogs(t testing.TB) [][]byte {
 	evs := everything()
 	keyed := writeLog(t, randomEvents(11, 9), &WriterOptions{GroupSteps: 2, epoch: 4}, 0)
-	return [][]byte{writeLog(t, evs[:7], nil, 3), writeLog(t, evs, nil, 0), keyed}
+	stacks, _, _, _ := stackLog(t, rand.New(rand.NewPCG(4, 1)), 12, &WriterOptions{GroupSteps: 4})
+	refs, _ := writeRefs(t, randomRefs(11, 30), &WriterOptions{GroupSteps: 2, epoch: 4, FlushInterval: -1})
+	return [][]byte{writeLog(t, evs[:7], nil, 3), writeLog(t, evs, nil, 0), keyed, stacks, refs, packedLog(t, writeLog(t, evs[:7], nil, 3)), partOf(t, keyed, 4)}
 }
 
 func FuzzBytes(f *testing.F) {
@@ -195,8 +263,35 @@ func FuzzPayloads(f *testing.F) {
 		b := unflatten(flat)
 		exercise(t, b)
 		var out bytes.Buffer
-		if _, err := Recover(bytes.NewReader(b), int64(len(b)), &out); err == nil {
+		if _, err := Recover(bytes.NewReader(b), int64(len(b)), nil, &out); err == nil {
 			exercise(t, out.Bytes())
+		}
+	})
+}
+
+// FuzzRefs decodes what claims to be the payload of a REFS chunk.
+func FuzzRefs(f *testing.F) {
+	log, _ := writeRefs(f, randomRefs(2, 60), &WriterOptions{FlushInterval: -1})
+	for _, p := range NewMutator(f, log).in {
+		if p.c.typ == TypeRefs {
+			f.Add(uint16(p.c.count), p.payload)
+		}
+	}
+	f.Fuzz(func(t *testing.T, count uint16, payload []byte) {
+		d, err := newRefDec(entry{typ: TypeRefs, count: uint32(count)}, payload, 9)
+		n := 0
+		var x RefItem
+		for err == nil && d.more() {
+			d.nextAfter()
+			if err = d.next(&x); err == nil {
+				n++
+			}
+		}
+		if n > len(payload) {
+			t.Errorf("%d items in %d bytes", n, len(payload))
+		}
+		if err != nil && !damage(err) {
+			t.Error(err)
 		}
 	})
 }
@@ -315,12 +410,12 @@ func TestHostile(t *testing.T) {
 			exercise(t, b)
 			took := time.Since(start)
 			runtime.ReadMemStats(&after)
-			if alloc := after.TotalAlloc - before.TotalAlloc; alloc > 512<<20 || took > 5*time.Second {
+			if alloc := after.TotalAlloc - before.TotalAlloc; alloc > 512<<20 || took > time.Minute {
 				t.Errorf("mutant %d: %v and %d MiB", i, took, alloc>>20)
 			}
 			if i%10 == 0 {
 				var out bytes.Buffer
-				if _, err := Recover(bytes.NewReader(b), int64(len(b)), &out); err == nil {
+				if _, err := Recover(bytes.NewReader(b), int64(len(b)), nil, &out); err == nil {
 					exercise(t, out.Bytes())
 				}
 			}

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the logs of testdata/traces that do not exist yet")
+var update = flag.Bool("update", false, "write the example of docs/format.md, and logs of testdata/traces that do not exist yet")
 
 const traces = "../testdata/traces"
 
@@ -39,6 +40,11 @@ func TestTraces(t *testing.T) {
 		write("registers.mtl", writeLog(t, everything(), nil, 4))
 		write("xstate.mtl", writeLog(t, everything(), nil, 4))
 		write("confirm.mtl", writeLog(t, confirmed(), nil, 0))
+		stacks, _, _, _ := stackLog(t, rand.New(rand.NewPCG(3, 1)), 60, &WriterOptions{GroupSteps: 9, epoch: 20})
+		write("stacks.mtl", stacks)
+		refs, _ := writeRefs(t, randomRefs(13, 60), &WriterOptions{GroupSteps: 4, epoch: 9, FlushInterval: -1})
+		write("refs.mtl", refs)
+		write("packed.mtl", packedLog(t, writeLog(t, everything(), nil, 4)))
 		write("written.mtl", writeLog(t, randomEvents(12, 40), &WriterOptions{GroupSteps: 3, epoch: 10}, 0))
 	}
 	names, err := filepath.Glob(filepath.Join(traces, "v*", "*.mtl"))
@@ -51,16 +57,26 @@ func TestTraces(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustVerify(t, b)
+		r := openLog(t, b)
+		if filepath.Base(name) == "packed.mtl" {
+			files, err := r.Files()
+			if err != nil || len(files) != 3 {
+				t.Fatalf("%s: %d files, %v", name, len(files), err)
+			}
+			p := make([]byte, 9)
+			if _, err := r.ReadFile(&files[2], p, 0); err != nil || string(p) != "some file" {
+				t.Errorf("%s: the last file is %q, %v", name, p, err)
+			}
+		}
 		if filepath.Base(name) != "everything.mtl" {
 			continue
 		}
-		r := openLog(t, b)
 		want := expected()
 		for i := range want {
 			// What was added to the vocabulary since reads as nothing.
 			switch x := want[i].Record.(type) {
 			case *Exec:
-				x.Auxv, x.FDs = nil, nil
+				x.Auxv, x.FDs, x.Called = nil, nil, ""
 			case *Attach:
 				*x = Attach{PID: x.PID}
 			}

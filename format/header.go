@@ -16,14 +16,19 @@ import (
 // The version of the format that this package writes.
 const (
 	Major = 1
-	Minor = 1
+	Minor = 2
 )
 
 // Feature bits of the file header: a reader refuses unknown incompatible ones
 // and ignores unknown compatible ones.
 const (
-	knownIncompat uint64 = 0
-	compatCalls   uint64 = 1 // the state has what system calls wrote
+	incompatRedacted uint64 = 4 // pages whose contents were taken out
+	incompatBegin    uint64 = 1 // the log begins in the middle of a run
+	knownIncompat           = incompatRedacted | incompatBegin
+
+	compatCalls  uint64 = 1 // the state has what system calls wrote
+	compatStacks uint64 = 2 // the log has call stacks
+	compatRefs   uint64 = 4 // references to pages were recorded
 )
 
 // Sizes of the fixed parts of a log.
@@ -52,11 +57,30 @@ type Header struct {
 	Minor   uint16   // version that wrote the log; set by readers
 	// Calls says that what system calls wrote counts as memory; set by readers.
 	Calls bool
+	// Stacks says that the recorder took call stacks: an event without one has none for
+	// a reason. Without it no event has.
+	Stacks bool
+	// Begin says where the log begins, if not with its run; Segment is its number, from 1,
+	// among those that a recording into a ring was divided into, 0 if it is none.
+	Begin   Begin
+	Segment uint64
+	// Refs says that references to pages are recorded: where there are none, none
+	// were seen.
+	Refs bool
+	// Redacted says what was taken out of the log, "" for nothing: classes of texts and
+	// bytes with what became of each, as package redact writes them.
+	Redacted string
+	// Inventory is what is left of each class, as counted in the log itself. It has
+	// spaces at its end; "" where nobody has counted.
+	Inventory string
+	// NoPages says that pages may be in the log without their contents, NoCalls that what
+	// calls wrote was taken out and memory does not have it.
+	NoPages, NoCalls bool
 }
 
-// DefaultTimeShift gives units of 128 ns: a ptrace stop takes microseconds, and
+// DefaultTimeShift gives units of 512 ns: a ptrace stop takes microseconds, and
 // finer clocks fill the log with noise.
-const DefaultTimeShift = 7
+const DefaultTimeShift = 9
 
 // Tags of the header's extension.
 const (
@@ -68,6 +92,10 @@ const (
 	tagDir
 	tagArg
 	tagOption
+	tagBegin
+	tagSegment
+	tagRedacted
+	tagInventory
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -75,6 +103,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func appendTLV(b []byte, tag uint64, v []byte) []byte {
 	return appendStr(appendU(b, tag), v)
 }
+
+// Append encodes the header of a log that is there: its Salt is in it. The rest of the
+// log fits if what is written is as long as it was.
+func (h *Header) Append(b []byte) ([]byte, error) { return h.append(b) }
 
 // append encodes h; a zero Salt is chosen at random and kept in h.
 func (h *Header) append(b []byte) ([]byte, error) {
@@ -96,6 +128,25 @@ func (h *Header) append(b []byte) ([]byte, error) {
 			ext = appendTLV(ext, uint64(tagVersion+i), []byte(s))
 		}
 	}
+	for i, s := range []string{h.Redacted, h.Inventory} {
+		if s != "" {
+			ext = appendTLV(ext, uint64(tagRedacted+i), []byte(s))
+		}
+	}
+	var incompat uint64
+	if h.NoPages {
+		incompat |= incompatRedacted
+	}
+	if h.Begin != (Begin{}) {
+		if h.Begin.Step > MaxBegin || h.Begin.Events > uint64(MaxThreads) {
+			return nil, overLimit("the first step", uint64(h.Begin.Step), MaxBegin)
+		}
+		incompat |= incompatBegin
+		ext = appendTLV(ext, tagBegin, appendU(appendU(nil, uint64(h.Begin.Step)), h.Begin.Events))
+	}
+	if h.Segment > 0 {
+		ext = appendTLV(ext, tagSegment, appendU(nil, h.Segment))
+	}
 	for _, s := range h.Options {
 		ext = appendTLV(ext, tagOption, []byte(s))
 	}
@@ -115,8 +166,18 @@ func (h *Header) append(b []byte) ([]byte, error) {
 	b = le.AppendUint16(b, Major)
 	b = le.AppendUint16(b, Minor)
 	b = le.AppendUint32(b, uint32(headerFixed+len(ext)))
-	b = le.AppendUint64(b, 0) // incompat
-	b = le.AppendUint64(b, compatCalls)
+	b = le.AppendUint64(b, incompat)
+	compat := uint64(0)
+	if !h.NoCalls {
+		compat |= compatCalls
+	}
+	if h.Stacks {
+		compat |= compatStacks
+	}
+	if h.Refs {
+		compat |= compatRefs
+	}
+	b = le.AppendUint64(b, compat)
 	b = append(b, h.Salt[:]...)
 	b = append(b, byte(h.Arch), addr.PageShift, h.TimeShift, 0)
 	b = le.AppendUint32(b, h.XSave)
@@ -159,6 +220,9 @@ func parseHeader(b []byte) (*Header, error) {
 		Arch: arch.ID(b[48]), TimeShift: b[50], XSave: le.Uint32(b[52:]), Minor: le.Uint16(b[10:]),
 	}
 	h.Calls = le.Uint64(b[24:])&compatCalls != 0
+	h.NoPages = le.Uint64(b[16:])&incompatRedacted != 0
+	h.Stacks = le.Uint64(b[24:])&compatStacks != 0
+	h.Refs = le.Uint64(b[24:])&compatRefs != 0
 	copy(h.Salt[:], b[32:])
 	if b[49] != addr.PageShift {
 		return nil, fmt.Errorf("%w: pages of 1<<%d bytes", ErrVersion, b[49])
@@ -186,10 +250,26 @@ func parseHeader(b []byte) (*Header, error) {
 			h.Argv = append(h.Argv, string(v.b))
 		case tagOption:
 			h.Options = append(h.Options, string(v.b))
+		case tagRedacted:
+			h.Redacted = string(v.b)
+		case tagInventory:
+			h.Inventory = string(v.b)
+		case tagBegin:
+			h.Begin = Begin{Step(v.u()), v.u()}
+			c.bad = c.bad || v.bad
+		case tagSegment:
+			h.Segment = v.u()
 		}
+	}
+	if h.Begin.Step > MaxBegin || h.Begin.Events > MaxThreads {
+		return nil, at(0, overLimit("the first step", uint64(h.Begin.Step), MaxBegin))
+	}
+	if has := le.Uint64(b[16:])&incompatBegin != 0; has != (h.Begin != (Begin{})) {
+		return nil, at(0, corrupt("the file header does not say where the log begins"))
 	}
 	if c.bad {
 		return nil, at(0, corrupt("extension of the file header"))
 	}
+	h.NoCalls = h.Redacted != "" && !h.Calls
 	return h, nil
 }

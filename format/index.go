@@ -29,6 +29,10 @@ func (c *chunk) entry() entry {
 
 const entryCommit = 0x80
 
+// indexTypes is how many types of chunk version 1.1 knew first. It kept the bases of
+// an INDEX chunk in so many places, so that those of later types share them.
+const indexTypes = 14
+
 // appendIndex encodes an INDEX chunk's payload: prev is the offset of the one
 // before, seq the ordinal of the first chunk. The entries follow each other in
 // the file without gaps.
@@ -40,7 +44,7 @@ func appendIndex(b []byte, entries []entry, prev int64, seq uint32) []byte {
 		return b
 	}
 	b = appendU(b, uint64(entries[0].off))
-	var base [numTypes]uint64
+	var base [indexTypes]uint64
 	var time uint64
 	for _, e := range entries {
 		t := byte(e.typ)
@@ -49,9 +53,9 @@ func appendIndex(b []byte, entries []entry, prev int64, seq uint32) []byte {
 		}
 		b = append(b, t)
 		b = appendU(b, uint64(e.size))
-		b = appendZZ(b, int64(e.base-base[e.typ%numTypes]))
+		b = appendZZ(b, int64(e.base-base[e.typ%indexTypes]))
 		b = appendU(b, uint64(e.count))
-		base[e.typ%numTypes] = e.base + uint64(e.count)
+		base[e.typ%indexTypes] = e.base + uint64(e.count)
 		if e.typ == TypeEvent {
 			b = appendZZ(b, int64(e.time-time))
 			time = e.time
@@ -68,6 +72,11 @@ func parseIndex(payload []byte, off int64) (entries []entry, prev int64, seq uin
 	if prev < 0 || prev >= off {
 		return nil, 0, 0, corrupt("INDEX chunk points forward")
 	}
+	// They lie between the two INDEX chunks: what a log has of entries is in
+	// proportion to its size.
+	if int64(n) > (off-prev)/chunkHeader {
+		return nil, 0, 0, corrupt("INDEX chunk of %d entries for %d bytes", n, off-prev)
+	}
 	if n == 0 {
 		if c.bad {
 			return nil, 0, 0, corrupt("INDEX chunk")
@@ -75,20 +84,20 @@ func parseIndex(payload []byte, off int64) (entries []entry, prev int64, seq uin
 		return nil, prev, seq, nil
 	}
 	at := int64(c.u())
-	var base [numTypes]uint64
+	var base [indexTypes]uint64
 	var time uint64
 	entries = make([]entry, n)
 	for i := range entries {
 		t := c.u8()
 		e := entry{off: at, typ: Type(t &^ entryCommit), commit: t&entryCommit != 0, size: int64(c.u())}
-		e.base = base[e.typ%numTypes] + uint64(c.zz())
+		e.base = base[e.typ%indexTypes] + uint64(c.zz())
 		e.count = c.u32()
-		base[e.typ%numTypes] = e.base + uint64(e.count)
+		base[e.typ%indexTypes] = e.base + uint64(e.count)
 		if e.typ == TypeEvent {
 			time += uint64(c.zz())
 			e.time = time
 		}
-		if c.bad || e.size < chunkHeader || e.size > chunkHeader+MaxExt+MaxStored || e.off < headerFixed ||
+		if c.bad || e.size < chunkHeader || e.size > chunkHeader+MaxExt+MaxStored || e.off < headerFixed || e.off < prev ||
 			at > off-e.size || e.base+uint64(e.count) < e.base {
 			return nil, 0, 0, corrupt("INDEX chunk entry %d", i)
 		}
@@ -105,10 +114,12 @@ const noBase = ^uint64(0)
 // read when they are needed.
 type block struct {
 	off   int64 // of the INDEX chunk; 0 for chunks that no INDEX covers
+	prev  int64 // of the INDEX chunk before
 	end   int64 // end of the last chunk it covers
 	seq   uint32
 	n     int
 	first [numTypes]uint64 // base of the first chunk of each type, or of the next block's
+	ends  [numTypes]uint64 // first of the next block
 	time  uint64           // of the first EVENT chunk, likewise
 
 	once    sync.Once
@@ -146,7 +157,11 @@ func (x *index) finish() {
 	for i := range next {
 		next[i] = noBase
 	}
-	for _, b := range slices.Backward(x.blocks) {
+	for i, b := range slices.Backward(x.blocks) {
+		if i > 0 {
+			b.prev = x.blocks[i-1].off
+		}
+		b.ends = next
 		for t := range b.first {
 			if b.first[t] == noBase {
 				b.first[t] = next[t]
@@ -157,6 +172,69 @@ func (x *index) finish() {
 		}
 		next, time = b.first, b.time
 	}
+}
+
+// dense says whether chunks of a type are numbered without gaps, from 0: what they
+// hold can be found by number, and there is no more of it than they have.
+func (t Type) dense() bool {
+	switch t {
+	case TypeRaw, TypePatch, TypeEvent, TypeLeaf, TypeBlob, TypeKeyMM, TypeWritten, TypeModule, TypeStack, TypeTexts, TypeRefs, TypeFile, TypeFData:
+		return true
+	}
+	return false
+}
+
+// check compares the entries of a block with what ROOT says of it and of the next
+// block.
+func (b *block) check(entries []entry) error {
+	next := b.first
+	for i := range entries {
+		e := &entries[i]
+		if !e.typ.dense() {
+			continue
+		}
+		if e.base != next[e.typ] {
+			return corrupt("INDEX chunk has a %v chunk at %d, not at %d", e.typ, e.base, next[e.typ])
+		}
+		next[e.typ] = e.base + uint64(e.count)
+	}
+	for t := range next {
+		if Type(t).dense() && b.ends[t] != noBase && next[t] != b.ends[t] {
+			return corrupt("INDEX chunk ends its %v chunks at %d, not at %d", Type(t), next[t], b.ends[t])
+		}
+	}
+	return nil
+}
+
+// totals says whether the numbers of a ROOT chunk are those of the chunks. A log
+// whose ROOT lies is read as one without.
+func (x *index) totals(info *Info, begin Step) bool {
+	for t, want := range map[Type]uint64{TypeEvent: uint64(info.Steps), TypeRaw: info.RawPages, TypePatch: info.Patches, TypeRefs: info.Refs} {
+		have := x.base(t, begin)
+		if p, ok, err := x.last(t, noBase-1); err != nil {
+			return false
+		} else if ok {
+			e := x.blocks[p.block].entries[p.i]
+			have = e.base + uint64(e.count)
+		}
+		if have != want {
+			return false
+		}
+	}
+	for t := Type(0); len(x.blocks) > 0 && t < numTypes; t++ {
+		if first := x.blocks[0].first[t]; t.dense() && first != x.base(t, begin) && first != noBase {
+			return false
+		}
+	}
+	return true
+}
+
+// base is the number that chunks of a type begin with, in a log whose first step is begin.
+func (x *index) base(t Type, begin Step) uint64 {
+	if t == TypeEvent {
+		return uint64(begin)
+	}
+	return 0
 }
 
 func (x *index) get(b *block) ([]entry, error) {
@@ -249,6 +327,7 @@ const (
 	rootTypes
 	rootTotals
 	rootReason
+	rootAllTypes
 )
 
 // typeTotals counts the chunks of a type.
@@ -280,8 +359,28 @@ func appendRoot(b []byte, blocks []*block, info *Info) []byte {
 		s = appendU(s, x.time+1)
 	}
 	b = appendTLV(b, rootBlocks, s)
-	s = s[:0]
+	// Version 1.1 counts later types as others, and compares.
+	var first [indexTypes]typeTotals
+	later := false
 	for t, c := range info.types {
+		f := &first[t%indexTypes]
+		f.chunks, f.stored, f.decoded = f.chunks+c.chunks, f.stored+c.stored, f.decoded+c.decoded
+		later = later || t >= indexTypes && c.chunks > 0
+	}
+	b = appendTLV(b, rootTypes, appendTotals(s[:0], first[:]))
+	if later {
+		b = appendTLV(b, rootAllTypes, appendTotals(s[:0], info.types[:]))
+	}
+	s = s[:0]
+	for _, v := range info.totals() {
+		s = appendU(s, *v)
+	}
+	b = appendTLV(b, rootTotals, s)
+	return appendTLV(b, rootReason, []byte(info.Reason))
+}
+
+func appendTotals(s []byte, types []typeTotals) []byte {
+	for t, c := range types {
 		if c.chunks > 0 {
 			s = appendU(s, uint64(t))
 			s = appendU(s, c.chunks)
@@ -289,13 +388,7 @@ func appendRoot(b []byte, blocks []*block, info *Info) []byte {
 			s = appendU(s, c.decoded)
 		}
 	}
-	b = appendTLV(b, rootTypes, s)
-	s = s[:0]
-	for _, v := range info.totals() {
-		s = appendU(s, *v)
-	}
-	b = appendTLV(b, rootTotals, s)
-	return appendTLV(b, rootReason, []byte(info.Reason))
+	return s
 }
 
 func parseRoot(payload []byte, off int64) (blocks []*block, info *Info, err error) {
@@ -308,7 +401,8 @@ func parseRoot(payload []byte, off int64) (blocks []*block, info *Info, err erro
 			if blocks, err = parseBlocks(&s, off); err != nil {
 				return nil, nil, err
 			}
-		case rootTypes:
+		case rootTypes, rootAllTypes:
+			info.types = [numTypes]typeTotals{}
 			for len(s.b) > 0 {
 				t, x := s.u(), typeTotals{s.u(), s.u(), s.u()}
 				if t < uint64(numTypes) {
@@ -336,8 +430,12 @@ func parseRoot(payload []byte, off int64) (blocks []*block, info *Info, err erro
 }
 
 func parseBlocks(s *cursor, root int64) ([]*block, error) {
-	blocks := make([]*block, s.count(6))
-	slab := make([]block, len(blocks))
+	n := s.count(6)
+	if int64(n) > root/chunkHeader {
+		return nil, corrupt("ROOT chunk lists %d INDEX chunks in %d bytes", n, root)
+	}
+	blocks := make([]*block, n)
+	slab := make([]block, n)
 	var off, end int64
 	for i := range blocks {
 		b := &slab[i]

@@ -4,7 +4,8 @@ import "iter"
 
 // Info is what a log says of itself as a whole.
 type Info struct {
-	Steps     Step   // number of events
+	First     Step   // of the first event: 0, but in a log that does not begin with its run
+	Steps     Step   // the step after the last event: their number, in a log that begins with its run
 	Time      uint64 // of the last event, ns since the start
 	Size      int64  // bytes of the file that count
 	Reason    string // why the recording ended, as Writer.Close was told
@@ -17,6 +18,7 @@ type Info struct {
 	Same      uint64 // found to be as they were
 	Shared    uint64 // found to be equal to another page of the log
 	Keyframes uint64
+	Refs      uint64 // references to pages
 
 	types [numTypes]typeTotals
 }
@@ -24,7 +26,7 @@ type Info struct {
 // totals lists the numbers of the ROOT chunk in their order; new ones go last.
 func (i *Info) totals() []*uint64 {
 	return []*uint64{
-		(*uint64)(&i.Steps), &i.Time, &i.Pages, &i.RawPages, &i.Patches, &i.ZeroPages, &i.Same, &i.Shared, &i.Keyframes,
+		(*uint64)(&i.Steps), &i.Time, &i.Pages, &i.RawPages, &i.Patches, &i.ZeroPages, &i.Same, &i.Shared, &i.Keyframes, &i.Refs,
 	}
 }
 

@@ -261,8 +261,8 @@ func appendRuns(b []byte, t *[leafPages]cell, col func(*cell) uint64) []byte {
 	return b
 }
 
-// parseLeaf decodes a leaf.
-func parseLeaf(b []byte) (*[leafPages]cell, error) {
+// parseLeaf decodes a leaf of a log of so many steps.
+func parseLeaf(b []byte, steps Step) (*[leafPages]cell, error) {
 	c := cursor{b: b}
 	if c.u8() != leafFull {
 		return nil, corrupt("encoding of a leaf")
@@ -290,38 +290,43 @@ func parseLeaf(b []byte) (*[leafPages]cell, error) {
 			i++
 		}
 	}
-	ok := parseRuns(&c, t, func(x *cell, v uint64) { x.asOf = v }) &&
-		parseRuns(&c, t, func(x *cell, v uint64) { x.changed = (x.asOf - v) &^ maybeBit })
+	ok := parseRuns(&c, t, uint64(steps), func(x *cell, v uint64) bool { x.asOf = v; return true }) &&
+		parseRuns(&c, t, uint64(steps), func(x *cell, v uint64) bool { x.changed = x.asOf - v; return v <= x.asOf })
 	if !ok || c.bad {
 		return nil, corrupt("steps of a leaf")
 	}
 	return t, nil
 }
 
-func parseRuns(c *cursor, t *[leafPages]cell, set func(*cell, uint64)) bool {
+func parseRuns(c *cursor, t *[leafPages]cell, limit uint64, set func(*cell, uint64) bool) bool {
 	var v uint64
 	for i := 0; i < leafPages; {
 		n := c.u()
 		v += uint64(c.zz())
-		if n == 0 || n > uint64(leafPages-i) {
+		if n == 0 || n > uint64(leafPages-i) || v > limit {
 			return false
 		}
 		for range n {
-			set(&t[i], v)
+			if !set(&t[i], v) {
+				return false
+			}
 			i++
 		}
 	}
 	return true
 }
 
-// parseMM decodes an address space; its page map loads leaves when they are
-// asked for.
-func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
+// parseMM decodes an address space of a log of so many steps; its page map loads
+// leaves when they are asked for.
+func parseMM(b []byte, no uint32, load loader, steps Step, mem *budget) (*MM, error) {
 	c := cursor{b: b}
 	m := &MM{No: no, pages: pageMap{own: new(owner), load: load, mem: mem}}
 	n := c.count(5)
 	if n > MaxVMAs {
 		return nil, overLimit("the number of mappings", uint64(n), MaxVMAs)
+	}
+	if err := mem.fits("the memory of the mappings of an address space", int64(n)*2*vma.Bytes); err != nil {
+		return nil, err
 	}
 	var vmas vmaDec
 	var end addr.Addr
@@ -329,13 +334,14 @@ func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 	for range n {
 		v := vmas.read(&c)
 		if c.bad || v.Empty() || v.Start < end {
-			return nil, corrupt("mappings of a KEYMM chunk")
+			return nil, vmas.damaged("mappings of a KEYMM chunk")
 		}
 		end = v.End
 		vs = append(vs, v)
 	}
 	m.VMAs = vma.Ascending(vs)
 	p := &m.pages
+	p.took(m.VMAs.Memory(new(vma.Counted)))
 	var next, last uint64
 	for len(c.b) > 0 {
 		next += c.u()
@@ -346,19 +352,24 @@ func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 		}
 		if k&1 == 0 {
 			f := fill{exact: true, ent: c.u(), step: c.u()}
-			f.changed = f.step - c.u()
-			if kind := PageKind(f.ent); kind == PageData || kind == 0 || kind > PageUnreadable || f.changed&maybeBit != 0 {
+			back := c.u()
+			f.changed = f.step - back
+			if kind := PageKind(f.ent); f.ent != uint64(kind) || kind == PageData || kind == 0 || kind > PageUnreadable || f.step > uint64(steps) || back > f.step {
 				return nil, corrupt("page map of a KEYMM chunk")
 			}
 			p.set(next<<leafShift, (next+n)<<leafShift, f)
+			if err := mem.fits("the memory of a page map", 0); err != nil {
+				return nil, err
+			}
 			next += n
 			continue
 		}
 		if n > uint64(len(c.b)) {
 			return nil, corrupt("page map of a KEYMM chunk")
 		}
-		if p.took(int64(n) * nodeBytes); mem.used > mem.limit {
-			return nil, overLimit("the memory of a page map", uint64(mem.used), uint64(mem.limit))
+		p.took(int64(n) * nodeBytes)
+		if err := mem.fits("the memory of a page map", 0); err != nil {
+			return nil, err
 		}
 		nodes := make([]node, n)
 		for i := range nodes {
@@ -367,8 +378,8 @@ func parseMM(b []byte, no uint32, load loader, mem *budget) (*MM, error) {
 			p.region(next>>leafShift, true).nodes[next%regionLeafs] = &nodes[i]
 			next++
 		}
-		if mem.used > mem.limit {
-			return nil, overLimit("the memory of a page map", uint64(mem.used), uint64(mem.limit))
+		if err := mem.fits("the memory of a page map", 0); err != nil {
+			return nil, err
 		}
 	}
 	return m, nil
@@ -392,6 +403,7 @@ type keyframe struct {
 	threads []Thread
 	regs    []threadRegs // of each, nil slices where there are none
 	mms     []keyMM
+	rest    []byte // behind all of that
 }
 
 // maxXStates bounds the extended states of a keyframe; threads beyond have none
@@ -405,12 +417,36 @@ type keyMM struct {
 	written   uint64
 }
 
-func parseKey(b []byte, base Step) (*keyframe, error) {
+// What the parts of a decoded KEY chunk take, in bytes.
+const (
+	keyThreadBytes = 96
+	keyMMBytes     = 32
+	keyXBytes      = 128
+)
+
+// parseKey decodes a KEY chunk that takes at most limit bytes.
+func parseKey(b []byte, base Step, limit int64) (*keyframe, error) {
 	c := cursor{b: b}
 	k := new(keyframe)
+	mem := budget{limit: limit}
+	room := func(n int, each int64) error {
+		mem.used += int64(n) * each
+		return mem.fits("the memory of a keyframe", 0)
+	}
+	back := func() Step { // a step before base
+		n := c.u()
+		if n >= uint64(base) {
+			c.fail()
+			return 0
+		}
+		return base - 1 - Step(n)
+	}
 	n := c.count(9)
 	if n > MaxThreads {
 		return nil, overLimit("the number of threads", uint64(n), MaxThreads)
+	}
+	if err := room(n, keyThreadBytes); err != nil {
+		return nil, err
 	}
 	for range n {
 		k.threads = append(k.threads, c.thread())
@@ -418,7 +454,10 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 		if m := c.count(1); m > MaxRegs {
 			c.fail()
 		} else if m > 0 {
-			r.step = base - 1 - Step(c.u())
+			if err := room(m, 8); err != nil {
+				return nil, err
+			}
+			r.step = back()
 			r.regs = make([]uint64, m)
 			for i := range r.regs {
 				r.regs[i] = c.u()
@@ -429,6 +468,9 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 	n = c.count(2)
 	if n > MaxMMs {
 		return nil, overLimit("the number of address spaces", uint64(n), MaxMMs)
+	}
+	if err := room(n, keyMMBytes); err != nil {
+		return nil, err
 	}
 	for range n {
 		k.mms = append(k.mms, keyMM{no: c.u32(), id: c.u()})
@@ -442,8 +484,10 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 		size := 0
 		k.xstates = map[uint32]threadXState{}
 		for n := c.count(4); n > 0 && !c.bad; n-- {
-			no := c.u32()
-			step := base - 1 - Step(c.u())
+			if err := room(1, keyXBytes); err != nil {
+				return nil, err
+			}
+			no, step := c.u32(), back()
 			x := c.xstate()
 			if size += len(x); size > maxXStates {
 				return nil, overLimit("the extended states of a keyframe", uint64(size), maxXStates)
@@ -457,6 +501,7 @@ func parseKey(b []byte, base Step) (*keyframe, error) {
 	if c.bad {
 		return nil, corrupt("KEY chunk")
 	}
+	k.rest = c.b
 	return k, nil
 }
 

@@ -143,7 +143,7 @@ func TestKeyframes(t *testing.T) {
 			}
 			want = append(want, stateText(t, s))
 		}
-		plain := openLog(t, writeLog(t, evs, &WriterOptions{NoKeyframes: true}, 0))
+		plain := openLog(t, writeLog(t, evs, &WriterOptions{noKeyframes: true}, 0))
 		rng := rand.New(rand.NewPCG(seed, 9))
 		for range 12 {
 			n := Step(rng.IntN(len(evs)))

@@ -60,7 +60,18 @@ func TestLimits(t *testing.T) {
 			if err := s.Apply(&MMNew{MM: 1}); err != nil {
 				return err
 			}
-			return s.apply(&group{states: []statePart{{payload: payload, raw: ids, patch: ids}}}, 10)
+			part := statePart{load: func() ([]byte, uint64, uint64, error) { return payload, ids, ids, nil }}
+			return s.apply(&group{states: []statePart{part}, spent: &s.mem}, 10)
+		}
+	}
+	refs := func(payload []byte) func() error {
+		return func() error {
+			d, err := newRefDec(entry{count: 1, typ: TypeRefs}, payload, 7)
+			var x RefItem
+			for err == nil && d.more() {
+				err = d.next(&x)
+			}
+			return err
 		}
 	}
 	header := func(c chunk, stored []byte) func() error {
@@ -152,12 +163,23 @@ func TestLimits(t *testing.T) {
 		}},
 		{"patch beyond the page", ErrCorrupt, func() error { return applyPatch(new([addr.PageSize]byte), append(uints(addr.PageSize, 1), 0)) }},
 		{"leaf references", ErrCorrupt, func() error {
-			_, err := parseLeaf(append([]byte{leafFull}, uints(512<<3|1, zigzag(-1))...))
+			_, err := parseLeaf(append([]byte{leafFull}, uints(512<<3|1, zigzag(-1))...), 9)
 			return err
 		}},
-		{"leaf entries", ErrCorrupt, func() error { _, err := parseLeaf(append([]byte{leafFull}, uints(513<<3|2)...)); return err }},
+		{"leaf entries", ErrCorrupt, func() error { _, err := parseLeaf(append([]byte{leafFull}, uints(513<<3|2)...), 9); return err }},
 		{"index that points forward", ErrCorrupt, func() error { _, _, _, err := parseIndex(uints(0, 100, 0), 100); return err }},
 		{"index beyond itself", ErrCorrupt, func() error { _, _, _, err := parseIndex(uints(1, 0, 0, 64, 1, 100, 0, 0), 100); return err }},
+		{"references", ErrLimit, header(chunk{typ: TypeRefs, count: MaxRefs + 1}, make([]byte, MaxRefs+1))},
+		{"references without bytes", ErrCorrupt, header(chunk{typ: TypeRefs, count: 2}, []byte{1})},
+		{"spaces of references", ErrLimit, refs(append(uints(0, 0, MaxRefMMs+1), make([]byte, 7*(MaxRefMMs+1))...))},
+		{"threads of references", ErrLimit, refs(append(uints(0, 0, 0, MaxRefs+1), make([]byte, 2*(MaxRefs+1))...))},
+		{"thread of no space", ErrCorrupt, refs(uints(0, 0, 0, 1, 7, 0, 0))},
+		{"columns of references", ErrLimit, refs(append(uints(0, 0, 0, 0, MaxColumns+1), make([]byte, 3*(MaxColumns+1))...))},
+		{"references without a column", ErrCorrupt, refs(uints(0, 0, 0, 0, 0))},
+		{"reference of no thread", ErrCorrupt, refs(uints(0, 0, 0, 0, 1, refColKind, 0, 1, 1))},
+		{"blocks of a phase", ErrCorrupt, refs(uints(0, 0, 1, 0, 0, 0, 0, MaxPageNo+1, 0, 0, 0, 1, refColKind, 0, 1, 1))},
+		{"phase of no space", ErrCorrupt, refs(uints(0, 0, 0, 0, 2, refColKind, 0, 1, refColPhase, 0, 12, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0))},
+		{"pages held", ErrCorrupt, refs(uints(0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 2, refColKind, 0, 1, refColPhase, 0, 13, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 9, 9))},
 		{"item length", ErrCorrupt, func() error { _, err := item(uints(1<<60), 1, 0); return err }},
 	}
 	for _, tt := range tests {
@@ -231,14 +253,14 @@ func TestBudgetOfKeyframe(t *testing.T) {
 	payload := append(uints(0, 0, leaves<<1|1), make([]byte, leaves)...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := parseMM(payload, 1, nil, &budget{limit: 1 << 20})
+	_, err := parseMM(payload, 1, nil, 9, &budget{limit: 1 << 20})
 	runtime.ReadMemStats(&after)
 	if n := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrLimit) || n > 2<<20 {
 		t.Fatalf("%d bytes allocated: %v", n, err)
 	}
 	s := NewState()
 	s.mem.limit = 64 << 20
-	m, err := parseMM(payload, 1, nil, &s.mem)
+	m, err := parseMM(payload, 1, nil, 9, &s.mem)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,8 +145,12 @@ func (o *output) pack(c *chunk, payload, b []byte, waiting int) ([]byte, error) 
 // snapshot hands over faster than they can be compressed.
 const jobsAhead = 64
 
-func newOutput(w io.Writer, h *Header) (*output, error) {
+// newOutput begins a log. It shares the compressors of another log's output, if there is one.
+func newOutput(w io.Writer, h *Header, other *output) (*output, error) {
 	o := newIdleOutput(w, h)
+	if other != nil {
+		o.fast, o.best = other.fast, other.best
+	}
 	// Only a file that begins with this log may be cut back.
 	if s, ok := w.(io.Seeker); ok {
 		pos, err := s.Seek(0, io.SeekCurrent)
@@ -161,7 +165,9 @@ func newOutput(w io.Writer, h *Header) (*output, error) {
 		return nil, fmt.Errorf("write the log: %w", err)
 	}
 	o.commit, o.since = o.off, o.off
-	go o.warm()
+	if other == nil {
+		go o.warm()
+	}
 	for range max(1, min(3, runtime.GOMAXPROCS(0)-1)) {
 		go o.compress()
 	}

@@ -24,24 +24,33 @@ const (
 	regionBytes = regionLeafs*8 + 64
 	nodeBytes   = 104
 	editBytes   = 24
+	dentBytes   = 40
 )
 
-// size is what the nodes take that are not in seen yet.
-func (p *pageMap) size(seen map[*node]bool) (n int64) {
-	n = int64(len(p.dir)) * 40
-	for i := range p.dir {
-		r := p.dir[i].reg
-		if r == nil {
-			continue
+// size is what is not in seen yet.
+func (p *pageMap) size(seen *counted) (n int64) {
+	if len(p.dir) == 0 || seen.dirs[&p.dir[0]] {
+		return 0
+	}
+	seen.dirs[&p.dir[0]] = true
+	add := func(x *node) {
+		if x == nil || seen.nodes[x] {
+			return
 		}
-		n += regionBytes
-		for _, x := range r.nodes {
-			if x != nil && !seen[x] {
-				seen[x] = true
-				n += nodeBytes + int64(cap(x.few))*editBytes
-				if x.tab != nil {
-					n += leafBytes
-				}
+		seen.nodes[x] = true
+		n += nodeBytes + int64(cap(x.few))*editBytes
+		if x.tab != nil {
+			n += leafBytes
+		}
+	}
+	n = int64(cap(p.dir)) * dentBytes
+	for i := range p.dir {
+		add(p.dir[i].uni)
+		if r := p.dir[i].reg; r != nil && !seen.regions[r] {
+			seen.regions[r] = true
+			n += regionBytes
+			for _, x := range r.nodes {
+				add(x)
 			}
 		}
 	}
@@ -50,7 +59,14 @@ func (p *pageMap) size(seen map[*node]bool) (n int64) {
 
 func (p *pageMap) took(n int64) {
 	if p.mem != nil {
-		p.mem.used += n
+		p.mem.took(n)
+	}
+}
+
+// worked notes n units of effort.
+func (p *pageMap) worked(n int) {
+	if p.mem != nil {
+		p.mem.work += uint64(n)
 	}
 }
 
@@ -117,7 +133,7 @@ type edit struct {
 }
 
 // maxFew is how many edits a node has before they become a table, and how many
-// pages one may be of.
+// pages one may be of that is not of all.
 const maxFew = 64
 
 // apply is what page i becomes by e.
@@ -273,6 +289,7 @@ func (p *pageMap) edit() {
 	}
 	if p.cow {
 		p.dir, p.cow = slices.Clone(p.dir), false
+		p.took(int64(cap(p.dir)) * dentBytes)
 	}
 }
 
@@ -285,7 +302,8 @@ func (p *pageMap) region(reg uint64, make bool) *region {
 			return nil
 		}
 		p.edit()
-		p.took(regionBytes)
+		p.took(regionBytes + dentBytes)
+		p.worked(len(p.dir))
 		r := &region{own: p.own}
 		p.dir = slices.Insert(p.dir, i, dent{first: reg, last: reg, reg: r})
 		return r
@@ -293,7 +311,8 @@ func (p *pageMap) region(reg uint64, make bool) *region {
 	p.edit()
 	d := p.dir[i]
 	if d.reg == nil {
-		p.took(regionBytes)
+		p.took(regionBytes + 2*dentBytes)
+		p.worked(len(p.dir))
 		r := &region{own: p.own}
 		for k := range r.nodes {
 			r.nodes[k] = d.uni
@@ -355,8 +374,9 @@ func (p *pageMap) setRegions(first, last uint64, f *fill) {
 				c := *r
 				c.own, r = p.own, &c
 			}
-			for i := range r.nodes {
-				p.setLeaf(&r.nodes[i], 0, leafPages, *f)
+			p.setAll(r, f)
+			if p.over() {
+				return
 			}
 			out = append(out, dent{first: a, last: b, reg: r})
 		}
@@ -365,7 +385,33 @@ func (p *pageMap) setRegions(first, last uint64, f *fill) {
 		}
 	}
 	gap(last + 1)
+	p.took(int64(len(out)) * (dentBytes + nodeBytes))
+	if len(out) != hi-lo {
+		p.worked(len(p.dir))
+	}
 	p.dir = slices.Replace(p.dir, lo, hi, out...)
+}
+
+// setAll fills all pages of a region alike.
+func (p *pageMap) setAll(r *region, f *fill) {
+	p.worked(regionLeafs)
+	var was cell
+	var same *node // of what was
+	for i, n := range r.nodes {
+		if n != nil && (n.tab != nil || n.id != 0) {
+			p.setLeaf(&r.nodes[i], 0, leafPages, *f)
+			continue
+		}
+		var c cell
+		if n != nil {
+			c = n.uni
+		}
+		if same == nil || c != was {
+			p.took(nodeBytes)
+			was, same = c, &node{own: p.own, uni: f.put(c, f.ent)}
+		}
+		r.nodes[i] = same
+	}
 }
 
 // setLeaf fills pages i to i+n of a node.
@@ -386,7 +432,7 @@ func (p *pageMap) setLeaf(np **node, i, n int, f fill) {
 		return
 	case old == nil && f.ent == 0:
 		return
-	case old != nil && old.lazy && old.tab == nil && !f.exact && n <= maxFew && len(old.few) < maxFew:
+	case old != nil && old.lazy && old.tab == nil && !f.exact && (n <= maxFew || n == leafPages) && len(old.few) < maxFew:
 		if old.own != p.own {
 			p.took(nodeBytes + int64(len(old.few))*editBytes)
 			old = &node{own: p.own, id: old.id, lazy: true, few: append(make([]edit, 0, len(old.few)+8), old.few...)}
@@ -510,7 +556,8 @@ func (p *pageMap) move(from, to, n uint64) (work uint64, err error) {
 		r.cells = slices.Clone(r.cells)
 		all = append(all, r)
 		work += 16 + uint64(len(r.cells))
-		return true
+		p.took(int64(len(r.cells)) * 24)
+		return !p.over()
 	})
 	if err != nil {
 		return work, err

@@ -4,6 +4,9 @@ import "memtrace/format/addr"
 
 // Page reads the page of data that ref refers to.
 func (r *Reader) Page(ref PageRef, dst *[addr.PageSize]byte) error {
+	if ref.Redacted() {
+		return ErrRedacted
+	}
 	if ref&1 == 0 {
 		_, err := r.rawPage(uint64(ref>>1), dst)
 		return err

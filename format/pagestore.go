@@ -96,6 +96,13 @@ func (c *pageCache) put(slot int32, s pageSlot, p []byte) {
 	}
 }
 
+// reset forgets all pages; the room for them is kept.
+func (c *pageCache) reset() {
+	clear(c.of)
+	clear(c.byKey)
+	c.slots, c.hand = c.slots[:0], 0
+}
+
 // next is a slot for the version of a page that follows the one in slot: the
 // same where nothing else may need that.
 func (c *pageCache) next(slot int32) int32 {
@@ -108,7 +115,7 @@ func (c *pageCache) next(slot int32) int32 {
 // room finds a slot for a new page.
 func (c *pageCache) room() int32 {
 	if n := len(c.slots); n < c.limit {
-		if n%slabPages == 0 {
+		if n/slabPages == len(c.slabs) {
 			c.slabs = append(c.slabs, c.slab())
 		}
 		c.slots = append(c.slots, pageSlot{ref: maxRef})
@@ -148,16 +155,17 @@ func (w *Writer) ExpectPages() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.expect == nil && !w.closed {
-		w.expect = time.AfterFunc(expectAfter, w.prepare)
+		out := w.out
+		w.expect = time.AfterFunc(expectAfter, func() { w.prepare(out) })
 	}
 }
 
-func (w *Writer) prepare() {
+func (w *Writer) prepare(out *output) {
 	for range min(expectedSlabs, w.cache.limit/slabPages) {
 		w.cache.ready <- touched(slabPages * addr.PageSize)
 	}
 	for range expectedFrames {
-		w.out.recycle(touched(frameBytes))
+		out.recycle(touched(frameBytes))
 	}
 }
 

@@ -42,7 +42,7 @@ func TestPatchOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := b.Bytes()
-	info, err := Verify(bytes.NewReader(log), int64(len(log)), func(err error) { t.Error(err) })
+	info, err := Verify(bytes.NewReader(log), int64(len(log)), nil, func(err error) { t.Error(err) })
 	if err != nil || info.Patches < 200 {
 		t.Errorf("%d patches; %v", info.Patches, err)
 	}

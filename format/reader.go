@@ -6,15 +6,18 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 )
 
 // ReaderOptions are the choices of a reader.
 type ReaderOptions struct {
-	// Cache is how many bytes of decoded chunks to hold, 0 for 64 MiB.
+	// Cache is how many bytes of decoded chunks to hold, 0 for 16 MiB and 8 times
+	// the log's size, but at most 64 MiB.
 	Cache int64
-	// MaxState is how many bytes the page maps of a state may take before a
-	// log is refused as hostile, 0 for 1 GiB and 64 times the log's size.
+	// MaxState is how many bytes a state may take, with its threads, mappings and
+	// page maps, before a log is refused as hostile, 0 for 128 MiB and 64 times
+	// the log's size.
 	MaxState int64
 }
 
@@ -29,12 +32,14 @@ type Reader struct {
 	info  Info
 	cache *lru[[]byte]
 
-	mu         sync.Mutex // for making copies of what mms holds
-	mms        *lru[*MM]
-	leaves     *lru[*[leafPages]cell]
-	patches    *lru[*patchFrame]
-	writes     *lru[*written]
-	stateLimit int64
+	mu      sync.Mutex // for making copies of what mms holds
+	mms     *lru[*MM]
+	leaves  *lru[*[leafPages]cell]
+	patches *lru[*patchFrame]
+	writes  *lru[*written]
+	nodes   *lru[[]rawNode]
+	modules *lru[[]Module]
+	budget  budget // of a state
 }
 
 // NewReader opens a log of size bytes. One without an end (its recorder was
@@ -53,14 +58,13 @@ func NewReader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 			return nil, err
 		}
 	}
-	rd.x.finish()
 	return rd, nil
 }
 
 // openHeader reads the file header and nothing else.
 func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 	rd := &Reader{r: r, size: size}
-	limit := int64(64 << 20)
+	limit := min(int64(64<<20), 16<<20+8*min(size, 64<<20))
 	if o != nil && o.Cache > 0 {
 		limit = o.Cache
 	}
@@ -68,10 +72,12 @@ func openHeader(r io.ReaderAt, size int64, o *ReaderOptions) (*Reader, error) {
 	rd.patches = newLRU[*patchFrame](limit / 4)
 	rd.mms = newLRU[*MM](limit / 8)
 	rd.writes = newLRU[*written](limit / 16)
+	rd.nodes = newLRU[[]rawNode](limit / 4)
+	rd.modules = newLRU[[]Module](limit / 4)
 	rd.leaves = newLRU[*[leafPages]cell](limit / 8)
-	rd.stateLimit = 1<<30 + 64*size
+	rd.budget = stateBudget(size, 0)
 	if o != nil && o.MaxState > 0 {
-		rd.stateLimit = o.MaxState
+		rd.budget = stateBudget(size, o.MaxState)
 	}
 	rd.x.fetch = rd.fetchBlock
 	var err error
@@ -105,8 +111,12 @@ func readHeader(r io.Reader) (*Header, int64, error) {
 // Header is what was known when the recording began. It is not to be changed.
 func (r *Reader) Header() *Header { return r.h }
 
-// Steps is the number of events.
+// Steps is the step after the last event: the number of events, in a log that begins
+// with its run.
 func (r *Reader) Steps() Step { return r.info.Steps }
+
+// First is the step of the first event: 0, but in a log that does not begin with its run.
+func (r *Reader) First() Step { return r.h.Begin.Step }
 
 // Truncated says that the log has no end.
 func (r *Reader) Truncated() bool { return r.info.Truncated }
@@ -159,7 +169,7 @@ func (r *Reader) stored(c *chunk) ([]byte, error) {
 		return nil, err
 	}
 	if crc32.Checksum(b, castagnoli) != c.pcrc {
-		return nil, corrupt("checksum of a %v chunk", c.typ)
+		return nil, corrupt("checksum of chunk %v", c.typ)
 	}
 	return b, nil
 }
@@ -207,7 +217,7 @@ func (r *Reader) readInto(b []byte, e entry) ([]byte, error) {
 	}
 	stored := b[chunkHeader+extLen:]
 	if crc32.Checksum(stored, castagnoli) != c.pcrc {
-		return nil, corrupt("checksum of a %v chunk", c.typ)
+		return nil, corrupt("checksum of chunk %v", c.typ)
 	}
 	if c.flags&flagCodec == codecStored {
 		return bytes.Clone(stored), nil
@@ -256,37 +266,57 @@ func (r *Reader) openRoot() (ok bool, err error) {
 	if err != nil {
 		return false, nil
 	}
-	r.x.blocks, r.info = blocks, *info
-	r.info.Size = r.size
+	x := index{blocks: blocks, fetch: r.x.fetch}
+	x.finish()
+	if !x.totals(info, r.h.Begin.Step) {
+		return false, nil
+	}
+	r.x, r.info = x, *info
+	r.info.First, r.info.Size = r.h.Begin.Step, r.size
 	return true, nil
 }
 
 // fetchBlock reads the INDEX chunk of a block.
 func (r *Reader) fetchBlock(b *block) ([]entry, error) {
-	c, err := r.header(b.off)
-	if err == nil && c.typ != TypeIndex {
-		err = corrupt("%v chunk in place of an INDEX", c.typ)
-	}
-	if err != nil {
-		return nil, at(b.off, err)
-	}
-	stored, err := r.stored(&c)
-	if err != nil {
-		return nil, at(b.off, err)
-	}
-	payload, err := c.decode(stored)
-	if err != nil {
-		return nil, at(b.off, err)
-	}
-	entries, _, _, err := parseIndex(payload, b.off)
-	if err == nil && len(entries) != b.n {
+	_, entries, prev, _, err := r.index(b.off)
+	switch {
+	case err != nil:
+	case len(entries) != b.n:
 		err = corrupt("INDEX chunk of %d entries, not %d", len(entries), b.n)
+	case prev != b.prev:
+		err = corrupt("the INDEX chunk before is said to be at %d, not at %d", prev, b.prev)
+	default:
+		err = b.check(entries)
 	}
 	return entries, at(b.off, err)
 }
 
-// group decodes the group whose EVENT chunk is at p.
-func (r *Reader) group(p pos) (*group, error) {
+// index reads the INDEX chunk at off. Its entries end there, and begin after the
+// INDEX chunk before.
+func (r *Reader) index(off int64) (c chunk, entries []entry, prev int64, seq uint32, err error) {
+	c, err = r.header(off)
+	if err == nil && c.typ != TypeIndex {
+		err = corrupt("%v chunk in place of an INDEX", c.typ)
+	}
+	var payload []byte
+	if err == nil {
+		payload, err = r.stored(&c)
+	}
+	if err == nil {
+		payload, err = c.decode(payload)
+	}
+	if err == nil {
+		entries, prev, seq, err = parseIndex(payload, off)
+	}
+	if n := len(entries); err == nil && n > 0 && entries[n-1].off+entries[n-1].size != off {
+		err = corrupt("INDEX chunks leave a gap")
+	}
+	return c, entries, prev, seq, at(off, err)
+}
+
+// group decodes the group whose EVENT chunk is at p; what that costs is added to
+// spent.
+func (r *Reader) group(p pos, spent *budget) (*group, error) {
 	e, _, err := r.x.entry(&p)
 	if err != nil {
 		return nil, err
@@ -313,49 +343,68 @@ func (r *Reader) group(p pos) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	var blob []byte
-	for i := len(blobs) - 1; i >= 0; i-- {
-		b, err := r.cached(blobs[i])
-		if err != nil {
-			return nil, err
-		}
-		if len(blobs) == 1 {
-			blob = b
-			break
-		}
-		if len(blob)+len(b) > MaxGroupBlob {
-			return nil, at(e.off, overLimit("the blobs of a group", uint64(len(blob)+len(b)), MaxGroupBlob))
-		}
-		blob = append(blob, b...)
+	slices.Reverse(blobs)
+	blob, err := r.blobOf(e, blobs)
+	if err != nil {
+		return nil, err
 	}
-	g := new(group)
+	spent.read(len(payload) + len(blob))
+	if err := spent.worked(); err != nil {
+		return nil, at(e.off, err)
+	}
+	g := &group{limit: r.budget.limit / 4, spent: spent}
 	if g.ev, err = newEventDec(e, payload, blob, r.h.TimeShift); err != nil {
 		return nil, at(e.off, err)
 	}
-	if n := len(blobs); n > 0 {
-		g.ev.calls, g.ev.blob0 = r.h.Calls, blobs[n-1].base
-	}
-	for i := len(states) - 1; i >= 0; i-- {
-		part, err := r.state(states[i], statePos[i])
-		if err != nil {
+	if len(g.ev.cols[colStack].b) > 0 {
+		if g.ev.nodes, err = r.ids(TypeStack, p); err != nil {
 			return nil, err
 		}
-		g.states = append(g.states, part)
+	}
+	if n := len(blobs); n > 0 {
+		g.ev.calls, g.ev.blob0 = r.h.Calls, blobs[0].base
+	}
+	for i := len(states) - 1; i >= 0; i-- {
+		g.states = append(g.states, r.state(states[i], statePos[i]))
 	}
 	return g, nil
 }
 
-// state reads a STATE chunk.
-func (r *Reader) state(e entry, p pos) (part statePart, err error) {
-	part.ch = chunk{off: e.off, base: e.base}
-	if part.raw, err = r.ids(TypeRaw, p); err != nil {
-		return part, err
+// blobOf is the bytes of the BLOB chunks of the group of e.
+func (r *Reader) blobOf(e entry, blobs []entry) ([]byte, error) {
+	if len(blobs) == 1 {
+		return r.cached(blobs[0])
 	}
-	if part.patch, err = r.ids(TypePatch, p); err != nil {
-		return part, err
+	size := uint64(0)
+	for i := range blobs {
+		size += uint64(blobs[i].count) // bytes
 	}
-	part.payload, err = r.cached(e)
-	return part, err
+	if size > MaxGroupBlob {
+		return nil, at(e.off, overLimit("the blobs of a group", size, MaxGroupBlob))
+	}
+	blob := make([]byte, 0, size)
+	for i := range blobs {
+		b, err := r.cached(blobs[i])
+		if err != nil {
+			return nil, err
+		}
+		blob = append(blob, b...)
+	}
+	return blob, nil
+}
+
+// state is a STATE chunk, which is read when its turn comes.
+func (r *Reader) state(e entry, p pos) statePart {
+	return statePart{off: e.off, base: Step(e.base), load: func() (payload []byte, raw, patch uint64, err error) {
+		if raw, err = r.ids(TypeRaw, p); err != nil {
+			return nil, 0, 0, err
+		}
+		if patch, err = r.ids(TypePatch, p); err != nil {
+			return nil, 0, 0, err
+		}
+		payload, err = r.cached(e)
+		return payload, raw, patch, err
+	}}
 }
 
 // ids is how many ids of a type the log has before p.
@@ -381,6 +430,7 @@ func (r *Reader) ids(t Type, p pos) (uint64, error) {
 // Events yields the events from a step on, each with its changes. An Event is
 // valid until the next one. After an error nothing follows.
 func (r *Reader) Events(from Step) iter.Seq2[*Event, error] {
+	from = max(from, r.First())
 	return func(yield func(*Event, error) bool) {
 		p, ok, err := r.x.last(TypeEvent, uint64(from))
 		if err != nil {
@@ -390,6 +440,7 @@ func (r *Reader) Events(from Step) iter.Seq2[*Event, error] {
 		if !ok {
 			return
 		}
+		spent := r.budget
 		next := NoStep // what the chunk must begin with
 		for {
 			e, ok, err := r.x.entry(&p)
@@ -413,7 +464,7 @@ func (r *Reader) Events(from Step) iter.Seq2[*Event, error] {
 				p.i++
 				continue
 			}
-			g, err := r.group(p)
+			g, err := r.group(p, &spent)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -448,25 +499,28 @@ func (g *group) events(off int64, from Step, yield func(*Event, error) bool) boo
 // StepAtTime is the last event that happened at or before a time (ns since the
 // start), or the first event. The log must have one.
 func (r *Reader) StepAtTime(ns uint64) (Step, error) {
-	if r.info.Steps == 0 {
+	if r.info.Steps == r.First() {
 		return 0, fmt.Errorf("format: the log has no steps")
 	}
 	p, ok, err := r.x.lastTime(ns >> r.h.TimeShift)
 	if err != nil || !ok {
-		return 0, err
+		return r.First(), err
 	}
-	g, err := r.group(p)
+	spent := r.budget
+	g, err := r.group(p, &spent)
 	if err != nil {
 		return 0, err
 	}
-	step := g.ev.base
-	for g.ev.row < g.ev.rows {
-		e, err := g.ev.next()
-		if err != nil {
-			return 0, err
+	// The times are a column: the events need not be decoded.
+	d := g.ev
+	step := d.base
+	for i := range d.rows {
+		d.time += uint64(d.cols[colTime].zz())
+		if d.cols[colTime].bad {
+			return 0, corrupt("row %d of an EVENT chunk", i)
 		}
-		if e.Time <= ns {
-			step = e.Step
+		if d.time<<d.shift <= ns {
+			step = d.base + Step(i)
 		}
 	}
 	return step, nil

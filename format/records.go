@@ -2,41 +2,24 @@ package format
 
 import (
 	"hash/crc32"
+	"slices"
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/call"
-	"memtrace/format/vma"
 )
 
 // Step is a position in the log's one total order of events; 0 is the first
 // exec or the attach. "At step N" means: when event N has happened.
 type Step uint64
 
-// Kind names a record type.
-type Kind uint8
-
-// The kinds of record. The numbers are the event codes of docs/format.md.
-const (
-	KindUnknown  Kind = iota
-	KindSyscall       // *Syscall
-	KindSignal        // *Signal
-	KindExec          // *Exec
-	KindClone         // *Clone
-	KindExit          // *Exit
-	KindStop          // *Stop
-	KindSnapshot      // *Snapshot
-	KindMemInfo       // *MemInfo
-	KindAttach        // *Attach
-	KindDetach        // *Detach
-	KindLost          // *Lost
-	KindCheck         // *Check
-	KindPoke          // *Poke
-	NumKinds
-)
-
 // Record is what happened in one event.
-type Record interface{ Kind() Kind }
+type Record interface {
+	Kind() Kind
+	// fields goes over the fields of its body. New ones go to the end: readers
+	// take those that an older log does not have for zero.
+	fields(x *fields)
+}
 
 // Event is one step of the log: what happened, to which thread, and what the
 // kernel says changed by it. A reader owns the Event it is handed only until it
@@ -51,6 +34,25 @@ type Event struct {
 	// Regs are the thread's registers at this step in the order of
 	// arch.Registers, nil where they were not read.
 	Regs []uint64
+	// Stack is the call stack of the thread at the beginning of a call, and at a signal
+	// where it was interrupted; 0 where it was not taken. Reader.Stack has its frames.
+	Stack StackNode
+}
+
+// Clone returns a copy that the reader of e does not take back.
+func (e *Event) Clone() *Event {
+	c := *e
+	c.Regs = slices.Clone(e.Regs)
+	c.Changes = slices.Clone(e.Changes)
+	for i, ch := range c.Changes {
+		c.Changes[i] = changeSpecs[ch.code()].copy(ch)
+		c.Changes[i].fields(owned)
+	}
+	if e.Record != nil {
+		c.Record = recordSpecs[e.Record.Kind()].copy(e.Record)
+		c.Record.fields(owned)
+	}
+	return &c
 }
 
 // Syscall is a system call, placed where it returned.
@@ -61,13 +63,29 @@ type Syscall struct {
 	Ret      int64     // as in the register, sign-extended: -4095..-1 is -errno
 	Enter    uint64    // ns since the start, when it began
 	Returned bool      // false: it never came back (exit, exec in another thread, killed)
-	// Injected calls were made by the recorder in the thread's name.
-	Injected bool
-	IP, SP   uint64 // at the call's end; 0 where they were not read
+	Inside   bool      // it was recorded inside the program, without a stop
+	IP, SP   uint64    // at the call's end; 0 where they were not read
 	Bufs     []Buf
 	// Blobs, of a call that was read from a log, is where the log has the Data of
 	// each of Bufs (Reader.Blob); nil in logs of version 1.0.
 	Blobs []uint64
+}
+
+func (*Syscall) Kind() Kind { return KindSyscall }
+
+// fields has what a copy needs: calls are not in bodies but in columns.
+func (r *Syscall) fields(x *fields) {
+	switch x.mode {
+	case owning:
+		r.Bufs, r.Blobs = slices.Clone(r.Bufs), slices.Clone(r.Blobs)
+		for i := range r.Bufs {
+			r.Bufs[i].Data = slices.Clone(r.Bufs[i].Data)
+		}
+	case describing:
+		x.describe("columns")
+		x.seen("numbers", nil)
+		x.seen("buffer", nil)
+	}
 }
 
 // Buf is a piece of the program's memory, or of what /proc says, that a call
@@ -81,6 +99,14 @@ type Signal struct {
 	Info  []byte // struct siginfo as PTRACE_GETSIGINFO gives it, trailing zeros cut
 }
 
+func (*Signal) Kind() Kind { return KindSignal }
+
+func (r *Signal) fields(x *fields) {
+	x.zz32("number", &r.Signo)
+	x.flag("fatal", &r.Fatal)
+	x.bytes("siginfo", &r.Info)
+}
+
 // Exec is a completed execve: the thread runs a new image in a fresh address
 // space, as leader of its process.
 type Exec struct {
@@ -89,6 +115,22 @@ type Exec struct {
 	OldTID uint32   // the kernel's tid of the calling thread before it
 	Auxv   []byte   // /proc/PID/auxv
 	FDs    []FD     // what it was started with; only of the program itself
+	Called string   // the path that execve was called with, "" if it could not be read
+}
+
+func (*Exec) Kind() Kind { return KindExec }
+
+func (r *Exec) fields(x *fields) {
+	x.str("path", &r.Path)
+	x.u32("former thread id", &r.OldTID)
+	x.args(&r.Argv)
+	if x.more() {
+		x.bytes("auxiliary vector", &r.Auxv)
+	}
+	x.fds(&r.FDs)
+	if x.more() && (x.mode != writing || r.Called != "") { // older logs do not have it
+		x.str("path that execve was called with", &r.Called)
+	}
 }
 
 // FD is an open descriptor. Number AtFDCWD stands for the working directory.
@@ -96,6 +138,12 @@ type FD struct {
 	Num     int32
 	CloExec bool
 	Name    string // as /proc/PID/fd has it
+}
+
+func (f *FD) fields(x *fields) {
+	x.zz32("number", &f.Num)
+	x.flag("closed by exec", &f.CloExec)
+	x.str("name", &f.Name)
 }
 
 // Clone is the birth of a thread or process, seen from its parent. The child's
@@ -106,10 +154,25 @@ type Clone struct {
 	Stack uint64 // the stack pointer the child starts with; 0 as the parent's
 }
 
+func (*Clone) Kind() Kind { return KindClone }
+
+func (r *Clone) fields(x *fields) {
+	x.u32("thread number of the child", &r.Child)
+	x.u("flags", &r.Flags)
+	x.u("stack", &r.Stack)
+}
+
 // Exit is the end of a thread.
 type Exit struct {
 	Status  uint32 // wait status (wait(2)); meaningful for Process, else the thread's own
 	Process bool   // the last thread: the process has ended
+}
+
+func (*Exit) Kind() Kind { return KindExit }
+
+func (r *Exit) fields(x *fields) {
+	x.u32("wait status", &r.Status)
+	x.flag("process", &r.Process)
 }
 
 // Stop is a change between running and stopped that a parent or shell could
@@ -117,6 +180,13 @@ type Exit struct {
 type Stop struct {
 	What  StopKind
 	Signo int32 // the stopping signal of a GroupStop
+}
+
+func (*Stop) Kind() Kind { return KindStop }
+
+func (r *Stop) fields(x *fields) {
+	x.u8("what", (*uint8)(&r.What))
+	x.zz32("signal", &r.Signo)
 }
 
 // StopKind tells stops apart.
@@ -133,12 +203,26 @@ const (
 // or end at which it was due, which comes before it, and of the sweeps before.
 type Snapshot struct {
 	MM        uint32
-	Reason    string // "exec", "exit", "signal", "interval", "every", "syscall", "step", "attach"; ReasonSweep
+	Reason    string // "exec", "exit", "signal", "interval", "every", "syscall", "step", "attach"; ReasonSweep, ReasonKeep
 	Mechanism Dirty  // how the pages to read were found
 	Full      bool   // everything resident was looked at, not only what was dirty
 	Pages     uint64 // pages looked at, those of the sweeps before it too
 	PauseNS   uint64 // how long the threads were held
 }
+
+func (*Snapshot) Kind() Kind { return KindSnapshot }
+
+func (r *Snapshot) fields(x *fields) {
+	x.u32("address space", &r.MM)
+	x.str("reason", &r.Reason)
+	x.u8("mechanism", (*uint8)(&r.Mechanism))
+	x.flag("full", &r.Full)
+	x.u("pages looked at", &r.Pages)
+	x.u("ns of pause", &r.PauseNS)
+}
+
+// ReasonKeep is the Reason of what was read because a ring is going to be kept.
+const ReasonKeep = "keep"
 
 // ReasonSweep is the Reason of what was read beside the running program, before
 // an interval snapshot: each page as it was at one moment since the event before,
@@ -162,11 +246,21 @@ type MemInfo struct {
 	Samples []Sample
 }
 
+func (*MemInfo) Kind() Kind { return KindMemInfo }
+
+func (r *MemInfo) fields(x *fields) { listOf(x, &r.Samples, 3, (*Sample).fields) }
+
 // Sample is one file's text.
 type Sample struct {
 	Source string // "meminfo", "vmstat", "pressure", "cgroup.current", "cgroup.events", "smaps_rollup", "status", "statm"
 	PID    uint32 // the process it speaks of, 0 for the system
 	Data   []byte
+}
+
+func (s *Sample) fields(x *fields) {
+	x.str("source", &s.Source)
+	x.u32("process id", &s.PID)
+	x.bytes("text", &s.Data)
 }
 
 // Attach is the beginning of the recording of a running process; the full state
@@ -177,14 +271,38 @@ type Attach struct {
 	Path string // /proc/PID/exe
 	Argv []string
 	FDs  []FD
+	Goes bool // the recording goes on: it began before, the log begins here
+}
+
+func (*Attach) Kind() Kind { return KindAttach }
+
+func (r *Attach) fields(x *fields) {
+	x.u32("process id", &r.PID)
+	if x.more() {
+		x.bytes("auxiliary vector", &r.Auxv)
+		x.str("path", &r.Path)
+		x.args(&r.Argv)
+	}
+	x.fds(&r.FDs)
+	if x.more() && (x.mode != writing || r.Goes) {
+		x.flag("the recording goes on", &r.Goes)
+	}
 }
 
 // Detach is the end of the recording of a thread that lives on.
 type Detach struct{ Reason string }
 
+func (*Detach) Kind() Kind { return KindDetach }
+
+func (r *Detach) fields(x *fields) { x.str("reason", &r.Reason) }
+
 // Lost says that something could not be recorded; what follows is right again
 // as far as Changes say so.
 type Lost struct{ What string }
+
+func (*Lost) Kind() Kind { return KindLost }
+
+func (r *Lost) fields(x *fields) { x.str("what", &r.What) }
 
 // Check compares the log's table with the kernel's at this step.
 type Check struct {
@@ -193,6 +311,18 @@ type Check struct {
 	Diff string // what differed, "-" lines from the log, "+" lines from the kernel
 	Maps []byte // /proc/PID/maps as read, only when not OK
 	Sum  uint32 // CRC-32C of /proc/PID/maps as read: Verify compares it; 0 is none
+}
+
+func (*Check) Kind() Kind { return KindCheck }
+
+func (r *Check) fields(x *fields) {
+	x.u32("address space", &r.MM)
+	x.flag("ok", &r.OK)
+	x.str("difference", &r.Diff)
+	x.bytes("maps", &r.Maps)
+	if x.more() {
+		x.u32("CRC-32C of /proc/PID/maps as it was", &r.Sum)
+	}
 }
 
 // MapsSum is the Sum of a Check.
@@ -205,140 +335,65 @@ type Poke struct {
 	Old, New []byte
 }
 
+func (*Poke) Kind() Kind { return KindPoke }
+
+func (r *Poke) fields(x *fields) {
+	x.u32("address space", &r.MM)
+	x.u("address", (*uint64)(&r.Addr))
+	x.bytes("old", &r.Old)
+	x.bytes("new", &r.New)
+}
+
+// Redacted is what was taken out of the log where an event was: that one happened, of
+// this kind, to this thread, is all that is left.
+type Redacted struct{ Was uint32 }
+
+func (*Redacted) Kind() Kind { return KindRedacted }
+
+func (r *Redacted) fields(x *fields) { x.u32("class of the event", &r.Was) }
+
 // Unknown is an event of a kind that this version does not know.
 type Unknown struct {
 	Code uint32
 	Data []byte
 }
 
-func (*Syscall) Kind() Kind  { return KindSyscall }
-func (*Signal) Kind() Kind   { return KindSignal }
-func (*Exec) Kind() Kind     { return KindExec }
-func (*Clone) Kind() Kind    { return KindClone }
-func (*Exit) Kind() Kind     { return KindExit }
-func (*Stop) Kind() Kind     { return KindStop }
-func (*Snapshot) Kind() Kind { return KindSnapshot }
-func (*MemInfo) Kind() Kind  { return KindMemInfo }
-func (*Attach) Kind() Kind   { return KindAttach }
-func (*Detach) Kind() Kind   { return KindDetach }
-func (*Lost) Kind() Kind     { return KindLost }
-func (*Check) Kind() Kind    { return KindCheck }
-func (*Poke) Kind() Kind     { return KindPoke }
-func (*Unknown) Kind() Kind  { return KindUnknown }
+func (*Unknown) Kind() Kind { return KindUnknown }
 
-// Change is a step of the state: the writer puts it before the event that it
-// belongs to, the reader hands it out with that event.
-type Change interface{ change() }
-
-// ThreadSet makes a thread known or changes what is known of it (an exec by
-// another thread than the leader changes its tid).
-type ThreadSet struct{ Thread Thread }
-
-// Thread identifies a thread for the whole log: numbers of the kernel are
-// reused, No is not.
-type Thread struct {
-	No     uint32 // from 1
-	TID    uint32 // the kernel's, in the recorder's PID namespace
-	TGID   uint32
-	NSTID  uint32 // in the thread's own PID namespace; equal to TID where that is the recorder's
-	Proc   uint32 // No of the first thread of its process: the log's process number
-	MM     uint32 // its address space
-	Parent uint32 // Proc of the parent process, 0 if it is not traced
-	Arch   arch.ID
+func (r *Unknown) fields(x *fields) {
+	switch x.mode {
+	case writing:
+		x.b = append(x.b, r.Data...)
+	case reading:
+		r.Data = x.c.b
+	case owning:
+		r.Data = slices.Clone(r.Data)
+	case visiting, describing:
+		x.seen("body", r.Data)
+	}
 }
 
-// ThreadEnd takes a thread out of the state.
-type ThreadEnd struct{ No uint32 }
+// Until says for how long calls are recorded by stops that were to be recorded inside the
+// program.
+type Until uint8
 
-// MMNew makes an address space known.
-type MMNew struct {
-	MM   uint32 // from 1, never reused
-	From uint32 // the address space it is a copy of, mappings and pages (fork); 0: empty
-}
-
-// MMDrop takes an address space out of the state.
-type MMDrop struct{ MM uint32 }
-
-// VMASet puts a mapping into an address space as vma.Set.Insert does.
-type VMASet struct {
-	MM  uint32
-	VMA vma.VMA
-}
-
-// VMADel takes a range out of an address space as vma.Set.Remove does: the
-// pages in it are gone too.
-type VMADel struct {
-	MM    uint32
-	Range addr.Range
-}
-
-// VMAMove moves the pages of [From, From+Len) to To, as mremap does. It does
-// not move mappings: VMADel and VMASet beside it do.
-type VMAMove struct {
-	MM       uint32
-	From, To addr.Addr
-	Len      uint64
-}
-
-// Pages says what N pages from Addr on hold. For PageData the writer is given
-// Data (N pages of bytes, which it does not keep) and chooses how to store it;
-// the reader hands out References for Trace.Page instead.
-type Pages struct {
-	MM   uint32
-	Addr addr.Addr
-	N    uint64
-	What PageKind
-	Data []byte    // PageData on the way in
-	Refs []PageRef // PageData on the way out, one a page
-}
-
-// Confirm says that what is known of an address space's pages is true of this
-// step: what was written since the last snapshot has been found and is in the
-// changes before it.
-type Confirm struct{ MM uint32 }
-
-// RegsSet is the registers of a thread at the event, in the order of
-// arch.Registers: of threads that are not the event's own (Event.Regs), as when
-// the memory that they share is read. It is no part of the State: Reader.Regs
-// finds it.
-type RegsSet struct {
-	Thread uint32
-	Regs   []uint64
-}
-
-// XStateSet is a thread's floating-point and vector registers at the event: the
-// area that XSAVE writes, as PTRACE_GETREGSET gives it (NT_X86_XSTATE). Like a
-// RegsSet it is no part of the State: Reader.Registers finds it. No bytes at all
-// say that it is what it was before.
-type XStateSet struct {
-	Thread uint32
-	Data   []byte
-}
-
-// PageKind is what is known of a page.
-type PageKind uint8
-
-// The kinds of page. A page that was never mentioned is unknown: not zero.
+// The ends.
 const (
-	PageData       PageKind = iota + 1
-	PageZero                // reads as zero: never touched anonymous memory, or zero when read
-	PageFile                // equal to the mapped file
-	PageAbsent              // forgotten: what was known of it is no longer true (MADV_DONTNEED, munmap)
-	PageUnreadable          // mapped, but could not be read
+	UntilEnd  Until = iota // for the rest of the process's life
+	UntilExec              // until the process executes another program
+	UntilOver              // as long as the reason holds
 )
 
-// PageRef is where the bytes of a page are in the log: id<<1 | 1 for a patch,
-// id<<1 for a raw page (docs/format.md).
-type PageRef uint64
+// Outside says that calls of the thread's process are recorded by stops, although they were
+// to be recorded inside the program; of thread 0, those of all processes.
+type Outside struct {
+	Until Until
+	Why   string
+}
 
-func (*ThreadSet) change() {}
-func (*ThreadEnd) change() {}
-func (*MMNew) change()     {}
-func (*MMDrop) change()    {}
-func (*VMASet) change()    {}
-func (*VMADel) change()    {}
-func (*VMAMove) change()   {}
-func (*Pages) change()     {}
-func (*RegsSet) change()   {}
-func (*Confirm) change()   {}
-func (*XStateSet) change() {}
+func (*Outside) Kind() Kind { return KindOutside }
+
+func (r *Outside) fields(x *fields) {
+	x.u8("for how long", (*uint8)(&r.Until))
+	x.str("reason", &r.Why)
+}

@@ -19,20 +19,22 @@ type scan struct {
 	seq     uint32 // expected of the next chunk
 	first   uint32 // seq of the first entry
 
+	next   [numTypes]uint64 // number after the last, for types with dense numbers
 	info   Info
 	commit scanPoint // after the last group that is complete
 }
 
 // scanPoint is where a scan was.
 type scanPoint struct {
-	off            int64
-	entries        int
-	blocks         int
-	seq            uint32
-	steps          Step
-	types          [numTypes]typeTotals
-	raw, patch, ks uint64
-	last           entry // the last EVENT chunk
+	off        int64
+	entries    int
+	blocks     int
+	seq        uint32
+	steps      Step
+	types      [numTypes]typeTotals
+	raw, patch uint64
+	ks, refs   uint64
+	last       entry // the last EVENT chunk
 }
 
 // step reads the next chunk. io.EOF is the end of the file, or the ROOT chunk.
@@ -44,7 +46,7 @@ func (s *scan) step() (c chunk, stored []byte, err error) {
 		return c, nil, err
 	}
 	if c.end() > s.r.size {
-		return c, nil, fmt.Errorf("%w: in a %v chunk", ErrTruncated, c.typ)
+		return c, nil, fmt.Errorf("%w: in chunk %v", ErrTruncated, c.typ)
 	}
 	if c.seq != s.seq {
 		return c, nil, corrupt("chunk %d where chunk %d was to be", c.seq, s.seq)
@@ -55,16 +57,40 @@ func (s *scan) step() (c chunk, stored []byte, err error) {
 	if c.typ == TypeRoot {
 		return c, stored, io.EOF
 	}
+	if err := s.follows(c.entry()); err != nil {
+		return c, nil, err
+	}
 	s.take(c.entry(), c.ulen)
 	return c, stored, nil
 }
 
+// follows says whether the numbers of a chunk go on where those of its type ended.
+func (s *scan) follows(e entry) error {
+	want := uint64(0)
+	if e.typ.dense() {
+		want = s.next[e.typ]
+	} else if e.typ == TypeKey {
+		want = uint64(s.info.Steps)
+	} else {
+		return nil
+	}
+	if e.base != want {
+		return corrupt("%v chunk begins at %d, not at %d", e.typ, e.base, want)
+	}
+	return nil
+}
+
 // take notes a chunk that is all right.
 func (s *scan) take(e entry, decoded uint32) {
-	t := &s.info.types[e.typ%numTypes]
-	t.chunks++
-	t.stored += uint64(e.size)
-	t.decoded += uint64(decoded)
+	if e.typ < numTypes {
+		s.next[e.typ] = e.base + uint64(e.count)
+	}
+	if e.typ < numTypes {
+		t := &s.info.types[e.typ]
+		t.chunks++
+		t.stored += uint64(e.size)
+		t.decoded += uint64(decoded)
+	}
 	last := s.commit.last
 	switch e.typ {
 	case TypeRaw:
@@ -73,6 +99,8 @@ func (s *scan) take(e entry, decoded uint32) {
 		s.info.Patches = e.base + uint64(e.count)
 	case TypeKey:
 		s.info.Keyframes++
+	case TypeRefs:
+		s.info.Refs = e.base + uint64(e.count)
 	case TypeEvent:
 		s.info.Steps = Step(e.base + uint64(e.count))
 		last = e
@@ -90,7 +118,7 @@ func (s *scan) take(e entry, decoded uint32) {
 	if e.commit {
 		s.commit = scanPoint{
 			s.off, len(s.entries), len(s.blocks), s.seq, s.info.Steps, s.info.types,
-			s.info.RawPages, s.info.Patches, s.info.Keyframes, last,
+			s.info.RawPages, s.info.Patches, s.info.Keyframes, s.info.Refs, last,
 		}
 	}
 }
@@ -123,12 +151,15 @@ func (s *scan) back() {
 	}
 	s.off, s.seq = p.off, p.seq
 	s.entries, s.blocks = s.entries[:p.entries:p.entries], s.blocks[:p.blocks]
-	s.info = Info{Steps: p.steps, RawPages: p.raw, Patches: p.patch, Keyframes: p.ks, types: p.types}
+	s.info = Info{First: s.info.First, Steps: p.steps, RawPages: p.raw, Patches: p.patch, Keyframes: p.ks, Refs: p.refs, types: p.types}
 }
 
 // newScan begins a walk at the first chunk.
 func (r *Reader) newScan() *scan {
-	return &scan{r: r, off: r.start, commit: scanPoint{off: r.start}}
+	first := r.h.Begin.Step
+	s := &scan{r: r, off: r.start, commit: scanPoint{off: r.start, steps: first}}
+	s.next[TypeEvent], s.info.First, s.info.Steps = uint64(first), first, first
+	return s
 }
 
 // openTruncated opens a log that has no end: with the help of the INDEX chunks
@@ -150,6 +181,7 @@ func (r *Reader) openTruncated() error {
 	b.bases()
 	r.x.blocks = append(s.blocks, b)
 	r.info = s.info
+	r.x.finish()
 	r.info.Truncated = true
 	r.info.Size = s.off
 	if last.count > 0 {
@@ -181,28 +213,21 @@ func (r *Reader) openIndexed() (*scan, error) {
 	if err != nil || off == 0 {
 		return nil, err
 	}
-	// The chain of INDEX chunks, newest first.
+	// The chain of INDEX chunks, newest first. Each covers what lies between the
+	// one before and itself, so that no bytes are counted twice.
 	var blocks []*block
 	var chunks []chunk
+	next := int64(0) // where the entries of the one after begin
 	for end := off; end > 0; {
-		c, err := r.header(end)
-		if err == nil && c.typ != TypeIndex {
-			err = corrupt("%v chunk in place of an INDEX", c.typ)
+		c, entries, prev, seq, err := r.index(end)
+		if err == nil && next != 0 && c.end() != next {
+			err = corrupt("INDEX chunks leave a gap")
 		}
 		if err != nil {
 			return nil, err
 		}
-		stored, err := r.stored(&c)
-		if err != nil {
-			return nil, err
-		}
-		payload, err := c.decode(stored)
-		if err != nil {
-			return nil, err
-		}
-		entries, prev, seq, err := parseIndex(payload, end)
-		if err != nil {
-			return nil, err
+		if next = c.off; len(entries) > 0 {
+			next = entries[0].off
 		}
 		b := &block{off: end, end: end, seq: seq, n: len(entries), entries: entries}
 		b.bases()
@@ -221,6 +246,9 @@ func (r *Reader) openIndexed() (*scan, error) {
 		for _, e := range b.entries {
 			if e.off != s.off {
 				return nil, corrupt("INDEX chunks leave a gap")
+			}
+			if err := s.follows(e); err != nil {
+				return nil, err
 			}
 			s.take(e, 0)
 		}
@@ -272,42 +300,86 @@ func (r *Reader) newestIndex() (int64, error) {
 }
 
 // Recover writes to w the part of a log that is complete, with an end: what a
-// reader of the original would see, but at once, and a log that verifies. It
-// says in Info what is in it, and in Truncated whether anything was missing.
-func Recover(r io.ReaderAt, size int64, w io.Writer) (*Info, error) {
-	rd, err := openHeader(r, size, nil)
+// reader of the original would see, but at once, and a log that verifies. If what
+// it would write did not, it writes nothing and says so. opt are the choices of a reader. It says in Info what is in
+// it, and in Truncated whether anything was missing.
+func Recover(r io.ReaderAt, size int64, opt *ReaderOptions, w io.Writer) (*Info, error) {
+	rd, err := openHeader(r, size, opt)
 	if err != nil {
 		return nil, err
 	}
+	var end bytes.Buffer
+	o, info, err := rd.another(&end)
+	if err != nil {
+		return nil, err
+	}
+	keep := o.off
+	if err := o.end(info); err != nil {
+		return nil, fmt.Errorf("write the log: %w", err)
+	}
+	// What no checksum shows may be wrong, too.
+	v := verifier{recovered: true}
+	if _, err := v.verify(&joined{r, keep, end.Bytes()}, o.off, opt); err != nil {
+		return nil, fmt.Errorf("what can be read does not make a whole log: %w", err)
+	}
+	if _, err := io.Copy(w, io.NewSectionReader(r, 0, keep)); err != nil {
+		return nil, fmt.Errorf("copy the log: %w", err)
+	}
+	if _, err := w.Write(end.Bytes()); err != nil {
+		return nil, fmt.Errorf("write the log: %w", err)
+	}
+	info.Size = o.off
+	return info, nil
+}
+
+// another makes an output that goes on behind the part of a log that is complete, at its
+// offset, and says what is in that part; Truncated says whether anything was missing.
+func (rd *Reader) another(w io.Writer) (*output, *Info, error) {
 	s := rd.newScan()
 	scanErr := s.run()
 	if scanErr != nil && !damage(scanErr) {
-		return nil, scanErr
+		return nil, nil, scanErr
 	}
-	whole := false
-	reason := "recovered"
-	if ok, err := rd.openRoot(); err == nil && ok && scanErr == nil {
-		whole, reason = true, rd.info.Reason
-	}
+	ok, err := rd.openRoot()
+	whole := err == nil && ok && scanErr == nil
 	last := s.commit.last
 	s.back()
-	if _, err := io.Copy(w, io.NewSectionReader(r, 0, s.off)); err != nil {
-		return nil, fmt.Errorf("copy the log: %w", err)
-	}
 	o := newIdleOutput(w, rd.h)
 	o.off, o.seq, o.entries, o.firstSeq, o.blocks, o.types = s.off, s.seq, s.entries, s.first, s.blocks, s.info.types
+	o.since, o.commit = s.off, s.off
 	if n := len(s.blocks); n > 0 {
 		o.lastIndex = s.blocks[n-1].off
 	}
 	info := s.info
 	if whole {
 		info = rd.info
-	} else if info.Reason = reason; last.count > 0 {
+	} else if info.Reason = "recovered"; last.count > 0 {
 		info.Time = rd.lastTime(last)
 	}
-	if err := o.end(&info); err != nil {
-		return nil, fmt.Errorf("write the log: %w", err)
+	info.Truncated = !whole
+	return o, &info, nil
+}
+
+// joined is the first n bytes of a file and others after them.
+type joined struct {
+	r   io.ReaderAt
+	n   int64
+	end []byte
+}
+
+func (j *joined) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < j.n {
+		k := min(int64(len(p)), j.n-off)
+		if n, err = j.r.ReadAt(p[:k], off); int64(n) < k {
+			return n, err
+		}
+		if n == len(p) {
+			return n, nil
+		}
 	}
-	info.Size, info.Truncated = o.off, !whole
-	return &info, nil
+	k := copy(p[n:], j.end[min(off+int64(n)-j.n, int64(len(j.end))):])
+	if n += k; n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }

@@ -9,17 +9,29 @@ import (
 // Initial is the state before the first event.
 func (r *Reader) Initial() *State {
 	s := NewState()
-	s.mem.limit = r.stateLimit
+	s.Step = r.First() - 1
+	s.mem = r.budget
 	return s
 }
 
-// StateAt is the state when event n has happened.
+// has says whether the log has an event of step n.
+func (r *Reader) has(n Step) error {
+	switch {
+	case n < r.First():
+		return fmt.Errorf("format: the log begins at step %d: it does not have step %d", r.First(), n)
+	case n >= r.info.Steps:
+		return fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	}
+	return nil
+}
+
+// StateAt is the state when event n has happened, or before the first event.
 func (r *Reader) StateAt(n Step) (*State, error) {
-	if n == NoStep {
+	if n == r.First()-1 {
 		return r.Initial(), nil
 	}
-	if n >= r.info.Steps {
-		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	if err := r.has(n); err != nil {
+		return nil, err
 	}
 	s, p, err := r.keyframe(n)
 	if err != nil {
@@ -84,22 +96,23 @@ func (r *Reader) keyframe(n Step) (*State, pos, error) {
 	if err != nil {
 		return nil, p, at(e.off, err)
 	}
+	s.mem.took(int64(len(k.threads)) * threadBytes)
 	for i := range k.threads {
 		s.Threads[k.threads[i].No] = &k.threads[i]
 	}
 	s.Step = Step(e.base) - 1
 	for _, km := range k.mms {
-		m, err := r.mm(km)
+		m, err := r.mm(km, s)
+		if err == nil && km.written != 0 {
+			err = r.written(m, km.written, s.Step)
+		}
+		if err == nil {
+			s.MMs[m.No] = m
+			err = s.room()
+		}
 		if err != nil {
 			return nil, p, at(e.off, err)
 		}
-		m.pages.mem = &s.mem
-		if km.written != 0 {
-			if err := r.written(m, km.written, s.Step); err != nil {
-				return nil, p, at(e.off, err)
-			}
-		}
-		s.MMs[m.No] = m
 	}
 	p.i++
 	return s, p, nil
@@ -110,11 +123,11 @@ func (r *Reader) key(e entry) (*keyframe, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseKey(b, Step(e.base))
+	return parseKey(b, Step(e.base), r.budget.limit)
 }
 
-// mm is a copy of an address space of a keyframe.
-func (r *Reader) mm(km keyMM) (*MM, error) {
+// mm is a copy of an address space of a keyframe, for s.
+func (r *Reader) mm(km keyMM, s *State) (*MM, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, ok := r.mms.get(int64(km.id))
@@ -130,13 +143,18 @@ func (r *Reader) mm(km keyMM) (*MM, error) {
 		if b, err = item(b, e.count, km.id-e.base); err != nil {
 			return nil, at(e.off, err)
 		}
-		budget := budget{limit: r.stateLimit}
-		if m, err = parseMM(b, km.no, r.leaf, &budget); err != nil {
+		budget := budget{limit: r.budget.limit}
+		if m, err = parseMM(b, km.no, r.leaf, r.info.Steps, &budget); err != nil {
 			return nil, at(e.off, err)
 		}
-		r.mms.put(int64(km.id), m, budget.used+int64(m.VMAs.Len())*128+1024)
+		m.cost = budget.used + mmBytes
+		r.mms.put(int64(km.id), m, m.cost)
 	}
-	return &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: km.confirmed}, nil
+	// What several address spaces share is found when the state is counted.
+	s.mem.took(m.cost)
+	c := &MM{No: km.no, VMAs: m.VMAs.Clone(), pages: m.pages.clone(), confirmed: km.confirmed}
+	c.pages.mem = &s.mem
+	return c, nil
 }
 
 // written gives m what calls wrote as section id-1 of the WRITTEN chunks has it.
@@ -182,7 +200,7 @@ func (r *Reader) leaf(id uint64) (*[leafPages]cell, error) {
 	if b, err = item(b, e.count, id-e.base); err != nil {
 		return nil, at(e.off, err)
 	}
-	t, err := parseLeaf(b)
+	t, err := parseLeaf(b, r.info.Steps)
 	if err != nil {
 		return nil, at(e.off, err)
 	}
@@ -203,11 +221,7 @@ func (r *Reader) replay(s *State, p pos, n Step) error {
 		if e.typ != TypeState {
 			continue
 		}
-		part, err := r.state(e, p)
-		if err != nil {
-			return err
-		}
-		g := group{states: []statePart{part}}
+		g := group{states: []statePart{r.state(e, p)}, spent: &s.mem}
 		if err := s.apply(&g, n); err != nil {
 			return at(e.off, err)
 		}
@@ -218,7 +232,6 @@ func (r *Reader) replay(s *State, p pos, n Step) error {
 
 // apply takes the state through the records of g up to step n.
 func (s *State) apply(g *group, n Step) error {
-	s.work = 0
 	for {
 		step, ok, err := g.peek()
 		if err != nil || !ok || step > n {
@@ -229,9 +242,6 @@ func (s *State) apply(g *group, n Step) error {
 		}
 		s.Step = step - 1
 		err = g.changes(step, func(c Change, r pageRun) error {
-			if s.work > maxWork {
-				return overLimit("the effort of a STATE chunk", s.work, maxWork)
-			}
 			if c == nil {
 				return s.run(r)
 			}
@@ -254,6 +264,7 @@ type StepChange struct {
 // error nothing follows.
 func (r *Reader) Changes(from Step) iter.Seq2[StepChange, error] {
 	return func(yield func(StepChange, error) bool) {
+		from := max(from, r.First())
 		if from >= r.info.Steps {
 			return
 		}
@@ -278,11 +289,12 @@ func (r *Reader) Changes(from Step) iter.Seq2[StepChange, error] {
 				break
 			}
 		}
+		spent := r.budget
 		for ; ; p.i++ {
 			e, ok, err := r.x.entry(&p)
 			if err == nil && ok && e.typ == TypeState {
 				var more bool
-				if more, err = r.chunkChanges(e, p, from, yield); err == nil && !more {
+				if more, err = r.chunkChanges(e, p, from, &spent, yield); err == nil && !more {
 					return
 				}
 			}
@@ -297,12 +309,8 @@ func (r *Reader) Changes(from Step) iter.Seq2[StepChange, error] {
 }
 
 // chunkChanges yields the changes of one STATE chunk; it says whether to go on.
-func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, error) bool) (more bool, err error) {
-	part, err := r.state(e, p)
-	if err != nil {
-		return false, err
-	}
-	g := group{states: []statePart{part}}
+func (r *Reader) chunkChanges(e entry, p pos, from Step, spent *budget, yield func(StepChange, error) bool) (more bool, err error) {
+	g := group{states: []statePart{r.state(e, p)}, spent: spent}
 	stop := errors.New("stop")
 	for {
 		step, ok, err := g.peek()
@@ -314,10 +322,17 @@ func (r *Reader) chunkChanges(e entry, p pos, from Step, yield func(StepChange, 
 				return nil
 			}
 			if c == nil {
-				if run.kind == PageData && run.n > MaxEventPages {
-					return overLimit("the number of pages of an event", run.n, MaxEventPages)
+				for run.n > 0 {
+					part := run
+					if run.kind == PageData {
+						part.n = min(run.n, 64<<10)
+					}
+					if !yield(StepChange{step, part.pages()}, nil) {
+						return stop
+					}
+					run.vpn, run.n, run.ref = run.vpn+part.n, run.n-part.n, run.ref+PageRef(2*part.n)
 				}
-				c = run.pages()
+				return nil
 			}
 			if _, ok := c.(*wroteSet); ok {
 				return nil
@@ -358,8 +373,8 @@ func (r *Reader) Regs(n Step, thread uint32) (regs []uint64, step Step, err erro
 // Registers finds the registers of threads as the log had them last at step n,
 // with x also their extended state.
 func (r *Reader) Registers(n Step, threads []uint32, x bool) ([]Registers, error) {
-	if n >= r.info.Steps {
-		return nil, fmt.Errorf("format: the log has %d steps: there is no step %d", r.info.Steps, n)
+	if err := r.has(n); err != nil {
+		return nil, err
 	}
 	f := regsFinder{out: make([]Registers, len(threads)), index: make(map[uint32]int, len(threads)), x: x}
 	for i, no := range threads {
@@ -369,6 +384,7 @@ func (r *Reader) Registers(n Step, threads []uint32, x bool) ([]Registers, error
 	if err != nil || !ok {
 		return f.out, err
 	}
+	spent := r.budget
 	for ; !f.done(); p.i-- {
 		e, ok, err := r.x.entry(&p)
 		if err != nil || !ok {
@@ -376,7 +392,7 @@ func (r *Reader) Registers(n Step, threads []uint32, x bool) ([]Registers, error
 		}
 		switch e.typ {
 		case TypeEvent:
-			g, err := r.group(p)
+			g, err := r.group(p, &spent)
 			if err == nil {
 				err = f.group(g, n)
 			}
@@ -435,7 +451,7 @@ func (f *regsFinder) group(g *group, n Step) error {
 		return last[thread]
 	}
 	for g.ev.row < g.ev.rows {
-		e, err := g.ev.next()
+		e, err := g.event()
 		if err != nil {
 			return err
 		}

@@ -20,15 +20,8 @@ type State struct {
 	MMs     map[uint32]*MM
 
 	steps []Step // scratch
-
-	work uint64 // effort of the changes since it was last set to 0
-	mem  budget
-}
-
-// budget bounds the memory of page maps.
-type budget struct {
-	used  int64 // an upper bound: what is let go is found by counting again
-	limit int64 // 0 for none
+	aged  age
+	mem   budget
 }
 
 // MM is an address space.
@@ -40,6 +33,7 @@ type MM struct {
 	// confirmed is the step of the last Confirm and 1, 0 before one.
 	confirmed uint64
 	key       uint64 // 1 + number of the KEYMM section that is equal, 0 for none
+	cost      int64  // of one that a reader keeps: what it takes, in bytes
 }
 
 // NewState is the state before the first event.
@@ -95,6 +89,14 @@ func (s *State) edit(no uint32) (*MM, error) {
 
 // Apply carries out a change that belongs to the event after s.Step.
 func (s *State) Apply(c Change) error {
+	if err := s.change(c); err != nil {
+		return err
+	}
+	return s.room()
+}
+
+func (s *State) change(c Change) error {
+	s.mem.work += 16
 	switch c := c.(type) {
 	case *ThreadSet:
 		if c.Thread.No == 0 {
@@ -104,6 +106,9 @@ func (s *State) Apply(c Change) error {
 			return overLimit("the number of threads", uint64(len(s.Threads))+1, MaxThreads)
 		}
 		t := c.Thread
+		if s.Threads[t.No] == nil {
+			s.mem.took(threadBytes)
+		}
 		s.Threads[t.No] = &t
 	case *ThreadEnd:
 		if s.Threads[c.No] == nil {
@@ -118,52 +123,11 @@ func (s *State) Apply(c Change) error {
 		}
 		delete(s.MMs, c.MM)
 	case *VMASet:
-		m, err := s.edit(c.MM)
-		if err != nil {
-			return err
-		}
-		if m.VMAs.Len() >= MaxVMAs {
-			return overLimit("the number of mappings", uint64(m.VMAs.Len()), MaxVMAs-1)
-		}
-		s.work += uint64(m.VMAs.Len())/32 + 1
-		m.VMAs.Insert(c.VMA)
+		return s.setVMA(c)
 	case *VMADel:
-		m, err := s.edit(c.MM)
-		if err != nil {
-			return err
-		}
-		s.work += uint64(m.VMAs.Len())/32 + 1
-		m.VMAs.Remove(c.Range)
-		// Pages are whole: those that lie in the range entirely are gone.
-		lo, hi := pageSpan(c.Range)
-		m.pages.set(lo, hi, fill{})
-		if !c.Range.Empty() {
-			m.cutWritten(c.Range.Start, c.Range.End-1)
-		}
+		return s.deleteVMAs(c)
 	case *VMAMove:
-		m, err := s.edit(c.MM)
-		if err != nil {
-			return err
-		}
-		n := c.Len >> addr.PageShift
-		from, to := c.From.Page(), c.To.Page()
-		if n == 0 {
-			return nil
-		}
-		if n > MaxPageNo || from+n-1 > MaxPageNo || to+n-1 > MaxPageNo || from < to+n && to < from+n {
-			return corrupt("move of %#x bytes from %v to %v", c.Len, c.From, c.To)
-		}
-		work, err := m.pages.move(from, to, n)
-		s.work += work
-		if err != nil {
-			return err
-		}
-		a, b := addr.Addr(from<<addr.PageShift), addr.Addr(to<<addr.PageShift)
-		if last := addr.Addr(n<<addr.PageShift - 1); m.written.hits(a, a+last) || m.written.hits(b, b+last) {
-			m.written.own(m.pages.took)
-			m.written.move(a, b, n<<addr.PageShift)
-		}
-		return s.room()
+		return s.movePages(c)
 	case *Pages:
 		return s.pages(c)
 	case *Confirm:
@@ -174,16 +138,78 @@ func (s *State) Apply(c Change) error {
 		m.confirmed = uint64(s.Step+1) + 1
 	case *wroteSet:
 		return s.applyWrote(c)
+	case *WrittenBefore:
+		return s.applyWrote(&c.wroteSet)
+	case *Aged:
+		return s.age(c)
 	case *XStateSet:
 		if len(c.Data) > MaxXState {
 			return overLimit("the extended state of a thread", uint64(len(c.Data)), MaxXState)
 		}
+		s.mem.work += uint64(len(c.Data)) / 16
 	case *RegsSet:
 		if len(c.Regs) > MaxRegs {
 			return overLimit("the number of registers", uint64(len(c.Regs)), MaxRegs)
 		}
 	default:
 		return fmt.Errorf("format: unknown change %T", c)
+	}
+	return nil
+}
+
+func (s *State) setVMA(c *VMASet) error {
+	m, err := s.edit(c.MM)
+	if err != nil {
+		return err
+	}
+	if m.VMAs.Len() >= MaxVMAs {
+		return overLimit("the number of mappings", uint64(m.VMAs.Len()), MaxVMAs-1)
+	}
+	took := m.VMAs.Took()
+	m.VMAs.Insert(c.VMA)
+	s.mem.took(m.VMAs.Took() - took)
+	return nil
+}
+
+func (s *State) deleteVMAs(c *VMADel) error {
+	m, err := s.edit(c.MM)
+	if err != nil {
+		return err
+	}
+	took := m.VMAs.Took()
+	m.VMAs.Remove(c.Range)
+	s.mem.took(m.VMAs.Took() - took)
+	// Pages are whole: those that lie in the range entirely are gone.
+	lo, hi := pageSpan(c.Range)
+	m.pages.set(lo, hi, fill{})
+	if !c.Range.Empty() {
+		m.cutWritten(c.Range.Start, c.Range.End-1)
+	}
+	return nil
+}
+
+func (s *State) movePages(c *VMAMove) error {
+	m, err := s.edit(c.MM)
+	if err != nil {
+		return err
+	}
+	n := c.Len >> addr.PageShift
+	from, to := c.From.Page(), c.To.Page()
+	if n == 0 {
+		return nil
+	}
+	if n > MaxPageNo || from+n-1 > MaxPageNo || to+n-1 > MaxPageNo || from < to+n && to < from+n {
+		return corrupt("move of %#x bytes from %v to %v", c.Len, c.From, c.To)
+	}
+	work, err := m.pages.move(from, to, n)
+	s.mem.work += work
+	if err != nil {
+		return err
+	}
+	a, b := addr.Addr(from<<addr.PageShift), addr.Addr(to<<addr.PageShift)
+	if last := addr.Addr(n<<addr.PageShift - 1); m.written.hits(a, a+last) || m.written.hits(b, b+last) {
+		m.written.own(m.pages.took)
+		m.written.move(a, b, n<<addr.PageShift)
 	}
 	return nil
 }
@@ -208,7 +234,9 @@ func (s *State) newMM(c *MMNew) error {
 		return corrupt("address space %d is known already", c.MM)
 	case len(s.MMs) >= MaxMMs:
 		return overLimit("the number of address spaces", uint64(len(s.MMs))+1, MaxMMs)
-	case c.From == 0:
+	}
+	s.mem.took(mmBytes)
+	if c.From == 0 {
 		s.MMs[c.MM] = &MM{No: c.MM, VMAs: new(vma.Set), pages: pageMap{own: new(owner), mem: &s.mem}}
 		return nil
 	}
@@ -268,28 +296,13 @@ func (s *State) run(r pageRun) error {
 		}
 		f.ent |= uint64(r.ref) << entShift
 		f.stride = entNext
-		s.work += r.n
+		s.mem.work += r.n / 2
 	}
-	s.work += 8
+	s.ageOf(&f)
+	s.mem.work += 10
 	m.pages.set(r.vpn, r.vpn+r.n, f)
 	m.cutWritten(addr.Addr(r.vpn<<addr.PageShift), addr.Addr((r.vpn+r.n)<<addr.PageShift-1))
 	return s.room()
-}
-
-// room checks the memory that the page maps take.
-func (s *State) room() error {
-	if s.mem.limit == 0 || s.mem.used <= s.mem.limit {
-		return nil
-	}
-	s.mem.used = 0
-	seen := map[*node]bool{}
-	for _, m := range s.MMs {
-		s.mem.used += m.pages.size(seen) + int64(len(m.written.list))*writtenBytes
-	}
-	if s.mem.used > s.mem.limit-s.mem.limit/4 {
-		return overLimit("the memory of the page maps", uint64(s.mem.used), uint64(s.mem.limit))
-	}
-	return nil
 }
 
 // PageInfo is what is known of a page.

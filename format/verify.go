@@ -11,10 +11,14 @@ import (
 
 // Verify reads all of a log and reports everything that is wrong with it. What
 // it returns says the same: Info as far as the log could be read, and the first
-// error.
-func Verify(r io.ReaderAt, size int64, report func(error)) (*Info, error) {
+// error. o are the choices of a reader.
+func Verify(r io.ReaderAt, size int64, o *ReaderOptions, report func(error)) (*Info, error) {
 	v := verifier{report: report}
-	rd, err := openHeader(r, size, nil)
+	return v.verify(r, size, o)
+}
+
+func (v *verifier) verify(r io.ReaderAt, size int64, o *ReaderOptions) (*Info, error) {
+	rd, err := openHeader(r, size, o)
 	if err != nil {
 		v.fail(err)
 		return nil, err
@@ -22,7 +26,7 @@ func Verify(r io.ReaderAt, size int64, report func(error)) (*Info, error) {
 	if err := v.chunks(rd); err != nil {
 		return nil, err
 	}
-	whole, err := NewReader(r, size, nil)
+	whole, err := NewReader(r, size, o)
 	if err != nil {
 		v.fail(err)
 		return nil, v.first
@@ -31,13 +35,26 @@ func Verify(r io.ReaderAt, size int64, report func(error)) (*Info, error) {
 		v.fail(corrupt("the index has %d steps, the log %d", whole.Steps(), v.steps))
 	}
 	v.events(whole)
+	for _, err := range whole.Texts() {
+		if err != nil {
+			v.fail(err)
+		}
+	}
+	if _, err := whole.Files(); err != nil {
+		v.fail(err)
+	}
+	v.refs(whole)
 	return whole.Info(), v.first
 }
 
 type verifier struct {
 	report func(error)
-	first  error
-	steps  Step
+	// recovered says that the log is all right even if its recorder found that its
+	// mappings were not the kernel's.
+	recovered bool
+	first     error
+	steps     Step
+	depth     []uint16 // of the nodes of the tree of stacks
 }
 
 func (v *verifier) fail(err error) {
@@ -53,9 +70,7 @@ func (v *verifier) fail(err error) {
 // system only.
 func (v *verifier) chunks(rd *Reader) error {
 	s := rd.newScan()
-	var next [numTypes]uint64 // for types with dense numbers
-	var key uint64
-	var blocks int
+	spent := rd.budget
 	prev := int64(0)
 	for {
 		off := s.off
@@ -78,33 +93,33 @@ func (v *verifier) chunks(rd *Reader) error {
 		if c.lastIndex != prev {
 			v.fail(at(off, corrupt("the newest INDEX is said to be at %d, not at %d", c.lastIndex, prev)))
 		}
+		if c.typ == TypeRaw { // runs of equal bytes are decoded quickly
+			spent.read(int(c.ulen) / 4)
+		} else {
+			spent.read(int(c.ulen))
+		}
+		if err := spent.worked(); err != nil {
+			v.fail(at(off, err))
+			v.steps = s.commit.steps
+			return nil
+		}
 		payload, err := c.decode(stored)
 		if err != nil {
 			v.fail(at(off, err))
 			continue
 		}
 		switch c.typ {
-		case TypeState:
-		case TypeKey:
-			if c.base < key || c.base != uint64(s.info.Steps) {
-				v.fail(at(off, corrupt("KEY chunk of step %d after %d steps", c.base, s.info.Steps)))
-			}
-			key = c.base
-		default:
-			if c.typ < numTypes && c.base != next[c.typ] {
-				v.fail(at(off, corrupt("%v chunk begins at %d, not at %d", c.typ, c.base, next[c.typ])))
-			}
-			if c.typ < numTypes {
-				next[c.typ] = c.base + uint64(c.count)
-			}
-		}
-		switch c.typ {
 		case TypePatch:
-			err = v.patches(&c, payload, next[TypeRaw])
+			spent.work += 8 * uint64(c.count)
+			err = v.patches(&c, payload, s.next[TypeRaw])
 		case TypeIndex:
 			prev = off
-			blocks++
 			err = checkIndex(payload, off, entries)
+		case TypeModule:
+			_, err = parseModules(payload, c.base, c.count)
+		case TypeStack:
+			spent.work += 8 * uint64(c.count)
+			err = v.stacks(&c, payload, s.next[TypeModule])
 		case TypeEvent:
 			v.steps = s.info.Steps
 		}
@@ -128,6 +143,28 @@ func (v *verifier) patches(c *chunk, payload []byte, raw uint64) error {
 		if err := applyPatch(&page, f.patch(uint64(i))); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// stacks checks a STACK chunk; modules is how many modules there are before it.
+func (v *verifier) stacks(c *chunk, payload []byte, modules uint64) error {
+	nodes, err := parseStacks(payload, c.base, c.count, modules)
+	if err != nil {
+		return err
+	}
+	for uint64(len(v.depth)) < c.base { // of chunks that are not right
+		v.depth = append(v.depth, 1)
+	}
+	for _, n := range nodes {
+		d := uint16(1)
+		if n.parent >= FirstNode {
+			d += v.depth[n.parent-FirstNode]
+		}
+		if d > MaxDepth {
+			return overLimit("the depth of a stack", uint64(d), MaxDepth)
+		}
+		v.depth = append(v.depth, d)
 	}
 	return nil
 }
@@ -168,7 +205,7 @@ func (v *verifier) end(rd *Reader, s *scan, c *chunk, stored []byte) error {
 		}
 	}
 	if info.types != s.info.types || info.Steps != s.info.Steps || info.RawPages != s.info.RawPages ||
-		info.Patches != s.info.Patches || info.Keyframes != s.info.Keyframes {
+		info.Patches != s.info.Patches || info.Keyframes != s.info.Keyframes || info.Refs != s.info.Refs {
 		v.fail(at(c.off, corrupt("totals of the ROOT chunk")))
 	}
 	tail := make([]byte, min(tailSize, rd.size-c.end()))
@@ -185,7 +222,7 @@ func (v *verifier) end(rd *Reader, s *scan, c *chunk, stored []byte) error {
 
 // events decodes all events, applies them, and compares with the keyframes.
 func (v *verifier) events(r *Reader) {
-	var keys []Step // steps applied at each keyframe
+	var keys []entry
 	for p := (pos{}); ; p.i++ {
 		e, ok, err := r.x.entry(&p)
 		if err != nil {
@@ -196,90 +233,188 @@ func (v *verifier) events(r *Reader) {
 			break
 		}
 		if e.typ == TypeKey {
-			keys = append(keys, Step(e.base))
+			keys = append(keys, e)
 		}
 	}
 	s := r.Initial()
-	n := Step(0)
+	n := uint64(r.First())
 	for e, err := range r.Events(0) {
 		if err == nil {
 			err = s.ApplyEvent(e)
+		}
+		if k, ok := e.recordOf().(*Check); ok && err == nil {
+			err = v.check(s, k)
 		}
 		if err != nil {
 			v.fail(err)
 			return
 		}
-		if k, ok := e.Record.(*Check); ok {
-			v.check(s, k)
+		n++
+		for ; len(keys) > 0 && keys[0].base <= n; keys = keys[1:] {
+			if keys[0].base < n {
+				continue
+			}
+			if err := r.sameState(keys[0], s); err != nil {
+				v.fail(fmt.Errorf("keyframe of step %d: %w", s.Step, err))
+			}
+			if err := s.room(); err != nil {
+				v.fail(err)
+				return
+			}
+		}
+	}
+	if n != uint64(r.Steps()) {
+		v.fail(corrupt("events up to step %d of %d", n, r.Steps()))
+	}
+}
+
+// refs decodes all references, and compares what each chunk says of the phases
+// before it with these.
+func (v *verifier) refs(r *Reader) {
+	phases, n := uint64(0), uint64(0)
+	live := map[uint32]PhaseState{}
+	fits := func(d *refDec) error {
+		if d.phases != phases {
+			return corrupt("REFS chunk after %d phases, not %d", d.phases, phases)
+		}
+		for _, s := range d.states() {
+			// Of what is no longer traced a chunk need not tell.
+			if was := live[s.MM]; s.No > 0 && s != was {
+				return corrupt("REFS chunk says that address space %d is in phase %d, after phase %d", s.MM, s.No, was.No)
+			}
+		}
+		return nil
+	}
+	_, err := r.refs(0, NoStep, fits, func(x *RefItem, _ error) bool {
+		if p := x.Phase; p != nil {
+			phases++
+			live[p.MM] = PhaseState{p.MM, x.PhaseNo, p.Engine, p.Granule, p.Pool, 0, p.Time}
+			return true
 		}
 		n++
-		for len(keys) > 0 && keys[0] <= n {
-			if keys[0] == n {
-				v.keyframe(r, s)
-			}
-			keys = keys[1:]
+		if s, ok := live[x.MM]; ok {
+			s.Open++
+			s.Time = x.Time
+			live[x.MM] = s
 		}
+		return true
+	})
+	if err == nil && n != r.info.Refs {
+		err = corrupt("%d references of %d", n, r.info.Refs)
 	}
-	if n != r.Steps() {
-		v.fail(corrupt("%d events of %d", n, r.Steps()))
+	if err != nil {
+		v.fail(err)
 	}
+}
+
+// recordOf is what happened in e, which may be nil.
+func (e *Event) recordOf() Record {
+	if e == nil {
+		return nil
+	}
+	return e.Record
 }
 
 // check does again what the recorder did: it compares the mappings with what the
-// kernel said they were.
-func (v *verifier) check(s *State, k *Check) {
+// kernel said they were. It fails if that takes too long.
+func (v *verifier) check(s *State, k *Check) error {
 	m := s.MMs[k.MM]
 	switch {
-	case k.Sum == 0:
+	case k.Sum == 0, v.recovered:
 	case m == nil:
 		v.fail(corrupt("step %d checks address space %d, which is not known", s.Step, k.MM))
-	case MapsSum(m.VMAs.AppendMaps(nil)) != k.Sum && k.OK:
-		v.fail(corrupt("step %d: the mappings of address space %d are not those that were checked", s.Step, k.MM))
 	case !k.OK:
 		v.fail(corrupt("step %d: the mappings of address space %d differ from the kernel's", s.Step, k.MM))
+	default:
+		sum, printed := m.VMAs.Sum()
+		s.mem.work += uint64(m.VMAs.Len()/8 + printed/2)
+		if max(1, sum) != k.Sum && !m.cutNames() {
+			v.fail(corrupt("step %d: the mappings of address space %d are not those that were checked", s.Step, k.MM))
+		}
 	}
+	return s.mem.worked()
 }
 
-// keyframe compares the keyframe at s.Step with s.
-func (v *verifier) keyframe(r *Reader, s *State) {
-	k, err := r.StateAt(s.Step)
-	if err == nil {
-		err = sameState(k, s)
+// cutNames says whether a name may be shorter in the log than the kernel has it.
+func (m *MM) cutNames() bool {
+	for v := range m.VMAs.All() {
+		if len(v.Name) >= MaxName {
+			return true
+		}
 	}
+	return false
+}
+
+// sameState compares the keyframe of e with s, one address space after the other.
+func (r *Reader) sameState(e entry, s *State) error {
+	k, err := r.key(e)
 	if err != nil {
-		v.fail(fmt.Errorf("keyframe of step %d: %w", s.Step, err))
+		return err
 	}
-}
-
-func sameState(a, b *State) error {
-	if len(a.Threads) != len(b.Threads) || len(a.MMs) != len(b.MMs) {
-		return corrupt("%d threads and %d address spaces, not %d and %d", len(a.Threads), len(a.MMs), len(b.Threads), len(b.MMs))
+	threads, mms := map[uint32]bool{}, map[uint32]bool{}
+	for i := range k.threads {
+		t := &k.threads[i]
+		if o := s.Threads[t.No]; o == nil || *o != *t {
+			return corrupt("thread %d", t.No)
+		}
+		threads[t.No] = true
 	}
-	for no, t := range a.Threads {
-		if o := b.Threads[no]; o == nil || *o != *t {
-			return corrupt("thread %d", no)
+	for i := range k.mms {
+		km := &k.mms[i]
+		if o := s.MMs[km.no]; o == nil {
+			return corrupt("address space %d is not known", km.no)
+		} else if err := r.sameMM(km, o, s); err != nil {
+			return err
 		}
+		mms[km.no] = true
 	}
-	for no, m := range a.MMs {
-		o := b.MMs[no]
-		if o == nil || !m.VMAs.Equal(o.VMAs) {
-			return corrupt("mappings of address space %d", no)
-		}
-		if err := samePages(&m.pages, &o.pages); err != nil {
-			return fmt.Errorf("address space %d: %w", no, err)
-		}
-		if m.written.floor != o.written.floor || !slices.Equal(m.written.list, o.written.list) {
-			return corrupt("address space %d: what calls wrote", no)
-		}
+	if len(threads) != len(s.Threads) || len(mms) != len(s.MMs) {
+		return corrupt("%d threads and %d address spaces, not %d and %d", len(threads), len(mms), len(s.Threads), len(s.MMs))
 	}
 	return nil
 }
 
-// samePages compares two page maps.
-func samePages(a, b *pageMap) error {
+// sameMM compares an address space of a keyframe with that of s. Where it is found
+// to be equal, o's key says so, and it need not be compared again.
+func (r *Reader) sameMM(km *keyMM, o *MM, s *State) error {
+	t := NewState() // for what is loaded
+	t.mem = r.budget
+	m := &MM{No: km.no, VMAs: o.VMAs}
+	if o.key != km.id+1 {
+		var err error
+		if m, err = r.mm(*km, t); err != nil {
+			return err
+		}
+		s.mem.work += uint64(m.cost)/16 + uint64(m.VMAs.Len())
+		if !m.VMAs.Equal(o.VMAs) {
+			return corrupt("mappings of address space %d", km.no)
+		}
+		if err := samePages(&m.pages, &o.pages, &s.mem); err != nil {
+			return fmt.Errorf("address space %d: %w", km.no, err)
+		}
+		o.key = km.id + 1
+	}
+	if km.written != 0 {
+		if err := r.written(m, km.written, s.Step); err != nil {
+			return err
+		}
+	}
+	s.mem.work += uint64(len(m.written.list))
+	if m.written.floor != o.written.floor || !slices.Equal(m.written.list, o.written.list) {
+		return corrupt("address space %d: what calls wrote", km.no)
+	}
+	return nil
+}
+
+// samePages compares two page maps; what that costs is added to spent.
+func samePages(a, b *pageMap, spent *budget) error {
 	for range 2 {
 		var bad error
 		err := a.runs(0, MaxPageNo+1, func(r run) bool {
+			spent.work += 16 + uint64(len(r.cells))
+			if bad = spent.worked(); bad != nil {
+				return false
+			}
 			if r.cells == nil {
 				// What is uniform is so in both, or differs at its ends.
 				for _, vpn := range [...]uint64{r.vpn, r.vpn + r.n - 1} {

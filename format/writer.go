@@ -16,15 +16,15 @@ type WriterOptions struct {
 	// FlushInterval is how much of a recording a crash of the recorder may
 	// lose; 0 is a second, below 0 there is no timer.
 	FlushInterval time.Duration
-	// PageCache is the most copies of pages to hold, 0 for 65536 (256 MiB).
-	// Memory is taken as pages come.
-	PageCache int
-	// NoKeyframes leaves keyframes out: such a log is slow to seek in.
-	NoKeyframes bool
 	// GroupSteps is how many events make a group, 0 for 8192.
 	GroupSteps int
 
 	epoch Step // events between keyframes, 0 for 65536
+	// pageCache is the most copies of pages to hold, 0 for 32768 (128 MiB).
+	// Memory is taken as pages come.
+	pageCache int
+	// noKeyframes leaves keyframes out: such a log is slow to seek in.
+	noKeyframes bool
 }
 
 // ErrClosed is returned by the methods of a closed Writer.
@@ -43,13 +43,17 @@ type Writer struct {
 	timer  *time.Timer
 	expect *time.Timer // see ExpectPages
 	due    bool        // the timer came while changes waited for their event
-	closed bool
-	err    error // of Close
+	refDue bool        // references are to go with the next group
+	// refTicks is how often the timer came since references were written.
+	refTicks int
+	closed   bool
+	err      error // of Close
 
 	state   *State
 	info    Info
 	ev      eventEnc
 	st      stateEnc
+	ref     *refEnc
 	stRecs  bool // the STATE payload at hand has been begun
 	pending bool // changes wait for their event
 	began   bool // changes or events since the last commit
@@ -62,6 +66,7 @@ type Writer struct {
 	mms     []uint32 // scratch
 	regs    map[uint32]*threadRegs
 	xstates map[uint32]threadXState
+	had     map[uint32][]byte // extended states that a log before this one has
 
 	cache   *pageCache
 	raw     []byte // the RAW frame being filled
@@ -76,17 +81,23 @@ type Writer struct {
 	// lastPages is how many the last event had that had any.
 	lastPages uint64
 	frames    int // full RAW frames since the last commit
+
+	stacks stackEnc
+	texts  uint64 // TEXTS chunks so far
+	kept   []Text // for the next log
 }
 
 // NewWriter begins a log on w with a header. Where h.Salt is zero it is chosen
 // at random; a zero TimeShift stays 0.
 func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
-	wr := &Writer{h: *h, state: NewState()}
+	wr := &Writer{h: *h, state: NewState(), had: map[uint32][]byte{}}
+	wr.state.Step = h.Begin.Step - 1
+	wr.keyAt = h.Begin.Step
 	if o != nil {
 		wr.opt = *o
 	}
-	if wr.opt.PageCache == 0 {
-		wr.opt.PageCache = 64 << 10
+	if wr.opt.pageCache == 0 {
+		wr.opt.pageCache = 32 << 10
 	}
 	if wr.opt.FlushInterval == 0 {
 		wr.opt.FlushInterval = time.Second
@@ -97,12 +108,13 @@ func NewWriter(w io.Writer, h *Header, o *WriterOptions) (*Writer, error) {
 	if wr.opt.epoch == 0 {
 		wr.opt.epoch = epochSteps
 	}
-	wr.cache = newPageCache(max(0, wr.opt.PageCache))
+	wr.cache = newPageCache(max(0, wr.opt.pageCache))
 	wr.ev = *newEventEnc(h.TimeShift)
+	wr.ref = newRefEnc(h.TimeShift)
 	wr.regs, wr.xstates = map[uint32]*threadRegs{}, map[uint32]threadXState{}
 	wr.key.put = func(c chunk, payload []byte) { wr.out.put(c, append(wr.out.buffer(), payload...)) }
 	var err error
-	if wr.out, err = newOutput(w, &wr.h); err != nil {
+	if wr.out, err = newOutput(w, &wr.h, nil); err != nil {
 		return nil, err
 	}
 	if wr.opt.FlushInterval > 0 {
@@ -130,9 +142,12 @@ func (w *Writer) tick() {
 	if w.closed {
 		return
 	}
+	if w.refTicks++; w.refTicks >= refTicks || w.ref.refs >= groupRefs/4 {
+		w.refDue = true
+	}
 	if w.pending {
 		w.due = true
-	} else if w.began {
+	} else {
 		w.commit()
 	}
 	w.timer.Reset(w.opt.FlushInterval)
@@ -166,28 +181,39 @@ func (w *Writer) change(c Change) error {
 	if err := w.flushHeld(); err != nil {
 		return err
 	}
-	if v, ok := c.(*VMASet); ok && len(v.VMA.Name) > MaxString {
-		return overLimit("the name of a mapping", uint64(len(v.VMA.Name)), MaxString)
+	if v, ok := c.(*VMASet); ok && len(v.VMA.Name) > MaxName {
+		cut := *v
+		cut.VMA.Name = cut.VMA.Name[:MaxName]
+		c = &cut
 	}
 	if err := w.state.Apply(c); err != nil {
 		return fmt.Errorf("format: change cannot be written: %w", err)
 	}
-	switch c := c.(type) {
+	switch t := c.(type) {
+	case *MMDrop:
+		delete(w.ref.live, t.MM)
 	case *MMNew:
-		if c.From != 0 {
+		if t.From != 0 {
 			w.cache.forks++
 		}
 	case *XStateSet:
-		if !w.opt.NoKeyframes {
-			x := threadXState{slices.Clone(c.Data), w.step()}
-			if len(x.data) == 0 {
-				x.data = w.xstates[c.Thread].data
+		if had, ok := w.had[t.Thread]; ok {
+			delete(w.had, t.Thread)
+			if len(t.Data) == 0 {
+				t = &XStateSet{Thread: t.Thread, Data: had}
+				c = t
 			}
-			w.xstates[c.Thread] = x
+		}
+		if !w.opt.noKeyframes {
+			x := threadXState{slices.Clone(t.Data), w.step()}
+			if len(x.data) == 0 {
+				x.data = w.xstates[t.Thread].data
+			}
+			w.xstates[t.Thread] = x
 		}
 	case *RegsSet:
-		if !w.opt.NoKeyframes {
-			w.regs[c.Thread] = &threadRegs{regs: slices.Clone(c.Regs), step: w.step()}
+		if !w.opt.noKeyframes {
+			w.regs[t.Thread] = &threadRegs{regs: slices.Clone(t.Regs), step: w.step()}
 		}
 	}
 	w.open()
@@ -237,7 +263,7 @@ const (
 // such a page was not zero before.
 func (w *Writer) pagesChange(p *Pages) error {
 	if uint64(p.Addr)%addr.PageSize != 0 {
-		return fmt.Errorf("format: pages at %v, which is no page boundary", p.Addr)
+		return fmt.Errorf("format: pages at %v, which is not at a page boundary", p.Addr)
 	}
 	m, err := w.state.mm(p.MM)
 	if err != nil {
@@ -316,6 +342,9 @@ func (w *Writer) early(n uint64) error {
 
 // data writes pages of data.
 func (w *Writer) data(m *MM, p *Pages) error {
+	if len(p.Data) == 0 && uint64(len(p.Refs)) == p.N {
+		return w.redacted(p)
+	}
 	if p.N > 1<<40 || uint64(len(p.Data)) != p.N*addr.PageSize {
 		return fmt.Errorf("format: %d bytes for %d pages", len(p.Data), p.N)
 	}
@@ -332,6 +361,23 @@ func (w *Writer) data(m *MM, p *Pages) error {
 		if err := w.storePage(m, vpn+i, p.Data[i*addr.PageSize:][:addr.PageSize]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// redacted writes that pages have data, which the log does not get.
+func (w *Writer) redacted(p *Pages) error {
+	r := pageRun{mm: p.MM, kind: PageData, vpn: p.Addr.Page(), n: 1}
+	w.updates += p.N
+	for _, ref := range p.Refs {
+		if !ref.Redacted() || !w.h.NoPages {
+			return fmt.Errorf("format: reference %d without the data of its page", ref)
+		}
+		r.ref = ref
+		if err := w.run(r, runRef); err != nil {
+			return err
+		}
+		r.vpn++
 	}
 	return nil
 }
@@ -355,6 +401,10 @@ func (w *Writer) run(r pageRun, kind uint64) error {
 func (w *Writer) Event(e *Event) (Step, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.event(e)
+}
+
+func (w *Writer) event(e *Event) (Step, error) {
 	if err := w.ready(); err != nil {
 		return 0, err
 	}
@@ -369,12 +419,15 @@ func (w *Writer) Event(e *Event) (Step, error) {
 	if err := w.ev.check(e); err != nil {
 		return 0, err
 	}
+	if e.Stack != 0 && !w.stacks.has(e.Stack) {
+		return 0, fmt.Errorf("format: stack %d is not known", e.Stack)
+	}
 	step := w.step()
 	if err := w.ev.add(e, step); err != nil {
 		return 0, err
 	}
 	w.state.Step = step
-	if c, ok := e.Record.(*Syscall); ok && len(c.Bufs) > 0 {
+	if c, ok := e.Record.(*Syscall); ok && len(c.Bufs) > 0 && !w.h.NoCalls {
 		if err := w.state.wrote(e.Thread, step, c.Bufs, w.ev.at, w.nblob); err != nil {
 			return 0, err
 		}
@@ -396,8 +449,15 @@ func (w *Writer) atRisk() bool {
 	return int64(w.frames)*frameBytes >= min(8<<20, w.Bytes()/16)
 }
 
-// commit ends the group. No changes may wait for their event.
+// commit ends the group, if one has begun. No changes may wait for their event.
 func (w *Writer) commit() {
+	if w.refDue { // else they wait: large chunks take less
+		w.refDue, w.refTicks = false, 0
+		w.putRefs(!w.began)
+	}
+	if !w.began {
+		return
+	}
 	w.due, w.began, w.frames = false, false, 0
 	w.summary()
 	for b := w.ev.blob; len(b) > 0; {
@@ -411,10 +471,11 @@ func (w *Writer) commit() {
 	}
 	w.putRaw()
 	w.putPatch()
+	w.putStacks()
 	ext := appendTLV(nil, extTime, appendU(nil, w.ev.time0))
 	c := chunk{typ: TypeEvent, flags: flagCommit, base: uint64(w.ev.base), count: uint32(w.ev.rows), ext: ext}
 	w.out.put(c, append(w.out.buffer(), w.ev.payload()...))
-	if !w.opt.NoKeyframes {
+	if !w.opt.noKeyframes {
 		for no, r := range w.ev.regs {
 			if old := w.regs[no]; old == nil || old.step <= r.step {
 				w.regs[no] = r
@@ -423,7 +484,7 @@ func (w *Writer) commit() {
 	}
 	w.ev.reset()
 	w.group++
-	w.keyDue = !w.opt.NoKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || w.state.Step+1-w.keyAt >= w.opt.epoch)
+	w.keyDue = !w.opt.noKeyframes && (w.group >= epochGroups || w.updates >= epochUpdates || w.state.Step+1-w.keyAt >= w.opt.epoch)
 }
 
 // summary writes what the calls of the group wrote and is still there.
@@ -474,7 +535,8 @@ func (w *Writer) Flush() error {
 	if err := w.ready(); err != nil {
 		return err
 	}
-	if w.began && !w.pending {
+	w.refDue = true
+	if !w.pending {
 		w.commit()
 	}
 	return w.out.sync()
@@ -496,8 +558,9 @@ func (w *Writer) Close(reason string) error {
 	if w.expect != nil {
 		w.expect.Stop()
 	}
-	if w.ev.rows > 0 && w.out.error() == nil {
+	if w.out.error() == nil {
 		w.held.n = 0
+		w.began, w.refDue = w.ev.rows > 0, true
 		w.commit()
 	}
 	w.info.Reason = reason

@@ -227,7 +227,7 @@ func (s *State) wrote(thread uint32, step Step, bufs []Buf, blobs []uint64, base
 		}
 		m.written.add(Written{b.Addr, n, step, base + blobs[i]})
 		m.pages.took(writtenBytes)
-		s.work++
+		s.mem.work += 8 + uint64(len(m.written.list))/8
 	}
 	if m == nil {
 		return nil
@@ -257,7 +257,26 @@ type wroteSet struct {
 	enc   []byte // floor and list on the way in
 }
 
-func (*wroteSet) change() {}
+func (*wroteSet) code() uint8 { return recWritten }
+
+func (w *wroteSet) fields(x *fields) {
+	x.u32("address space", &w.mm)
+	switch x.mode {
+	case writing:
+		x.b = append(x.b, w.enc...)
+	case reading:
+		w.floor, w.list = x.c.written(x.step)
+	case describing:
+		x.describe("list")
+		x.seen("list", nil)
+	}
+}
+
+// WrittenBefore is a change of the events that a log begins with in the middle of a run:
+// what calls wrote to an address space before that.
+type WrittenBefore struct{ wroteSet }
+
+func (*WrittenBefore) code() uint8 { return recBefore }
 
 // applyWrote takes the state over a group.
 func (s *State) applyWrote(w *wroteSet) error {
@@ -267,7 +286,7 @@ func (s *State) applyWrote(w *wroteSet) error {
 	}
 	m.written.own(m.pages.took)
 	m.written.forget(w.floor)
-	s.work += uint64(len(m.written.list) + len(w.list))
+	s.mem.work += uint64(len(m.written.list) + len(w.list))
 	m.written.merge(w.list)
 	m.pages.took(int64(len(w.list)) * writtenBytes)
 	if len(m.written.list) > maxWritten {
@@ -344,18 +363,4 @@ func parseWritten(b []byte, last Step) (*written, error) {
 
 // Blob reads the bytes of system calls that begin at an offset in the log's
 // stream of blobs.
-func (r *Reader) Blob(p []byte, off uint64) error {
-	for len(p) > 0 {
-		e, err := r.x.holding(TypeBlob, off)
-		if err != nil {
-			return err
-		}
-		b, err := r.cached(e)
-		if err != nil {
-			return err
-		}
-		n := copy(p, b[off-e.base:])
-		p, off = p[n:], off+uint64(n)
-	}
-	return nil
-}
+func (r *Reader) Blob(p []byte, off uint64) error { return r.stream(TypeBlob, p, off) }

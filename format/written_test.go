@@ -305,3 +305,27 @@ func BenchmarkWrittenAdd(b *testing.B) {
 		})
 	}
 }
+
+func sameState(a, b *State) error {
+	if len(a.Threads) != len(b.Threads) || len(a.MMs) != len(b.MMs) {
+		return corrupt("%d threads and %d address spaces, not %d and %d", len(a.Threads), len(a.MMs), len(b.Threads), len(b.MMs))
+	}
+	for no, t := range a.Threads {
+		if o := b.Threads[no]; o == nil || *o != *t {
+			return corrupt("thread %d", no)
+		}
+	}
+	for no, m := range a.MMs {
+		o := b.MMs[no]
+		if o == nil || !m.VMAs.Equal(o.VMAs) {
+			return corrupt("mappings of address space %d", no)
+		}
+		if err := samePages(&m.pages, &o.pages, new(budget)); err != nil {
+			return err
+		}
+		if m.written.floor != o.written.floor || !slices.Equal(m.written.list, o.written.list) {
+			return corrupt("address space %d: what calls wrote", no)
+		}
+	}
+	return nil
+}

@@ -1,23 +1,24 @@
 //go:build linux
 
+// This file describes a living process whose threads all stand still, as a state of
+// which the bytes are read when they are asked for.
+
 package record
 
 import (
 	"context"
 	"errors"
-	"runtime"
-	"strconv"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/proctext"
 	"memtrace/format/vma"
+	"memtrace/record/dirty"
 	"memtrace/record/procfs"
-	"memtrace/record/ptrace"
+	"memtrace/record/snapshot"
+	"memtrace/record/tracee"
 )
 
 // Held is a living process whose threads all stand still. It is the source of
@@ -43,169 +44,37 @@ type Held struct {
 // readAhead is how much is read at once.
 const readAhead = 256 << 10
 
-// stopPatience is how long Hold waits for a thread to stop.
-const stopPatience = 2 * time.Second
-
 // Hold stops all threads of a process, calls f, and lets them go on as if
 // nothing had been. It returns for how long they stood still.
 func Hold(ctx context.Context, pid int, f func(*Held) error) (pause time.Duration, err error) {
-	done := make(chan struct{})
-	quit := make(chan struct{})
-	var run func()
-	run = func() {
-		runtime.LockOSThread() // and never unlocked: what is still traced at its end is let go
-		if unix.Gettid() == unix.Getpid() {
-			go run()
-			<-quit // the main thread cannot end
-			return
-		}
-		defer close(done)
-		h := holder{pid: pid, threads: map[int]*heldThread{}}
-		begin := time.Now()
-		if err = h.stop(ctx); err == nil {
-			var held *Held
-			if held, err = h.describe(); err == nil {
-				err = f(held)
-				held.fs.Close()
-			}
-		}
-		h.release()
-		pause = time.Since(begin)
-	}
-	go run()
-	<-done
-	close(quit)
-	return pause, err
-}
-
-type heldThread struct {
-	stopped bool
-	kind    ptrace.StopKind
-	sig     int // to be delivered when it goes on
-}
-
-type holder struct {
-	pid     int
-	threads map[int]*heldThread
-}
-
-// stop seizes and stops all threads, also those that appear meanwhile.
-func (h *holder) stop(ctx context.Context) error {
-	until := time.Now().Add(stopPatience)
-	for {
-		tids, err := procfs.Threads(h.pid)
-		if err != nil {
-			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-				return errors.New("no such process")
-			}
-			return err
-		}
-		fresh := false
-		for _, tid := range tids {
-			if h.threads[tid] != nil {
-				continue
-			}
-			switch err := ptrace.Seize(tid, 0); {
-			case err == nil:
-				h.threads[tid] = new(heldThread)
-				fresh = true
-				if err := ptrace.Interrupt(tid); err != nil && !errors.Is(err, ptrace.ErrGone) {
-					return err
-				}
-			case errors.Is(err, ptrace.ErrGone):
-			default:
-				return tracingError(err)
-			}
-		}
-		if len(h.threads) == 0 {
-			return errors.New("no such process")
-		}
-		late, err := h.wait(ctx, until)
+	return tracee.Freeze(ctx, pid, func(threads []tracee.Frozen) error {
+		held, err := describe(pid, threads)
 		if err != nil {
 			return err
 		}
-		if !fresh || late {
-			return nil
-		}
-	}
-}
-
-// wait waits for the threads that have not stopped yet.
-func (h *holder) wait(ctx context.Context, until time.Time) (late bool, err error) {
-	for pause := 10 * time.Microsecond; ; {
-		waiting := false
-		for _, t := range h.threads {
-			waiting = waiting || !t.stopped
-		}
-		if !waiting {
-			return false, nil
-		}
-		s, err := ptrace.Wait(true)
-		switch {
-		case errors.Is(err, ptrace.ErrInterrupted):
-			continue
-		case errors.Is(err, ptrace.ErrNone):
-			return false, errors.New("it has ended")
-		case err != nil:
-			return false, err
-		case s.TID == 0:
-			if err := ctx.Err(); err != nil {
-				return false, err
-			}
-			if time.Now().After(until) {
-				return true, nil
-			}
-			time.Sleep(pause)
-			pause = min(2*pause, time.Millisecond)
-			continue
-		}
-		t := h.threads[s.TID]
-		switch {
-		case t == nil:
-		case s.Kind == ptrace.Exited || s.Kind == ptrace.Killed:
-			delete(h.threads, s.TID)
-		default:
-			t.stopped, t.kind = true, s.Kind
-			if s.Kind == ptrace.Signal {
-				t.sig = s.Sig
-			}
-		}
-	}
-}
-
-// release lets the threads go on.
-func (h *holder) release() {
-	for tid, t := range h.threads {
-		if !t.stopped {
-			continue
-		}
-		if t.kind == ptrace.Trap {
-			undoInterrupt(tid)
-		}
-		_ = ptrace.Detach(tid, t.sig)
-	}
+		defer held.fs.Close()
+		return f(held)
+	})
 }
 
 // describe reads what the process is and which of its pages are there.
-func (h *holder) describe() (*Held, error) {
-	fs, err := procfs.Open(h.pid)
+func describe(pid int, threads []tracee.Frozen) (*Held, error) {
+	fs, err := procfs.Open(pid)
 	if err != nil {
 		return nil, err
 	}
 	p := &Held{
-		PID: uint32(h.pid), Path: procfs.Exe(h.pid), Argv: procfs.Cmdline(h.pid), Auxv: procfs.Auxv(h.pid),
+		PID: uint32(pid), Path: procfs.Exe(pid), Argv: procfs.Cmdline(pid), Auxv: procfs.Auxv(pid),
 		State: format.NewState(), Regs: map[uint32][]uint64{}, XStates: map[uint32][]byte{}, fs: fs, Arch: arch.X86_64,
 	}
-	if status, err := procfs.Status(h.pid); err == nil {
+	if status, err := procfs.Status(pid); err == nil {
 		number := func(name string) uint32 {
-			s, _ := procfs.Field(status, name)
-			s, _, _ = strings.Cut(s, "\t")
-			n, _ := strconv.ParseUint(s, 10, 32)
+			n, _ := proctext.Field(status, name).Number()
 			return uint32(n)
 		}
 		p.PPID, p.UID, p.GID = number("PPid"), number("Uid"), number("Gid")
 	}
-	if err := h.fill(p); err != nil {
+	if err := p.fill(threads); err != nil {
 		fs.Close()
 		return nil, err
 	}
@@ -213,38 +82,17 @@ func (h *holder) describe() (*Held, error) {
 	return p, nil
 }
 
-func (h *holder) fill(p *Held) error {
-	var regs ptrace.Regs
-	if t := h.threads[h.pid]; t != nil && t.stopped && ptrace.GetRegs(h.pid, &regs) == nil && regs[ptrace.RegCS] == user32CS {
-		p.Arch = arch.I386
-	}
-	changes := []format.Change{&format.MMNew{MM: 1}}
-	no := uint32(1)
-	for tid, t := range h.threads {
-		th := format.Thread{No: 1, TID: uint32(tid), TGID: p.PID, NSTID: uint32(tid), Proc: 1, MM: 1, Arch: p.Arch}
-		if tid != h.pid {
-			no++
-			th.No = no
-		}
-		changes = append(changes, &format.ThreadSet{Thread: th})
-		if !t.stopped {
-			p.Restless = append(p.Restless, tid)
-		} else if ptrace.GetRegs(tid, &regs) == nil {
-			p.Regs[th.No] = append([]uint64(nil), registersOf(p.Arch, &regs, new([27]uint64))...)
-			x := make([]byte, format.MaxXState)
-			if n, err := ptrace.GetRegSet(tid, ptrace.NTX86XState, x); err == nil {
-				p.XStates[th.No] = x[:n:n]
-			}
-		}
-	}
+func (p *Held) fill(threads []tracee.Frozen) error {
+	state := []format.Change{&format.MMNew{MM: 1}}
+	state = append(state, p.addThreads(threads)...)
 	vs, err := p.fs.Maps()
 	if err != nil {
 		return err
 	}
 	for _, v := range vs {
-		changes = append(changes, &format.VMASet{MM: 1, VMA: v})
+		state = append(state, &format.VMASet{MM: 1, VMA: v})
 	}
-	for _, c := range changes {
+	for _, c := range state {
 		if err := p.State.Apply(c); err != nil {
 			return err
 		}
@@ -257,51 +105,79 @@ func (h *holder) fill(p *Held) error {
 	return nil
 }
 
+// addThreads notes the threads of the process, and their registers.
+func (p *Held) addThreads(threads []tracee.Frozen) (state []format.Change) {
+	no := uint32(1)
+	for _, t := range threads {
+		p.Arch = t.Arch
+		th := format.Thread{No: 1, TID: uint32(t.TID), TGID: p.PID, NSTID: uint32(t.TID), Proc: 1, MM: 1, Arch: p.Arch}
+		if t.TID != int(p.PID) {
+			no++
+			th.No = no
+		}
+		state = append(state, &format.ThreadSet{Thread: th})
+		if t.Regs == nil {
+			p.Restless = append(p.Restless, t.TID)
+			continue
+		}
+		p.Regs[th.No] = t.Regs
+		if t.XState != nil {
+			p.XStates[th.No] = t.XState
+		}
+	}
+	return state
+}
+
 // pages notes where the bytes of a mapping's pages are: those that are its own
 // are data; what it has not touched is zero, or the file's.
 func (p *Held) pages(v vma.VMA) error {
-	set := func(r addr.Range, what format.PageKind) error {
-		return p.State.Apply(&format.Pages{MM: 1, Addr: r.Start, N: r.Len() / addr.PageSize, What: what})
-	}
 	switch {
-	case unread(v):
+	case snapshot.Unread(v):
 		return nil
-	case v.Kind == vma.VDSO:
+	case snapshot.Always(v):
 		return p.data(v.Range)
 	}
 	rest := format.PageFile
 	if v.Prot&addr.Shared == 0 && !v.File() {
 		rest = format.PageZero
 	}
-	if err := set(v.Range, rest); err != nil {
+	if err := p.set(v.Range, rest); err != nil {
 		return err
 	}
-	const present = procfs.PagePresent | procfs.PageSwapped
 	for next := v.Start; next < v.End; {
 		var regions []procfs.Region
 		var err error
-		next, err = p.fs.Scan(addr.Range{Start: next, End: v.End}, present, present|procfs.PageIsFile|procfs.PageIsZero, false, 0,
+		next, err = p.fs.Scan(addr.Range{Start: next, End: v.End}, dirty.Present, dirty.Reported, false, 0,
 			func(g procfs.Region) { regions = append(regions, g) })
 		if errors.Is(err, errors.ErrUnsupported) { // before Linux 6.7
 			return p.data(v.Range)
 		}
+		for _, g := range regions {
+			if err == nil {
+				err = p.region(v, g)
+			}
+		}
 		if err != nil {
 			return err
 		}
-		for _, g := range regions {
-			switch {
-			case g.Categories&procfs.PageIsZero != 0:
-				err = set(g.Range, format.PageZero)
-			case v.Kind == vma.FilePrivate && g.Categories&procfs.PageIsFile != 0, v.Kind == vma.FileShared && v.Prot&addr.Write == 0:
-			default:
-				err = p.data(g.Range)
-			}
-			if err != nil {
-				return err
-			}
-		}
 	}
 	return nil
+}
+
+// region notes where the bytes of pages are that are there.
+func (p *Held) region(v vma.VMA, g procfs.Region) error {
+	switch snapshot.Classify(v, g.Categories) {
+	case snapshot.Zero:
+		return p.set(g.Range, format.PageZero)
+	case snapshot.Own:
+		return p.data(g.Range)
+	}
+	return nil
+}
+
+// set notes what pages are that have no bytes of their own.
+func (p *Held) set(r addr.Range, what format.PageKind) error {
+	return p.State.Apply(&format.Pages{MM: 1, Addr: r.Start, N: r.Len() / addr.PageSize, What: what})
 }
 
 // data notes pages whose references are their own numbers.

@@ -1,5 +1,8 @@
 //go:build linux
 
+// This file lets a person look at a program, and change it, while one of its threads
+// stands at a stop.
+
 package record
 
 import (
@@ -7,118 +10,66 @@ import (
 	"fmt"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/record/procfs"
-	"memtrace/record/ptrace"
+	"memtrace/record/tracee"
 )
-
-// When says at what kind of stop a thread is paused.
-type When uint8
-
-// The kinds of stop.
-const (
-	Before When = iota // a system call's entry: Call is about to be made
-	After              // Event has happened
-	Asked              // Recorder.Interrupt was called
-)
-
-// Pause is a thread at a stop while Options.Pause looks at it: it does not go on
-// before that returns. Other threads run, until they come to a stop of their own.
-// A Pause may be used by that call only, on its goroutine.
-type Pause struct {
-	When  When
-	TID   int
-	Call  *format.Syscall // Before: with the memory read at its entry
-	Event *format.Event   // After
-	// Keep, set by the callee, keeps a signal from being delivered.
-	Keep bool
-
-	r *Recorder
-	t *thread
-}
 
 // ErrNoThread is the error of a thread or process that is not traced.
 var ErrNoThread = errors.New("no such thread")
 
 // pauseBefore stops before a call that is to be recorded.
-func (r *Recorder) pauseBefore(t *thread) {
-	if r.opts.Pause == nil || r.stop || !r.recorded(&t.call) {
+func (r *Recorder) pauseBefore(t *tracee.Thread, c *tracee.Call) {
+	if r.opts.Pause == nil || r.group.Over() || !r.set.Has(c.Arch, c.Nr) {
 		return
 	}
-	c := t.call
-	c.Bufs = t.read.Bufs
-	r.opts.Pause(&Pause{When: Before, TID: t.tid, Call: &c, r: r, t: t})
+	r.opts.Pause(&Pause{When: Before, TID: t.TID, Call: syscallOf(t, c), r: r})
 }
 
-// pauseAfter stops when an event has been written.
-func (r *Recorder) pauseAfter(e *format.Event) {
-	if r.opts.Pause == nil || r.stop {
-		return
+// pauseAfter stops when an event has been written. A Poke is written at a stop. keep
+// says that a signal is not to be delivered.
+func (r *Recorder) pauseAfter(e *format.Event) (keep bool) {
+	if _, poke := e.Record.(*format.Poke); poke || r.opts.Pause == nil || r.group.Over() {
+		return false
 	}
 	p := &Pause{When: After, Event: e, r: r}
-	for _, t := range r.threads {
-		if t.no == e.Thread {
-			p.t, p.TID = t, t.tid
+	for t := range r.group.Threads() {
+		if t.No == e.Thread {
+			p.TID = t.TID
 		}
 	}
 	r.opts.Pause(p)
-	r.keep = p.Keep
+	return p.Keep
 }
 
-// Interrupt brings a running thread to a stop, and there to Options.Pause. It may
-// be called from any goroutine.
-func (r *Recorder) Interrupt() {
-	r.Ask(func() {
-		for _, t := range r.threads {
-			if t.running && !t.exiting && !t.listening && !t.asked && ptrace.Interrupt(t.tid) == nil {
-				t.asked = true
-				r.pausing = true
-				return
-			}
-		}
-	})
-}
-
-// Kill ends all traced processes. It may be called from any goroutine.
-func (r *Recorder) Kill() { r.Ask(r.kill) }
-
-func (r *Recorder) kill() {
-	for pid := range r.processes() {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-}
-
-// pauseInterrupted serves the stop that Interrupt asked for.
-func (r *Recorder) pauseInterrupted(t *thread) {
-	if r.pausing {
-		r.pausing = false
-		r.opts.Pause(&Pause{When: Asked, TID: t.tid, r: r, t: t})
+// Paused stops where Interrupt has asked for it.
+func (r *Recorder) Paused(t *tracee.Thread) {
+	if r.opts.Pause != nil {
+		r.opts.Pause(&Pause{When: Asked, TID: t.TID, r: r})
 	}
 }
 
 // State is the state after the last event. It must not be changed.
-func (p *Pause) State() *format.State { return p.r.w.State() }
+func (p *Pause) State() *format.State { return p.r.log.log.State() }
 
 // Regs are the registers of a stopped thread, in the order of its architecture.
 func (p *Pause) Regs(tid uint32) ([]uint64, error) {
-	t := p.r.threads[int(tid)]
+	t := p.r.group.Thread(int(tid))
 	if t == nil {
 		return nil, fmt.Errorf("thread %d: %w", tid, ErrNoThread)
 	}
-	var regs ptrace.Regs
-	if err := ptrace.GetRegs(t.tid, &regs); err != nil {
-		return nil, fmt.Errorf("registers of thread %d: %w", tid, err)
+	regs := p.r.group.Registers(t)
+	if regs == nil {
+		return nil, fmt.Errorf("thread %d runs: it has no registers to show", tid)
 	}
-	return append([]uint64(nil), p.r.registers(t, &regs)...), nil
+	return regs, nil
 }
 
-func (p *Pause) space(mm uint32) (*space, error) {
-	for s := range p.r.mms {
-		if s.no == mm && s.fs != nil {
-			return s, nil
+func (p *Pause) memory(mm uint32) (*memory, error) {
+	for m := range p.r.memories {
+		if m.table.MM() == mm && m.fs != nil {
+			return m, nil
 		}
 	}
 	return nil, fmt.Errorf("address space %d: %w", mm, procfs.ErrGone)
@@ -126,17 +77,17 @@ func (p *Pause) space(mm uint32) (*space, error) {
 
 // ReadMem reads memory of an address space as it is now.
 func (p *Pause) ReadMem(mm uint32, b []byte, a addr.Addr) (int, error) {
-	s, err := p.space(mm)
+	m, err := p.memory(mm)
 	if err != nil {
 		return 0, err
 	}
-	return s.fs.ReadMem(b, a)
+	return m.fs.ReadMem(b, a)
 }
 
 // WriteMem writes into an address space, read-only private mappings included,
 // and writes the event with what was there before.
 func (p *Pause) WriteMem(mm uint32, b []byte, a addr.Addr) error {
-	s, err := p.space(mm)
+	m, err := p.memory(mm)
 	if err != nil {
 		return err
 	}
@@ -144,12 +95,12 @@ func (p *Pause) WriteMem(mm uint32, b []byte, a addr.Addr) error {
 		return nil
 	}
 	old := make([]byte, len(b))
-	if _, err := s.fs.ReadMem(old, a); err != nil {
+	if _, err := m.fs.ReadMem(old, a); err != nil {
 		return err
 	}
-	n, err := s.fs.WriteMem(b, a)
+	n, err := m.fs.WriteMem(b, a)
 	if n > 0 {
-		p.r.poked(s, a, old[:n], b[:n])
+		p.r.poked(m, a, old[:n], b[:n])
 	}
 	if err == nil && n < len(b) {
 		err = fmt.Errorf("only %d of %d bytes could be written at %v", n, len(b), a)
@@ -158,39 +109,35 @@ func (p *Pause) WriteMem(mm uint32, b []byte, a addr.Addr) error {
 }
 
 // poked writes the event of a write, with the pages as they are now.
-func (r *Recorder) poked(s *space, a addr.Addr, old, b []byte) {
+func (r *Recorder) poked(m *memory, a addr.Addr, old, b []byte) {
 	at, ok := addr.Span(a, uint64(len(b)))
 	if !ok {
 		return
 	}
 	at = at.PageAlign()
-	pages := make([]byte, at.Len())
-	if n, _ := s.fs.ReadMem(pages, at.Start); n == len(pages) {
-		r.change(&format.Pages{MM: s.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageData, Data: pages})
-	} else {
-		r.change(&format.Pages{MM: s.no, Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent})
+	pages := format.Pages{Addr: at.Start, N: at.Len() / addr.PageSize, What: format.PageAbsent}
+	data := make([]byte, at.Len())
+	if n, _ := m.fs.ReadMem(data, at.Start); n == len(data) {
+		pages.What, pages.Data = format.PageData, data
 	}
-	rec := &format.Poke{MM: s.no, Addr: a, Old: old, New: append([]byte(nil), b...)}
-	hook := r.opts.Pause
-	r.opts.Pause = nil // the writer is at a stop already
-	r.emit(nil, rec)
-	r.opts.Pause = hook
+	m.pages(pages)
+	r.emit(&format.Event{Record: &format.Poke{MM: m.table.MM(), Addr: a, Old: old, New: append([]byte(nil), b...)}})
 }
 
 // Text reads what the kernel says now: a source as format.Sample names them, or
 // another file of /proc/PID.
-func (p *Pause) Text(source string, pid uint32) ([]byte, error) {
-	switch source {
+func (p *Pause) Text(name string, pid uint32) ([]byte, error) {
+	switch name {
 	case "meminfo", "vmstat":
-		return procfs.ReadText("/proc/" + source)
+		return procfs.ReadText("/proc/" + name)
 	case "pressure":
 		return procfs.ReadText("/proc/pressure/memory")
 	}
-	return procfs.ReadText("/proc/" + strconv.Itoa(int(pid)) + "/" + source)
+	return procfs.ReadText("/proc/" + strconv.Itoa(int(pid)) + "/" + name)
 }
 
 // Detach ends the recording; the program runs on.
 func (p *Pause) Detach() { p.r.finish(Detached) }
 
 // Kill ends all traced processes.
-func (p *Pause) Kill() { p.r.kill() }
+func (p *Pause) Kill() { p.r.group.Kill() }

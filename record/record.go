@@ -1,24 +1,19 @@
 //go:build linux
 
+// This file has the Recorder, what it is asked for, and what comes of it.
+
 package record
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
-	"memtrace/format/addr"
 	"memtrace/format/arch"
-	"memtrace/format/vma"
-	"memtrace/record/procfs"
-	"memtrace/record/ptrace"
+	"memtrace/record/snapshot"
+	"memtrace/record/tracee"
 )
 
 // Options say what is recorded. The zero value follows nothing, records no call
@@ -31,9 +26,6 @@ type Options struct {
 	Follow bool
 	// Snapshot says when memory is read.
 	Snapshot Policy
-	// Dir, if not "", is where the program starts; User, if not nil, as whom.
-	Dir  string
-	User *User
 	// MaxBytes, MaxTime and MaxEvents end the recording; the program runs on.
 	// 0 is no limit.
 	MaxBytes  int64
@@ -52,20 +44,28 @@ type Options struct {
 	// DataLimit is how many bytes are kept of what each call writes into the
 	// program's memory, StringLimit of what it reads there; 0 keeps none.
 	DataLimit, StringLimit int
+	// Stacks are the calls whose call stack is taken at their beginning, of at most StackDepth
+	// frames. Signals that end a process have one with any set. A depth of 0 takes none.
+	Stacks     arch.Set
+	StackDepth int
+	// NoPerfMaps leaves out of the log what programs say of the code that they make at run time.
+	NoPerfMaps bool
 	// NoTrack reads and compares memory at each snapshot instead of finding what
-	// was written with a userfaultfd in the program.
+	// was written.
 	NoTrack bool
-	// StdoutToStderr gives the program standard error as its standard output,
-	// because the log goes to the latter.
-	StdoutToStderr bool
-	// NoStdin gives the program an empty standard input.
-	NoStdin bool
-	// NoOutput throws its output away.
-	NoOutput bool
+	// PageTrace says which page references are recorded.
+	PageTrace PageTrace
+	// InProcess says which programs record their calls themselves. Running says that they run
+	// before they are recorded: then none does.
+	InProcess InProcess
+	Running   bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
 	Started func(pid int)
 	Stopped func(sig int)
+	// Delivered, if not nil, is told of each signal that the program is about to get,
+	// with its siginfo, valid during the call.
+	Delivered func(sig int, info []byte)
 	// Observe, if not nil, is called with each event as it is written. It must
 	// not keep it.
 	Observe func(*format.Event)
@@ -76,16 +76,58 @@ type Options struct {
 	Warn func(string)
 }
 
-// DefaultOptions record every call of the program and its children.
-func DefaultOptions() Options {
-	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy(), MemInfo: true, DataLimit: 4096, StringLimit: 32}
+// When says at what kind of stop a thread is paused.
+type When uint8
+
+// The kinds of stop.
+const (
+	Before When = iota // a system call's entry: Call is about to be made
+	After              // Event has happened
+	Asked              // Recorder.Interrupt was called
+)
+
+// Pause is a thread at a stop while Options.Pause looks at it: it does not go on
+// before that returns. Other threads run, until they come to a stop of their own.
+// A Pause may be used by that call only, on its goroutine.
+type Pause struct {
+	When  When
+	TID   int
+	Call  *format.Syscall // Before: with the memory read at its entry
+	Event *format.Event   // After
+	// Keep, set by the callee, keeps a signal from being delivered.
+	Keep bool
+
+	r *Recorder
 }
 
-// filtered says whether calls outside the set are to run untouched, by a seccomp
+// DefaultOptions record every call of the program and its children.
+func DefaultOptions() Options {
+	return Options{Trace: arch.AllCalls(), Follow: true, Snapshot: DefaultPolicy(), MemInfo: true, DataLimit: 4096, StringLimit: 32, StackDepth: DefaultStackDepth}
+}
+
+// filtered reports whether calls outside the set are to run untouched, by a seccomp
 // filter. A program with such a filter cannot go on without its tracer: it is not
-// used where the program may outlive the recording.
+// used where the program may outlive the recording, nor where it makes those calls itself.
 func (o *Options) filtered() bool {
-	return !o.Trace.All() && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
+	return !o.Trace.All() && !o.inside() && o.PageTrace.Engine != EngineProt && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
+}
+
+// traces reports whether the child of a clone is traced.
+func (o *Options) traces(c tracee.CloneArgs) bool {
+	return c.Flags&unix.CLONE_UNTRACED == 0 && (o.Follow || c.Thread())
+}
+
+// recorded is the set of calls to record: what was asked for, and what tells what
+// becomes of address spaces, descriptors and threads.
+func (o *Options) recorded() arch.Set {
+	set := o.Trace
+	set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
+	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd", "io_uring_enter"} {
+		if s, err := arch.ParseSet("?" + name); err == nil {
+			set = set.Union(s)
+		}
+	}
+	return set
 }
 
 // Result is how a recording ended.
@@ -115,263 +157,63 @@ const (
 // Errors of this package.
 var (
 	// ErrNotFound and ErrNotExecutable: the program could not be started.
-	ErrNotFound      = errors.New("not found")
-	ErrNotExecutable = errors.New("cannot execute")
+	ErrNotFound      = tracee.ErrNotFound
+	ErrNotExecutable = tracee.ErrNotExecutable
 	// ErrPerm: the kernel does not let us trace; the text says what to do.
-	ErrPerm = ptrace.ErrPerm
+	ErrPerm = tracee.ErrPerm
+	// ErrNotRecording: the recording has not begun, or has ended.
+	ErrNotRecording = tracee.ErrNotServing
+)
+
+// Program is what to run, and how. User is as whom.
+type (
+	Program = tracee.Program
+	User    = tracee.User
 )
 
 // Recorder records into one log.
 type Recorder struct {
-	w    *format.Writer
-	opts Options
+	opts  Options
+	set   arch.Set // what is recorded
+	start time.Time
+	group *tracee.Group
+	// kernel is what is asked beside the group.
+	kernel kernel
+	log    journal
+	// memories are the address spaces that are in use.
+	memories map[*memory]struct{}
+	lastMM   uint32
 
-	start time.Time // time 0 of the log, with its monotonic reading
-	set   arch.Set  // what is recorded: opts.Trace and what always is
-	filt  bool
-
-	threads map[int]*thread     // by tid
-	orphans map[int]ptrace.Stop // last reports of new tracees whose parent has not told of them
-	backlog []ptrace.Stop       // reports that came while threads were being held
-	lastNo  uint32              // newest thread number
-	lastMM  uint32
-	mms     map[*space]struct{}
-	main    int // pid whose status is the result
-
-	uffds       bool // some program has made a userfaultfd
-	event       format.Event
-	changes     []format.Change
-	given       int // how many of them the writer has already
-	vm          procfs.VMReader
-	found       []vma.VMA
-	fdName      [4096]byte
-	regions     []procfs.Region
-	stale       []format.Pages
-	still       []format.Pages // read while the program ran, and not written since
-	restless    []addr.Range   // written since
-	copying     bool           // what is read is kept in copies, and handed over when its owner goes on
-	copies      [][]byte
-	copied      []format.Pages // in copies
-	copiedBytes int
-	regs        [27]uint64
-	xbuf        []byte
-	readErr     error               // of readSpace: the memory that could not be read
-	narrowed    bool                // readSpace has read by faults
-	exitSpent   time.Duration       // saving memory at ends of processes, see Policy.Spare
-	files       map[string]fileFate // by the name of a mapping, see changing
-	filesFrom   uint64              // when they have to have been looked at since
-
-	result Result
-	stop   bool // leave the loop: the recording is over
-
-	mapsText  []byte
-	lastEvery uint64
-	buf       []byte
-	noQuery   bool // the kernel has no PROCMAP_QUERY
-	pidns     bool // a traced process may be in a PID namespace of its own
-	warned    map[string]bool
-	pin       pinner
-	sampler   sampler
-	keep      bool // the signal at hand is not to be delivered
-	pausing   bool // Interrupt was called
-
-	// wake is how other goroutines reach the thread that waits.
-	mu      sync.Mutex
-	asked   []func()
-	pending atomic.Bool
-	intr    *ptrace.Interrupter
-	ringing atomic.Bool
+	reader  *snapshot.Reader
+	files   *snapshot.Files
+	when    triggers
+	sampler sampler
+	stacks  *stacks
+	warden  *warden     // nil without a page trace of engine prot
+	writes  *pageWrites // nil without one of engine wp
+	inside  *inside     // nil where no program records its calls
+	warned  map[string]bool
+	uffds   bool // some program has made a userfaultfd
+	pidns   bool // a traced process may be in a PID namespace of its own
+	result  Result
 }
 
-// New makes a recorder that writes to w. Closing w stays with the caller.
-func New(w *format.Writer, o Options) *Recorder {
-	r := &Recorder{
-		w: w, opts: o, start: time.Now(), set: o.Trace, filt: o.filtered(),
-		threads: map[int]*thread{}, orphans: map[int]ptrace.Stop{}, mms: map[*space]struct{}{}, warned: map[string]bool{},
-	}
-	go startHandlers() // reading them takes a moment
-	if o.Snapshot.any() {
-		w.ExpectPages()
-	}
-	r.set.Add(arch.ChangesMM | arch.NamesFD | arch.Renames | arch.NoReturn)
-	for _, name := range []string{"fork", "vfork", "clone", "clone3", "unshare", "setns", "userfaultfd"} {
-		if s, err := arch.ParseSet("?" + name); err == nil {
-			r.set = r.set.Union(s)
-		}
-	}
-	return r
-}
-
-// Run starts path with argv and env, and records until the last traced process
-// has ended or the recording is. ctx's end ends the recording and leaves the
-// program running, unless it depends on its tracer (see Options.filtered): then
-// it is killed.
-func (r *Recorder) Run(ctx context.Context, path string, argv, env []string) (*Result, error) {
-	return r.onThread(ctx, func() error { return r.launch(path, argv, env) })
-}
-
-// Attach records running processes, all their threads, until they have ended or
-// the recording is. It leaves them running.
-func (r *Recorder) Attach(ctx context.Context, pids ...int) (*Result, error) {
-	r.filt = false
-	return r.onThread(ctx, func() error { return r.attach(pids) })
-}
-
-// onThread makes the tracees with begin and serves them, on one OS thread of its
-// own. When that thread ends, the kernel lets go of whatever is still traced,
-// running threads without so much as a stop (kernel/exit.c, exit_notify).
-func (r *Recorder) onThread(ctx context.Context, begin func() error) (*Result, error) {
-	type outcome struct {
-		res *Result
-		err error
-	}
-	done := make(chan outcome)
-	var run func()
-	tid := 0
-	run = func() {
-		runtime.LockOSThread() // and never unlocked
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end. It is held here, so that the next is
-			// another.
-			go run()
-			<-ctx.Done()
-			return
-		}
-		tid = unix.Gettid()
-		res, err := r.serve(ctx, begin)
-		r.release()
-		done <- outcome{res, err}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go run()
-	o := <-done
-	for path := fmt.Sprintf("/proc/self/task/%d", tid); r.stop && unix.Access(path, unix.F_OK) == nil; {
-		time.Sleep(100 * time.Microsecond) // until it is gone nobody has been let go
-	}
-	return o.res, o.err
-}
-
-func (r *Recorder) serve(ctx context.Context, begin func() error) (*Result, error) {
-	if err := ptrace.Quiet(); err != nil {
-		return nil, err
-	}
-	intr, err := ptrace.NewInterrupter()
-	if err != nil {
-		return nil, err
-	}
-	r.intr = intr
-	r.startGuard()
-	if err := begin(); err != nil {
-		return nil, err
-	}
-	stopAsking := context.AfterFunc(ctx, func() {
-		r.Ask(func() { r.finish(Interrupted) })
-	})
-	defer stopAsking()
-	stopTimers := r.startTimers()
-	defer stopTimers()
-	stopSampling := r.startSampling()
-	defer stopSampling()
-	if err := r.loop(); err != nil {
-		return nil, err
-	}
-	r.result.Events = uint64(r.w.State().Step) + 1
-	if r.result.Reason == "" {
-		r.result.Reason = "exit"
-	}
-	return &r.result, nil
-}
-
-// Ask has f called on the tracing thread, between two events.
-func (r *Recorder) Ask(f func()) {
-	r.mu.Lock()
-	r.asked = append(r.asked, f)
-	r.mu.Unlock()
-	r.pending.Store(true)
-	if !r.ringing.CompareAndSwap(false, true) {
-		return
-	}
-	go r.ring()
-}
-
-// ring interrupts the tracing thread until it has heard: a signal just before the
-// wait is lost.
-func (r *Recorder) ring() {
-	for {
-		for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
-			time.Sleep(pause) // a busy thread comes by on its own
-			if !r.pending.Load() {
-				break
-			}
-			r.intr.Interrupt()
-		}
-		r.ringing.Store(false)
-		if !r.pending.Load() || !r.ringing.CompareAndSwap(false, true) {
-			return // or somebody asked between the two, and left it to us
-		}
-	}
-}
-
-func (r *Recorder) answer() {
-	r.pending.Store(false)
-	r.mu.Lock()
-	fs := r.asked
-	r.asked = nil
-	r.mu.Unlock()
-	for _, f := range fs {
-		f()
-	}
-}
-
-// startTimers begins what happens by the clock.
-func (r *Recorder) startTimers() (stop func()) {
-	var timers []func()
-	if t := r.opts.MaxTime; t > 0 {
-		x := time.AfterFunc(t, func() { r.Ask(func() { r.finish("max-time") }) })
-		timers = append(timers, func() { x.Stop() })
-	}
-	if d := r.opts.Snapshot.Interval; d > 0 {
-		x := time.NewTicker(d)
-		quit := make(chan struct{})
-		var asked atomic.Bool
-		go func() {
-			for {
-				select {
-				case <-x.C:
-					if asked.CompareAndSwap(false, true) {
-						r.Ask(func() { r.intervalSnapshot(); asked.Store(false) })
-					}
-				case <-quit:
-					return
-				}
-			}
-		}()
-		timers = append(timers, func() { x.Stop(); close(quit) })
-	}
-	return func() {
-		for _, f := range timers {
-			f()
-		}
-	}
-}
+// Ask has f called on the tracing thread, between two events. Its error is
+// ErrNotRecording.
+func (r *Recorder) Ask(f func()) error { return r.group.Ask(f) }
 
 // finish ends the recording; the program goes on if it can.
 func (r *Recorder) finish(reason string) {
-	if r.stop {
-		return
+	if !r.group.Over() {
+		r.result.Reason = reason
+		r.group.Finish()
 	}
-	r.stop = true
-	r.result.Reason = reason
 }
 
-func (r *Recorder) warn(format string, args ...any) {
-	s := fmt.Sprintf(format, args...)
+func (r *Recorder) warn(text string, args ...any) {
+	s := fmt.Sprintf(text, args...)
 	if r.opts.Warn != nil && !r.warned[s] {
 		r.warned[s] = true
 		r.opts.Warn(s)
 	}
 }
-
-// now is the log's time in ns.
-func (r *Recorder) now() uint64 { return uint64(time.Since(r.start)) }

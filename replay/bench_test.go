@@ -18,7 +18,7 @@ func BenchmarkCursor(b *testing.B) {
 	if *seekLog == "" {
 		b.Skip("-seek.log names no log")
 	}
-	tr, err := replay.Open(*seekLog)
+	tr, err := replay.Open(*seekLog, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -330,12 +330,6 @@ func TestCallFind(t *testing.T) {
 				mm uint32
 				at addr.Addr
 			}
-			got := map[spot][]format.Step{} // steps at which it is there
-			for _, f := range found {
-				for n := f.From; n <= f.To; n++ {
-					got[spot{f.MM, f.Addr}] = append(got[spot{f.MM, f.Addr}], n)
-				}
-			}
 			wanted := map[spot][]format.Step{}
 			for n := range states {
 				for i, m := range states[n] {
@@ -358,6 +352,30 @@ func TestCallFind(t *testing.T) {
 			}
 			if len(wanted) == 0 {
 				t.Fatal("nothing to be found")
+			}
+			got := map[spot][]format.Step{} // steps at which it is there
+			for _, f := range found {
+				n := uint64(0)
+				for a := f.Addr; a <= f.Last; a++ {
+					at := spot{f.MM, a}
+					switch {
+					case f.Count == 1:
+					case f.Stride != 0 && uint64(a-f.Addr)%f.Stride != 0:
+						continue
+					case f.Stride == 0: // unevenly spaced: where it is just as long
+						has := func(n format.Step) bool { return slices.Contains(wanted[at], n) }
+						if !has(f.From) || !has(f.To) || f.From > 0 && has(f.From-1) || has(f.To+1) {
+							continue
+						}
+					}
+					n++
+					for n := f.From; n <= f.To; n++ {
+						got[at] = append(got[at], n)
+					}
+				}
+				if n != f.Count {
+					t.Errorf("%+v: there are %d", f, n)
+				}
 			}
 			for s, w := range wanted {
 				slices.Sort(got[s])

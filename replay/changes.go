@@ -90,10 +90,9 @@ func (m *Moment) remap(mv *format.VMAMove) {
 			continue
 		}
 		// What was unmapped beyond the part that moved is really gone.
-		for _, rest := range []addr.Range{{Start: c.VMA.Start, End: from.Start}, {Start: from.End, End: c.VMA.End}} {
-			if r := c.VMA.Intersect(rest); !r.Empty() {
-				out = append(out, Change{mv.MM, vma.Delta{Op: vma.Unmap, VMA: c.VMA.Slice(r)}})
-			}
+		moved := addr.SetOf(from)
+		for r := range moved.Gaps(c.VMA.Range) {
+			out = append(out, Change{mv.MM, vma.Delta{Op: vma.Unmap, VMA: c.VMA.Slice(r)}})
 		}
 		if old.Empty() {
 			old = c.VMA.Slice(from)
@@ -106,108 +105,4 @@ func (m *Moment) remap(mv *format.VMAMove) {
 	}
 	out[at].Op, out[at].Old = vma.Remap, old
 	m.Changes = out
-}
-
-// cloneEvent copies an event that the reader takes back.
-func cloneEvent(ev *format.Event) *format.Event {
-	c := *ev
-	c.Regs = slices.Clone(ev.Regs)
-	c.Changes = slices.Clone(ev.Changes)
-	for i, ch := range c.Changes {
-		c.Changes[i] = cloneChange(ch)
-	}
-	switch r := ev.Record.(type) {
-	case *format.Syscall:
-		s := *r
-		s.Bufs, s.Blobs = slices.Clone(r.Bufs), slices.Clone(r.Blobs)
-		for i := range s.Bufs {
-			s.Bufs[i].Data = slices.Clone(s.Bufs[i].Data)
-		}
-		c.Record = &s
-	case *format.Signal:
-		s := *r
-		s.Info = slices.Clone(r.Info)
-		c.Record = &s
-	case *format.Exec:
-		s := *r
-		s.Argv = slices.Clone(r.Argv)
-		s.Auxv = slices.Clone(r.Auxv)
-		c.Record = &s
-	case *format.Clone:
-		s := *r
-		c.Record = &s
-	case *format.Exit:
-		s := *r
-		c.Record = &s
-	case *format.Stop:
-		s := *r
-		c.Record = &s
-	case *format.Snapshot:
-		s := *r
-		c.Record = &s
-	case *format.MemInfo:
-		s := format.MemInfo{Samples: slices.Clone(r.Samples)}
-		for i := range s.Samples {
-			s.Samples[i].Data = slices.Clone(s.Samples[i].Data)
-		}
-		c.Record = &s
-	case *format.Attach:
-		s := *r
-		s.Auxv = slices.Clone(r.Auxv)
-		c.Record = &s
-	case *format.Detach:
-		s := *r
-		c.Record = &s
-	case *format.Lost:
-		s := *r
-		c.Record = &s
-	case *format.Check:
-		s := *r
-		s.Maps = slices.Clone(r.Maps)
-		c.Record = &s
-	case *format.Poke:
-		s := *r
-		s.Old, s.New = slices.Clone(r.Old), slices.Clone(r.New)
-		c.Record = &s
-	case *format.Unknown:
-		s := *r
-		s.Data = slices.Clone(r.Data)
-		c.Record = &s
-	}
-	return &c
-}
-
-func cloneChange(c format.Change) format.Change {
-	switch c := c.(type) {
-	case *format.ThreadSet:
-		d := *c
-		return &d
-	case *format.ThreadEnd:
-		d := *c
-		return &d
-	case *format.MMNew:
-		d := *c
-		return &d
-	case *format.MMDrop:
-		d := *c
-		return &d
-	case *format.VMASet:
-		d := *c
-		return &d
-	case *format.VMADel:
-		d := *c
-		return &d
-	case *format.VMAMove:
-		d := *c
-		return &d
-	case *format.XStateSet:
-		return &format.XStateSet{Thread: c.Thread, Data: slices.Clone(c.Data)}
-	case *format.RegsSet:
-		return &format.RegsSet{Thread: c.Thread, Regs: slices.Clone(c.Regs)}
-	case *format.Pages:
-		d := *c
-		d.Refs = slices.Clone(c.Refs)
-		return &d
-	}
-	return c
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -14,13 +13,26 @@ import (
 
 // Difference is what differs in a process between two steps.
 type Difference struct {
-	From, To format.Step
-	PID      uint32
+	From, To         format.Step
+	FromTime, ToTime uint64 // of these steps, ns since the start
+	PID              uint32
 	// Replaced says that the address space is not the same one: the process
 	// has run another program.
 	Replaced bool
 	Mappings []vma.Delta
 	Pages    []PageRun
+	// More is how many mappings and runs of pages were left out by Cut.
+	More int
+}
+
+// Cut keeps the first n mappings and the first n runs of pages.
+func (d *Difference) Cut(n int) {
+	if k := len(d.Mappings) - n; k > 0 {
+		d.Mappings, d.More = d.Mappings[:n], d.More+k
+	}
+	if k := len(d.Pages) - n; k > 0 {
+		d.Pages, d.More = d.Pages[:n], d.More+k
+	}
 }
 
 // PageRun is a run of neighbouring pages that fared alike.
@@ -44,8 +56,9 @@ func (f PageFate) String() string { return [...]string{"", "changed", "captured"
 
 // Compare says what changed in the process pid (0: the log's first) from one
 // step to a later one. Of the pages it knows what was captured: one that was
-// rewritten after its last capture does not show.
-func (t *Trace) Compare(ctx context.Context, from, to format.Step, pid uint32) (*Difference, error) {
+// rewritten after its last capture does not show. progress, if it is not nil, is told
+// now and then what part is done, 0 to 1.
+func (t *Trace) Compare(ctx context.Context, from, to format.Step, pid uint32, progress func(float64)) (*Difference, error) {
 	if from > to {
 		return nil, fmt.Errorf("steps %d..%d run backwards", from, to)
 	}
@@ -74,95 +87,224 @@ func (t *Trace) Compare(ctx context.Context, from, to format.Step, pid uint32) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Difference{From: from, To: to, PID: pa.PID, Replaced: sa.No() != sb.No(), Mappings: sa.Set().Diff(sb.Set())}
+	times, err := t.Times(from, to)
+	if err != nil {
+		return nil, err
+	}
+	d := &Difference{From: from, To: to, FromTime: times[0], ToTime: times[1], PID: pa.PID, Replaced: sa.No() != sb.No(), Mappings: sa.Set().Diff(sb.Set())}
 	if d.Replaced {
 		return d, nil
 	}
-	d.Pages, err = t.pageRuns(ctx, from, sa, sb)
+	d.Pages, err = t.pageRuns(ctx, from, sa, sb, progress)
 	return d, err
 }
 
-// maxUniform is how long a run of pages that are all alike may be to be looked
-// at page by page; longer ones are told by the mappings.
+// maxUniform is how many pages without data of their own, as a reservation has, are
+// told of in one run; longer ones are told by the mappings.
 const maxUniform = 1 << 16
 
-// pageRuns looks at the pages whose contents came after step from, and at those
-// that are known no more.
-func (t *Trace) pageRuns(ctx context.Context, from format.Step, a, b *AddressSpace) ([]PageRun, error) {
-	seen := map[addr.Addr]bool{}
-	all := addr.Range{End: ^addr.Addr(0)}
-	look := func(s *AddressSpace, want func(*Run) bool) error {
-		for r, err := range s.Pages(all) {
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return err
-			}
-			if !want(&r) || r.What != format.PageData && r.N > maxUniform {
-				continue
-			}
-			for i := range r.N {
-				seen[r.Addr+addr.Addr(i<<addr.PageShift)] = true
-			}
+// pageRuns tells of the pages whose contents came after step from, and of those that
+// are known no more. It goes by runs of pages of which the same is known at both
+// steps: only data is looked at page by page.
+func (t *Trace) pageRuns(ctx context.Context, from format.Step, a, b *AddressSpace, progress func(float64)) ([]PageRun, error) {
+	was, err := a.runs()
+	if err != nil {
+		return nil, err
+	}
+	is, err := b.runs()
+	if err != nil {
+		return nil, err
+	}
+	c := comparer{ctx: ctx, from: from, a: a, b: b}
+	for i := range is {
+		c.pages += is[i].N
+	}
+	if progress != nil {
+		c.progress = func(n uint64) { progress(min(1, float64(n)/float64(c.pages))) }
+	}
+	for at := uint64(0); len(was) > 0 || len(is) > 0; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		return nil
+		p := pair{vpn: min(first(was, at), first(is, at)), end: ^uint64(0)}
+		p.was, was = p.take(was)
+		p.is, is = p.take(is)
+		if err := c.pair(&p); err != nil {
+			return nil, err
+		}
+		at = p.end
 	}
-	if err := look(b, func(r *Run) bool { return r.Mixed || r.Changed > from }); err != nil {
-		return nil, err
-	}
-	gone := func(r *Run) bool {
-		is, ok := b.mm.Page(r.Addr)
-		return r.Mixed || !ok || is.What == format.PageAbsent
-	}
-	if err := look(a, gone); err != nil {
-		return nil, err
-	}
-	pages := make([]addr.Addr, 0, len(seen))
-	for p := range seen {
-		pages = append(pages, p)
-	}
-	slices.Sort(pages)
-	var runs []PageRun
-	for _, p := range pages {
-		what, err := fate(a, b, p)
+	return c.told(), nil
+}
+
+// runs are all that is known of s's pages.
+func (s *AddressSpace) runs() (out []Run, err error) {
+	for r, err := range s.Pages(addr.Range{End: ^addr.Addr(0)}) {
 		if err != nil {
 			return nil, err
 		}
-		if what == 0 {
-			continue
-		}
-		v, _ := b.Set().Find(p)
-		end := p + addr.PageSize
-		if n := len(runs); n > 0 && runs[n-1].Range.End == p && runs[n-1].What == what && runs[n-1].Name == v.Name {
-			runs[n-1].Range.End = end
-			continue
-		}
-		runs = append(runs, PageRun{addr.Range{Start: p, End: end}, what, v.Name})
+		out = append(out, r)
 	}
-	return runs, nil
+	return out, nil
 }
 
-func fate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
-	if a.mixed(p) || b.mixed(p) {
-		return mixedFate(a, b, p)
+// first is the first page from at on that is in a run, or beyond all.
+func first(runs []Run, at uint64) uint64 {
+	if len(runs) == 0 {
+		return ^uint64(0)
 	}
-	was, okA := a.mm.Page(p)
-	is, okB := b.mm.Page(p)
-	known := func(i format.PageInfo, ok bool) bool {
-		return ok && (i.What == format.PageData || i.What == format.PageZero || i.What == format.PageFile)
+	return max(at, runs[0].Addr.Page())
+}
+
+// pair is a stretch of pages of which the same is known at each of two steps. A nil
+// Run is nothing.
+type pair struct {
+	vpn, end uint64
+	was, is  *Run
+}
+
+// take gives the first of runs if it has p's first page, and those that reach beyond
+// p's end, which it sets to where that run begins or ends.
+func (p *pair) take(runs []Run) (*Run, []Run) {
+	for len(runs) > 0 && runs[0].Addr.Page()+runs[0].N <= p.vpn {
+		runs = runs[1:]
 	}
-	switch ka, kb := known(was, okA), known(is, okB); {
-	case !ka && !kb:
-		return 0, nil
-	case !ka:
-		return PageNew, nil
-	case !kb:
-		return PageLost, nil
+	if len(runs) == 0 {
+		return nil, nil
 	}
-	if was.What == is.What && was.Ref == is.Ref {
-		return 0, nil
+	r := &runs[0]
+	if r.Addr.Page() > p.vpn {
+		p.end = min(p.end, r.Addr.Page())
+		return nil, runs
 	}
+	p.end = min(p.end, r.Addr.Page()+r.N)
+	return r, runs
+}
+
+// info is what is known of p's first page by one of its runs.
+func (p *pair) info(r *Run) (i format.PageInfo, known bool) {
+	if r == nil {
+		return i, false
+	}
+	i = r.PageInfo
+	if i.What == format.PageData {
+		i.Ref += format.PageRef(2 * (p.vpn - r.Addr.Page()))
+	}
+	return i, i.What == format.PageData || i.What == format.PageZero || i.What == format.PageFile
+}
+
+// comparer gathers what became of pages.
+type comparer struct {
+	ctx      context.Context
+	from     format.Step
+	a, b     *AddressSpace
+	list     []fated
+	looked   uint64 // pages, of pages
+	pages    uint64
+	progress func(looked uint64) // may be nil
+}
+
+// fated is a run of pages that fared alike.
+type fated struct {
+	PageRun
+	uniform bool // none has data of its own
+}
+
+func (c *comparer) pair(p *pair) error {
+	came := p.is != nil && (p.is.Mixed || p.is.Changed > c.from)
+	went := p.was != nil && (p.was.Mixed || p.is == nil || p.is.What == format.PageAbsent)
+	if !came && !went {
+		return nil
+	}
+	if p.was != nil && p.was.Mixed || p.is != nil && p.is.Mixed {
+		return c.each(p, mixedFate)
+	}
+	was, had := p.info(p.was)
+	is, has := p.info(p.is)
+	uniform := was.What != format.PageData && is.What != format.PageData
+	all := addr.Range{Start: addr.Addr(p.vpn << addr.PageShift), End: addr.Addr(p.end << addr.PageShift)}
+	switch {
+	case !had && !has, had && has && was.What == is.What && was.Ref == is.Ref:
+	case !had:
+		c.add(all, PageNew, uniform)
+	case !has:
+		c.add(all, PageLost, uniform)
+	case uniform && p.end-p.vpn > maxUniform:
+		c.add(all, PageChanged, true)
+	default:
+		return c.each(p, bytesFate)
+	}
+	return nil
+}
+
+// each asks of page after page.
+func (c *comparer) each(p *pair, fate func(a, b *AddressSpace, p addr.Addr) (PageFate, error)) error {
+	for vpn := p.vpn; vpn < p.end; vpn++ {
+		if c.looked++; c.looked%1024 == 0 {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			if c.progress != nil {
+				c.progress(c.looked)
+			}
+		}
+		at := addr.Addr(vpn << addr.PageShift)
+		f, err := fate(c.a, c.b, at)
+		if err != nil {
+			return err
+		}
+		if f != 0 {
+			c.add(pageAt(at), f, false)
+		}
+	}
+	return nil
+}
+
+// add notes what became of r, mapping by mapping.
+func (c *comparer) add(r addr.Range, what PageFate, uniform bool) {
+	at := r.Start
+	piece := func(end addr.Addr, name string) {
+		if at < end {
+			c.list = appendFated(c.list, fated{PageRun{addr.Range{Start: at, End: end}, what, name}, uniform})
+			at = end
+		}
+	}
+	for v := range c.b.Set().Overlapping(r) {
+		piece(v.Start, "")
+		piece(min(v.End, r.End), v.Name)
+	}
+	piece(r.End, "")
+}
+
+func appendFated(list []fated, f fated) []fated {
+	if n := len(list); n > 0 {
+		last := &list[n-1]
+		if last.Range.End == f.Range.Start && last.What == f.What && last.Name == f.Name && last.uniform == f.uniform {
+			last.Range.End = f.Range.End
+			return list
+		}
+	}
+	return append(list, f)
+}
+
+// told are the runs that are to be told of.
+func (c *comparer) told() []PageRun {
+	var list []fated
+	for _, f := range c.list {
+		if !f.uniform || f.Range.Len()>>addr.PageShift <= maxUniform {
+			f.uniform = false
+			list = appendFated(list, f)
+		}
+	}
+	var runs []PageRun
+	for i := range list {
+		runs = append(runs, list[i].PageRun)
+	}
+	return runs
+}
+
+// bytesFate compares a page that is known at both steps.
+func bytesFate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
 	var x, y [addr.PageSize]byte
 	if _, err := a.Page(p, &x); err != nil {
 		return PageChanged, nil //nolint:nilerr // a file that cannot be read is not the same as before
@@ -174,14 +316,6 @@ func fate(a, b *AddressSpace, p addr.Addr) (PageFate, error) {
 		return 0, nil
 	}
 	return PageChanged, nil
-}
-
-// mixed says whether calls wrote to the page at p.
-func (s *AddressSpace) mixed(p addr.Addr) bool {
-	for range s.mm.Written(pageAt(p)) {
-		return true
-	}
-	return false
 }
 
 // mixedFate compares what is known of single bytes: one that differs makes a page

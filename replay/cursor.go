@@ -16,6 +16,13 @@ const (
 	most   = 4 * window
 )
 
+// keeps is how many steps with states like s are kept at most: each may be a copy,
+// whose threads and address spaces are its own.
+func keeps(s *format.State) int {
+	const room, each = 64 << 20, 448 // bytes, of all and of one
+	return max(16, min(most, room/(each*(1+len(s.MMs)+len(s.Threads)))))
+}
+
 // moment is a Moment that stays.
 type moment struct {
 	Moment
@@ -75,15 +82,15 @@ func (c *Cursor) Line() string {
 func (c *Cursor) View() *View {
 	m := c.Moment()
 	if m == nil {
-		return &View{State: c.t.r.Initial(), Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start}
+		return &View{State: c.t.r.Initial(), Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start, Symbols: c.t.symbols}
 	}
-	return &View{Step: m.Event.Step, State: m.State, Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start}
+	return &View{Step: m.Event.Step, State: m.State, Pages: c.t.r, Files: &c.t.files, Start: c.t.Header().Start, Symbols: c.t.symbols}
 }
 
 // Seek goes to step n.
 func (c *Cursor) Seek(n format.Step) error {
-	if n >= c.t.Steps() {
-		return fmt.Errorf("no step %d: the log has %d", n, c.t.Steps())
+	if n >= c.t.Steps() || n < c.t.First() {
+		return fmt.Errorf("no step %d: the log has steps %d to %d", n, c.t.First(), c.t.Steps()-1)
 	}
 	if len(c.buf) > 0 {
 		if first := c.buf[0].Event.Step; n >= first && n < first+format.Step(len(c.buf)) {
@@ -137,7 +144,7 @@ func (c *Cursor) pull(s *format.State, next func() (*format.Event, error, bool))
 	if len(ev.Changes) > 0 || len(callWrites(ev)) > 0 {
 		m.State = s.Clone()
 	}
-	if err := m.advance(cloneEvent(ev)); err != nil {
+	if err := m.advance(ev.Clone()); err != nil {
 		return moment{}, err
 	}
 	if c.Printer != nil {
@@ -153,7 +160,7 @@ func (c *Cursor) Next() (*format.Event, error) {
 		c.at++
 		return c.buf[c.at].Event, nil
 	}
-	n := format.Step(0)
+	n := c.t.First()
 	s := c.t.r.Initial()
 	if len(c.buf) > 0 {
 		l := &c.buf[len(c.buf)-1]
@@ -169,8 +176,10 @@ func (c *Cursor) Next() (*format.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.buf) >= most {
-		c.buf = append(c.buf[:0], c.buf[len(c.buf)-window:]...)
+	if k := keeps(m.State); len(c.buf) >= k {
+		n := copy(c.buf, c.buf[len(c.buf)-k/4:])
+		clear(c.buf[n:])
+		c.buf = c.buf[:n]
 	}
 	c.buf = append(c.buf, m)
 	c.at = len(c.buf) - 1
@@ -181,11 +190,12 @@ func (c *Cursor) Next() (*format.Event, error) {
 // first, where the cursor stays.
 func (c *Cursor) Prev() (*format.Event, error) {
 	n, ok := c.Step()
-	if !ok || n == 0 {
+	if !ok || n == c.t.First() {
 		return nil, io.EOF
 	}
 	if c.at == 0 {
-		if err := c.load(n-min(n, c.back), n-1); err != nil {
+		back := min(c.back, format.Step(keeps(c.buf[0].State)), n-c.t.First())
+		if err := c.load(n-back, n-1); err != nil {
 			return nil, err
 		}
 		c.back = min(2*c.back, most)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -156,7 +157,7 @@ func (d *hexDump) end() error {
 	return err
 }
 
-// Write writes the registers of a thread, three to a line.
+// Write writes the registers of a thread, as many to a line as 80 columns have room for.
 func (r *Registers) Write(w io.Writer, at format.Step) error {
 	b := fmt.Appendf(nil, "thread %d", r.Thread.TID)
 	if r.Values == nil {
@@ -169,14 +170,15 @@ func (r *Registers) Write(w io.Writer, at format.Step) error {
 	}
 	b = append(b, ":\n"...)
 	digits := 2 * r.Thread.Arch.PointerSize()
+	row := 79 / (len("  fs_base  0x") + digits)
 	names := r.Thread.Arch.Registers()
 	for i, v := range r.Values {
 		name := "r" + strconv.Itoa(i)
 		if i < len(names) {
-			name = names[i]
+			name = names[i].Name
 		}
 		b = fmt.Appendf(b, "  %-8s 0x%0*x", name, digits, v)
-		if i%3 == 2 || i == len(r.Values)-1 {
+		if i%row == row-1 || i == len(r.Values)-1 {
 			b = append(b, '\n')
 		}
 	}
@@ -198,7 +200,7 @@ func (r *Registers) AppendJSON(b []byte) []byte {
 			b = append(b, ',')
 		}
 		if i < len(names) {
-			b = hexStr(append(str(b, names[i]), ':'), v)
+			b = hexStr(append(str(b, names[i].Name), ':'), v)
 		} else {
 			b = hexStr(append(str(b, "r"+strconv.Itoa(i)), ':'), v)
 		}
@@ -208,8 +210,17 @@ func (r *Registers) AppendJSON(b []byte) []byte {
 
 // Write writes the difference for a person: a line a mapping, marked as diff(1)
 // does, then a line a run of pages.
-func (d *Difference) Write(w io.Writer) error {
-	b := fmt.Appendf(nil, "process %d from step %d to step %d\n", d.PID, d.From, d.To)
+// With a clock the times of both steps stand behind them; start is of the recording.
+func (d *Difference) Write(w io.Writer, clock Clock, start time.Time) error {
+	b := fmt.Appendf(nil, "process %d from step %d", d.PID, d.From)
+	if clock != NoClock {
+		b = append(clock.AppendTime(append(b, " ["...), start, d.FromTime, 0), ']')
+	}
+	b = fmt.Appendf(b, " to step %d", d.To)
+	if clock != NoClock {
+		b = append(clock.AppendTime(append(b, " ["...), start, d.ToTime, 0), ']')
+	}
+	b = append(b, '\n')
 	if d.Replaced {
 		b = append(b, "it has run another program: nothing of its memory is left\n"...)
 	}
@@ -241,18 +252,24 @@ func (d *Difference) Write(w io.Writer) error {
 	return err
 }
 
-// AppendJSON appends the difference as one JSON object.
-func (d *Difference) AppendJSON(b []byte) []byte {
+// AppendJSON appends the difference as one JSON object. bytes, if it is not nil, are the
+// bytes that differ.
+func (d *Difference) AppendJSON(b []byte, bytes []ByteRun) []byte {
 	b = strconv.AppendUint(append(b, `{"from":`...), uint64(d.From), 10)
 	b = strconv.AppendUint(key(b, "to"), uint64(d.To), 10)
+	b = strconv.AppendUint(key(b, "from_time"), d.FromTime, 10)
+	b = strconv.AppendUint(key(b, "to_time"), d.ToTime, 10)
 	b = strconv.AppendUint(key(b, "pid"), uint64(d.PID), 10)
 	b = strconv.AppendBool(key(b, "replaced"), d.Replaced)
 	b = append(key(b, "changes"), '[')
+	var f fieldList
 	for i, m := range d.Mappings {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = changeJSON(b, Change{Delta: m}, 0)
+		f = f[:0]
+		changeFields(&f, Change{Delta: m}, 0)
+		b = AppendJSON(b, f)
 	}
 	b = append(append(b, ']'), `,"pages":[`...)
 	for i, p := range d.Pages {
@@ -264,10 +281,17 @@ func (d *Difference) AppendJSON(b []byte) []byte {
 		b = str(key(b, "what"), p.What.String())
 		b = append(str(key(b, "path"), p.Name), '}')
 	}
-	return append(b, "]}"...)
-}
-
-// AppendMappingJSON appends a mapping as one JSON object.
-func AppendMappingJSON(b []byte, v vma.VMA) []byte {
-	return append(mappingJSON(append(b, '{'), v), '}')
+	b = append(b, ']')
+	if bytes != nil {
+		b = append(key(b, "bytes"), '[')
+		for i, r := range bytes {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = hexStr(append(b, `{"addr":`...), uint64(r.Addr))
+			b = fmt.Appendf(b, `,"old":"%x","new":"%x"}`, r.Old, r.New)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
 }

@@ -24,8 +24,10 @@ type FileSource interface {
 // maxOpen is how many mapped files are kept open.
 const maxOpen = 64
 
-// fileCache is the FileSource of this machine's file system.
+// fileCache is the FileSource of what a log carries, and of this machine's file system.
 type fileCache struct {
+	packed *packedFiles // nil: the log has none
+
 	mu    sync.Mutex
 	open  map[fileKey]*list.Element
 	order list.List // of *mapped, newest first
@@ -39,7 +41,7 @@ type fileKey struct {
 
 type mapped struct {
 	key fileKey
-	f   *os.File
+	f   File // nil with an err
 	err error
 }
 
@@ -67,7 +69,7 @@ func (c *fileCache) get(k fileKey, start time.Time) *mapped {
 		return e.Value.(*mapped)
 	}
 	m := &mapped{key: k}
-	m.f, m.err = openMapped(k, start)
+	m.f, m.err = c.file(k, start)
 	if c.open == nil {
 		c.open = map[fileKey]*list.Element{}
 	}
@@ -83,29 +85,70 @@ func (c *fileCache) get(k fileKey, start time.Time) *mapped {
 }
 
 // openMapped opens the file behind a mapping if it is still the same one.
-func openMapped(k fileKey, start time.Time) (*os.File, error) {
-	if !strings.HasPrefix(k.name, "/") || strings.HasSuffix(k.name, " (deleted)") {
+func openMapped(k fileKey, start time.Time) (*MappedFile, error) {
+	if name, gone := strings.CutSuffix(k.name, " (deleted)"); gone && strings.HasPrefix(k.name, "/") {
+		return nil, fmt.Errorf("%s was removed or replaced while it was mapped: the log does not have it", name)
+	}
+	if !strings.HasPrefix(k.name, "/") {
 		return nil, fmt.Errorf("the bytes are those of %s", k.name)
 	}
-	f, err := os.Open(k.name)
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil {
-		dev, inode, known := identity(fi)
-		switch {
-		case !fi.Mode().IsRegular(), !known, dev != k.dev, inode != k.inode:
-			err = fmt.Errorf("%s here is not the file that was mapped", k.name)
-		case changedSince(fi, start):
-			err = fmt.Errorf("%s was changed after the recording began", k.name)
+	return openQuiet(k.name, func(fi os.FileInfo) error { return k.is(fi, start) })
+}
+
+// OpenRegular opens a regular file of this machine that a log names.
+func OpenRegular(name string) (*MappedFile, error) {
+	return openQuiet(name, func(fi os.FileInfo) error {
+		if !fi.Mode().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", name)
 		}
+		return nil
+	})
+}
+
+// openQuiet opens a file if it is right. It looks before it opens: a log may name a
+// FIFO, which would be waited for, or a device, which would be set to work.
+func openQuiet(name string, right func(os.FileInfo) error) (*MappedFile, error) {
+	m, err := within(&filePatience, func() (*MappedFile, error) {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := right(fi); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(name, os.O_RDONLY|openQuietly, 0)
+		if err != nil {
+			return nil, err
+		}
+		if fi, err = f.Stat(); err == nil { // it may be another by now
+			err = right(fi)
+		}
+		if err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+		return &MappedFile{f, name, fi.Size(), uint64(fi.ModTime().UnixNano())}, nil
+	}, func(m *MappedFile) {
+		if m != nil {
+			_ = m.Close()
+		}
+	})
+	if errors.Is(err, errNoAnswer) {
+		err = fmt.Errorf("open %s: %w", name, err)
 	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
+	return m, err
+}
+
+// is says whether a file is the one that was mapped, unchanged since start.
+func (k *fileKey) is(fi os.FileInfo, start time.Time) error {
+	dev, inode, known := identity(fi)
+	switch {
+	case !fi.Mode().IsRegular(), !known, dev != k.dev, inode != k.inode:
+		return fmt.Errorf("%s here is not the file that was mapped", k.name)
+	case changedSince(fi, start):
+		return fmt.Errorf("%s was changed after the recording began", k.name)
 	}
-	return f, nil
+	return nil
 }
 
 func (c *fileCache) close() {
@@ -118,10 +161,4 @@ func (c *fileCache) close() {
 	}
 	c.open = nil
 	c.order.Init()
-}
-
-// OpenMapped opens the file that v maps, if it is still that file and was not
-// changed since start.
-func OpenMapped(v vma.VMA, start time.Time) (*os.File, error) {
-	return openMapped(fileKey{v.Name, v.Dev, v.Inode}, start)
 }

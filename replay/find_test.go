@@ -80,6 +80,11 @@ func hay(t *testing.T, seed uint64) *Trace {
 	return New(replaytest.Open(t, b.Bytes()))
 }
 
+type place struct {
+	mm   uint32
+	addr addr.Addr
+}
+
 // naive reads all memory at every step.
 func naive(t *testing.T, tr *Trace, want string) []string {
 	t.Helper()
@@ -135,22 +140,107 @@ func naive(t *testing.T, tr *Trace, want string) []string {
 	return done
 }
 
+// placesOf are the places that were found, one by one as naive tells them. Of those
+// that are not evenly spaced exp says where they are.
+func placesOf(t *testing.T, fs []Found, exp []string) (out []string) {
+	t.Helper()
+	for _, f := range fs {
+		says := func(a addr.Addr) string { return fmt.Sprintf("%d %v %d..%d", f.MM, a, f.From, f.To) }
+		if f.Stride != 0 || f.Count == 1 {
+			if f.Last != f.Addr+addr.Addr((f.Count-1)*f.Stride) {
+				t.Errorf("the last of %+v", f)
+			}
+			for i := range f.Count {
+				out = append(out, says(f.Addr+addr.Addr(i*f.Stride)))
+			}
+			continue
+		}
+		n := uint64(0)
+		for a := f.Addr; a <= f.Last; a++ {
+			if _, is := slices.BinarySearch(exp, says(a)); is {
+				out = append(out, says(a))
+				n++
+			} else if a == f.Addr || a == f.Last {
+				t.Errorf("%+v: nothing at %v", f, a)
+			}
+		}
+		if n != f.Count {
+			t.Errorf("%+v: there are %d", f, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestGatherer: places that lie near each other are one run, and none is lost.
+func TestGatherer(t *testing.T) {
+	for places, want := range map[string]string{
+		"5":              "5",
+		"5 6 7":          "5+1*3",
+		"5 13":           "5+8*2",
+		"5 905":          "5, 905",
+		"5 905 1805":     "5+900*3",
+		"5 905 1000":     "5, 905, 1000",
+		"5 13 29":        "5, 13, 29",
+		"5 13 29 37 61":  "5..61*5",
+		"5 9 12 15 4000": "5..15*4, 4000",
+		"5 5000":         "5, 5000",
+	} {
+		var out []string
+		g := gatherer{near: 24, yield: func(r run) error {
+			switch {
+			case r.count == 1:
+				out = append(out, fmt.Sprint(uint64(r.first)))
+			case r.stride == 0:
+				out = append(out, fmt.Sprintf("%d..%d*%d", uint64(r.first), uint64(r.last), r.count))
+			default:
+				out = append(out, fmt.Sprintf("%d+%d*%d", uint64(r.first), r.stride, r.count))
+			}
+			return nil
+		}}
+		for _, p := range strings.Fields(places) {
+			a, err := ParseNumber(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.add(addr.Addr(a), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := g.flush(); err != nil || strings.Join(out, ", ") != want {
+			t.Errorf("%s: %q, want %q; %v", places, out, want, err)
+		}
+	}
+	var all, n uint64
+	g := gatherer{near: 24, yield: func(r run) error { all += r.count; return nil }}
+	rng := rand.New(rand.NewPCG(4, 4))
+	for a := addr.Addr(0); n < 10000; n++ {
+		a += addr.Addr(1 + rng.IntN(1<<rng.IntN(14)))
+		if err := g.add(a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _ = g.flush(); all != n {
+		t.Errorf("%d of %d places", all, n)
+	}
+}
+
 // TestFindBytes compares with reading all memory at every step.
 func TestFindBytes(t *testing.T) {
 	hits := 0
 	for seed := range uint64(4) {
 		tr := hay(t, seed)
-		for _, want := range []string{needle, "n", "le!\x00\x00", "\x00need"} {
-			var got []string
+		wants := []string{needle, "n", "le!\x00\x00", "\x00need"}
+		if seed == 0 {
+			wants = append(wants, "..........")
+		}
+		for _, want := range wants {
 			fs, err := tr.FindBytes(context.Background(), []byte(want), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, f := range fs {
-				got = append(got, fmt.Sprintf("%d %v %d..%d", f.MM, f.Addr, f.From, f.To))
-			}
-			slices.Sort(got)
 			exp := naive(t, tr, want)
+			got := placesOf(t, fs, exp)
 			if !slices.Equal(got, exp) {
 				t.Fatalf("seed %d %q: got\n%s\nwant\n%s", seed, want, strings.Join(got, "\n"), strings.Join(exp, "\n"))
 			}

@@ -25,7 +25,7 @@ func NewFollower(start time.Time, o PrintOptions) *Follower {
 
 // See follows an event and returns its moment, which is valid until the next.
 func (f *Follower) See(e *format.Event) (*Moment, error) {
-	ev := cloneEvent(e)
+	ev := e.Clone()
 	kept := ev.Changes[:0]
 	for _, c := range ev.Changes {
 		if _, pages := c.(*format.Pages); !pages {
@@ -65,7 +65,7 @@ func (f *Follower) State() *format.State { return f.m.State }
 func (f *Follower) Entry(thread uint32, s *format.Syscall) string {
 	c := callOf(s)
 	c.Returned = false
-	c.FD = f.p.fds.namer(thread, s)
+	f.p.fds.tell(thread, &c)
 	return strings.TrimSuffix(strings.TrimRight(string(c.Append(nil)), " "), " = ?")
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -15,7 +16,9 @@ import (
 
 // Era is a stretch of steps during which the log shows the same at an address.
 type Era struct {
-	From, To format.Step // both included
+	From, To         format.Step // both included
+	FromTime, ToTime uint64      // of these steps, ns since the start
+	End              bool        // To is the last step of the log
 	// Since is the last step at which the log knew what was there before: it
 	// changed after Since and not later than From. It is From where nothing
 	// was known before.
@@ -33,36 +36,56 @@ type Era struct {
 // MaxHistory is how many bytes History looks at.
 const MaxHistory = 1 << 20
 
-// History tells what the bytes of r were in process pid (0: the log's first)
-// over the whole log, in order. What the log does not know between two captures
-// it cannot tell: an era begins where its value was first seen.
+// History gathers what EachEra yields.
 func (t *Trace) History(ctx context.Context, r addr.Range, pid uint32) ([]Era, error) {
+	var out []Era
+	err := t.EachEra(ctx, r, pid, nil, func(e *Era) error {
+		out = append(out, *e)
+		return nil
+	})
+	return out, err
+}
+
+// EachEra tells what the bytes of r were in process pid (0: the log's first)
+// over the whole log, in order. What the log does not know between two captures
+// it cannot tell: an era begins where its value was first seen. It yields an era when
+// the next one begins. progress, if it is not nil, is told now and then what part is
+// done, 0 to 1.
+func (t *Trace) EachEra(ctx context.Context, r addr.Range, pid uint32, progress func(float64), yield func(*Era) error) error {
 	if r.Empty() || r.Len() > MaxHistory {
-		return nil, fmt.Errorf("history of %d bytes: want 1 to %d", r.Len(), MaxHistory)
+		return fmt.Errorf("history of %d bytes: want 1 to %d", r.Len(), MaxHistory)
 	}
 	last, ok := t.Last()
 	if !ok {
-		return nil, ErrEmpty
+		return ErrEmpty
 	}
 	no, err := t.procNo(ctx, pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pages := r.PageAlign()
-	h := history{r: r, old: make([]byte, r.Len())}
-	h.view = View{Pages: t.r, Files: &t.files, Start: t.Header().Start}
+	h := history{r: r, old: make([]byte, r.Len()), yield: yield}
+	h.view = View{Pages: t.r, Files: &t.files, Start: t.Header().Start, Symbols: t.symbols}
+	known := false
 	for m, err := range t.Walk(0, last) {
 		if err == nil && m.Event.Step%1024 == 0 {
-			err = ctx.Err()
+			if err = ctx.Err(); progress != nil {
+				progress(float64(m.Event.Step-t.First()) / float64(t.Count()))
+			}
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		mm := h.mm
+		before := h.now
+		h.now = m.Event.Time
 		for _, c := range m.Event.Changes {
 			if c, ok := c.(*format.ThreadSet); ok && c.Thread.Proc == no {
 				mm = c.Thread.MM
 			}
+		}
+		if s := m.State.MMs[mm]; !known && s != nil {
+			known = s.VMAs.Len() > 0
 		}
 		call := ""
 		if w := callWrites(m.Event); m.Thread.MM == mm && slices.ContainsFunc(w, r.Overlaps) {
@@ -73,17 +96,18 @@ func (t *Trace) History(ctx context.Context, r addr.Range, pid uint32) ([]Era, e
 			continue
 		}
 		h.mm = mm
-		if err := h.look(m, call); err != nil {
-			return nil, err
+		if err := h.look(m, call, before); err != nil {
+			return err
 		}
 	}
-	for i := range h.eras {
-		h.eras[i].To = last
-		if i+1 < len(h.eras) {
-			h.eras[i].To = h.eras[i+1].From - 1
-		}
+	if !known {
+		return fmt.Errorf("%w (%s)", ErrUnknown, noMappings)
 	}
-	return h.eras, nil
+	if h.era == nil {
+		return nil
+	}
+	h.era.To, h.era.ToTime, h.era.End = last, h.now, true
+	return yield(h.era)
 }
 
 // procNo is the number of the process with this pid; of several, the first.
@@ -130,17 +154,20 @@ func touches(c format.Change, mm uint32, pages addr.Range) bool {
 }
 
 type history struct {
-	r    addr.Range
-	mm   uint32
-	old  []byte
-	eras []Era
-	view View
+	r     addr.Range
+	mm    uint32
+	old   []byte
+	era   *Era // the present one
+	now   uint64
+	view  View
+	yield func(*Era) error
 }
 
-// look compares what is there now with the last era.
-func (h *history) look(m *Moment, call string) error {
+// look compares what is there now with the last era; before is the time of the event
+// before.
+func (h *history) look(m *Moment, call string, before uint64) error {
 	h.view.Step, h.view.State = m.Event.Step, m.State
-	e := Era{From: m.Event.Step, Since: m.Event.Step, MM: h.mm, Call: call}
+	e := Era{From: m.Event.Step, FromTime: m.Event.Time, Since: m.Event.Step, MM: h.mm, Call: call}
 	n := 0
 	if s, ok := h.view.Space(h.mm); ok {
 		var seen format.Step
@@ -154,8 +181,7 @@ func (h *history) look(m *Moment, call string) error {
 	if e.Err != nil && sentinel(e.Err) == nil {
 		return e.Err // the log is damaged there
 	}
-	if k := len(h.eras); k > 0 {
-		was := &h.eras[k-1]
+	if was := h.era; was != nil {
 		if bytes.Equal(was.Value, h.old[:n]) && sentinel(was.Err) == sentinel(e.Err) {
 			was.Seen = max(was.Seen, e.Seen)
 			return nil
@@ -163,9 +189,13 @@ func (h *history) look(m *Moment, call string) error {
 		if was.Err == nil {
 			e.Since = was.Seen
 		}
+		was.To, was.ToTime = e.From-1, before
+		if err := h.yield(was); err != nil {
+			return err
+		}
 	}
 	e.Value = bytes.Clone(h.old[:n])
-	h.eras = append(h.eras, e)
+	h.era = &e
 	return nil
 }
 
@@ -182,65 +212,97 @@ func sentinel(err error) error {
 // maxShown is how many bytes of a value are shown.
 const maxShown = 16
 
-// WriteHistory writes eras for a person, a line each; of long values the bytes that
+// EraWriter writes eras for a person, a line each; of long values the bytes that
 // differ from the era before.
+type EraWriter struct {
+	Range addr.Range
+	Clock Clock
+	Start time.Time // of the recording
+	old   []byte    // the value of the era before
+	any   bool
+}
+
+// WriteHistory writes eras for a person.
 func WriteHistory(w io.Writer, r addr.Range, eras []Era) error {
+	ew := EraWriter{Range: r}
 	var b []byte
 	for i := range eras {
-		e := &eras[i]
-		b = fmt.Appendf(b, "steps %d..%d", e.From, e.To)
-		if e.Since != e.From && e.Since+1 != e.From {
-			b = fmt.Appendf(b, " (changed after %d)", e.Since)
-		}
-		if e.Call != "" {
-			b = fmt.Appendf(b, " (%s)", e.Call)
-		}
-		b = append(b, ": "...)
-		from := 0
-		if i > 0 {
-			old := eras[i-1].Value
-			for from < len(e.Value) && from < len(old) && e.Value[from] == old[from] {
-				from++
-			}
-			from = min(from, max(0, len(e.Value)-maxShown))
-		}
-		if len(e.Value) <= maxShown {
-			from = 0
-		}
-		if from > 0 {
-			b = fmt.Appendf(b, "+%#x ", from)
-		}
-		shown := e.Value[from:min(len(e.Value), from+maxShown)]
-		if len(shown) > 0 {
-			b = fmt.Appendf(b, "% x |", shown)
-			b = append(appendText(b, shown), '|')
-		}
-		switch {
-		case e.Err != nil && len(e.Value) > 0:
-			b = fmt.Appendf(b, ", from %v on %v", r.Start+addr.Addr(len(e.Value)), sentinel(e.Err))
-		case e.Err != nil:
-			b = append(b, sentinel(e.Err).Error()...)
-		case i > 0 && len(e.Value) > maxShown && len(eras[i-1].Value) == len(e.Value):
-			n := 0
-			for k := range e.Value {
-				if e.Value[k] != eras[i-1].Value[k] {
-					n++
-				}
-			}
-			b = fmt.Appendf(b, " %d of %d bytes changed", n, len(e.Value))
-		case len(e.Value) > from+maxShown:
-			b = append(b, "..."...)
-		}
-		b = append(b, '\n')
+		b = append(ew.Append(b, &eras[i]), '\n')
 	}
 	_, err := w.Write(b)
 	return err
+}
+
+// Exact says that the value came with the event From: a call wrote it, or the step
+// before had another.
+func (e *Era) Exact() bool { return e.Call != "" || e.Since != e.From && e.Since+1 == e.From }
+
+// appendOrigin appends how exactly the step From is known. What is no value has its
+// step from the mappings, which are always exact.
+func (e *Era) appendOrigin(b []byte) []byte {
+	switch {
+	case e.Call != "":
+		return fmt.Appendf(b, " (exact, %s)", e.Call)
+	case e.Exact():
+		return append(b, " (exact)"...)
+	case len(e.Value) == 0:
+		return b
+	case e.Since != e.From:
+		return fmt.Appendf(b, " (at latest, after %d)", e.Since)
+	}
+	return append(b, " (at latest)"...)
+}
+
+// Append appends a line about the next era, without a newline.
+func (w *EraWriter) Append(b []byte, e *Era) []byte {
+	b = appendSteps(b, stepSpan{e.From, e.To, e.FromTime, e.ToTime, e.End}, w.Clock, w.Start)
+	b = append(e.appendOrigin(b), ": "...)
+	from := 0
+	if w.any {
+		for from < len(e.Value) && from < len(w.old) && e.Value[from] == w.old[from] {
+			from++
+		}
+		from = min(from, max(0, len(e.Value)-maxShown))
+	}
+	if len(e.Value) <= maxShown {
+		from = 0
+	}
+	if from > 0 {
+		b = fmt.Appendf(b, "+%#x ", from)
+	}
+	shown := e.Value[from:min(len(e.Value), from+maxShown)]
+	if len(shown) > 0 {
+		b = fmt.Appendf(b, "% x |", shown)
+		b = append(appendText(b, shown), '|')
+	}
+	switch {
+	case e.Err != nil && len(e.Value) > 0:
+		b = fmt.Appendf(b, ", from %v on %v", w.Range.Start+addr.Addr(len(e.Value)), sentinel(e.Err))
+	case e.Err != nil:
+		b = append(b, sentinel(e.Err).Error()...)
+	case w.any && len(e.Value) > maxShown && len(w.old) == len(e.Value):
+		n := 0
+		for k := range e.Value {
+			if e.Value[k] != w.old[k] {
+				n++
+			}
+		}
+		b = fmt.Appendf(b, " %d of %d bytes changed", n, len(e.Value))
+	case len(e.Value) > from+maxShown:
+		b = append(b, "..."...)
+	}
+	w.old, w.any = e.Value, true
+	return b
 }
 
 // AppendJSON appends the era as a JSON object: the value in hexadecimal.
 func (e *Era) AppendJSON(b []byte) []byte {
 	b = strconv.AppendUint(append(b, `{"from":`...), uint64(e.From), 10)
 	b = strconv.AppendUint(key(b, "to"), uint64(e.To), 10)
+	b = strconv.AppendUint(key(b, "from_time"), e.FromTime, 10)
+	b = strconv.AppendUint(key(b, "to_time"), e.ToTime, 10)
+	b = strconv.AppendBool(key(b, "exact"), e.Exact() || e.Err != nil && len(e.Value) == 0)
+	b = strconv.AppendBool(key(b, "to_end"), e.End)
 	b = strconv.AppendUint(key(b, "since"), uint64(e.Since), 10)
 	if e.Err == nil {
 		b = strconv.AppendUint(key(b, "seen"), uint64(e.Seen), 10)

@@ -8,6 +8,10 @@ import (
 	"memtrace/format/vma"
 )
 
+// openQuietly are flags with which nothing is waited for, and no terminal becomes the
+// process's own.
+const openQuietly = syscall.O_NONBLOCK | syscall.O_NOCTTY
+
 // changedSince says whether a file's contents may have changed after start. The
 // time of a change of the inode cannot be set, as that of the contents can.
 func changedSince(fi os.FileInfo, start time.Time) bool {

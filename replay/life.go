@@ -18,6 +18,8 @@ type Life struct {
 	Ended           bool        // false: it outlived the log
 	Detached        bool
 	Status          uint32 // wait status, if Ended
+	Killed          bool
+	Fatal           format.Step // of the signal that killed it, if Killed
 	Execs           []Image
 	Threads         int    // how many it had in all
 	Events          uint64 // steps of its threads
@@ -31,7 +33,20 @@ type Life struct {
 type Image struct {
 	Step format.Step
 	Path string
-	Argv []string
+	// Called is the path that it was called by, "" if that is not known: a link to Path, or
+	// a script that Path runs.
+	Called string
+	Argv   []string
+}
+
+// CalledAs is the path by which a program is known that path, called by called, with argv
+// is: that of a link, not of what it points at. Of a script it is the interpreter, whose
+// first argument the script is.
+func CalledAs(path, called string, argv []string) string {
+	if called == "" || len(argv) > 1 && argv[1] == called {
+		return path
+	}
+	return called
 }
 
 // Name is what to call the process: its last program, or its pid.
@@ -118,19 +133,22 @@ func (h *historian) see(m *Moment) {
 	l.Last, l.End = ev.Step, ev.Time
 	switch r := ev.Record.(type) {
 	case *format.Syscall:
-		if !r.Injected {
-			l.Syscalls++
+		l.Syscalls++
+	case *format.Signal:
+		if r.Fatal {
+			l.Killed, l.Fatal = true, ev.Step
 		}
 	case *format.Exec:
 		// A fork copies the program too; only what it runs itself is told.
-		l.Execs = append(l.Execs, Image{ev.Step, r.Path, slices.Clone(r.Argv)})
+		l.Execs = append(l.Execs, Image{ev.Step, r.Path, r.Called, slices.Clone(r.Argv)})
 	case *format.Attach:
 		if r.Path != "" {
-			l.Execs = append(l.Execs, Image{ev.Step, r.Path, slices.Clone(r.Argv)})
+			l.Execs = append(l.Execs, Image{ev.Step, r.Path, "", slices.Clone(r.Argv)})
 		}
 	case *format.Exit:
 		if r.Process {
 			l.Ended, l.Status = true, r.Status
+			l.Killed = l.Killed && r.Status&0x7f != 0
 		}
 	case *format.Detach:
 		l.Detached = true
@@ -161,27 +179,110 @@ func (h *historian) thread(ev *format.Event, t *format.Thread) {
 	l.Arch = t.Arch
 }
 
+// NotMapped says that the mappings of n processes are not known; "" for 0.
+func NotMapped(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "the mappings of 1 process are not known"
+	}
+	return fmt.Sprintf("the mappings of %d processes are not known", n)
+}
+
+// WithoutMappings is how many processes the log has no mapping of, in one of their
+// address spaces. It goes over the events only.
+func (t *Trace) WithoutMappings(ctx context.Context) (n int, err error) {
+	mapped := map[uint32]bool{}           // the address spaces that have had a mapping
+	procs := map[uint32]map[uint32]bool{} // of each process
+	see := func(th *format.Thread) {
+		if procs[th.Proc] == nil {
+			procs[th.Proc] = map[uint32]bool{}
+		}
+		procs[th.Proc][th.MM] = true
+	}
+	first := t.r.Initial()
+	for no, mm := range first.MMs {
+		mapped[no] = mm.VMAs.Len() > 0
+	}
+	for _, th := range first.Threads {
+		see(th)
+	}
+	for ev, err := range t.r.Events(0) {
+		if err == nil && ev.Step%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return 0, err
+		}
+		for _, c := range ev.Changes {
+			switch c := c.(type) {
+			case *format.ThreadSet:
+				see(&c.Thread)
+			case *format.MMNew:
+				mapped[c.MM] = mapped[c.From]
+			case *format.VMASet:
+				mapped[c.MM] = true
+			}
+		}
+	}
+	for _, spaces := range procs {
+		for mm := range spaces {
+			if !mapped[mm] {
+				n++
+				break
+			}
+		}
+	}
+	return n, nil
+}
+
 // LastAlive is the last step at which process pid (0: the log's first) has an
 // address space.
 func (t *Trace) LastAlive(ctx context.Context, pid uint32) (format.Step, error) {
-	lives, err := t.Lives(ctx)
+	l, err := t.life(ctx, pid)
 	if err != nil {
 		return 0, err
 	}
+	return l.lastAlive(), nil
+}
+
+// LastWhole is the step at which process pid (0: the log's first) is looked at best
+// after its end: that of the signal that killed it, when all its threads are there,
+// else the last at which it has an address space.
+func (t *Trace) LastWhole(ctx context.Context, pid uint32) (format.Step, error) {
+	l, err := t.life(ctx, pid)
+	switch {
+	case err != nil:
+		return 0, err
+	case l.Killed:
+		return l.Fatal, nil
+	}
+	return l.lastAlive(), nil
+}
+
+func (l *Life) lastAlive() format.Step {
+	if l.Ended && l.Last > l.First {
+		return l.Last - 1
+	}
+	return l.Last
+}
+
+// life is that of process pid, or of the log's first.
+func (t *Trace) life(ctx context.Context, pid uint32) (*Life, error) {
+	lives, err := t.Lives(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i := range lives {
-		l := &lives[i]
-		switch {
-		case pid != 0 && l.PID != pid:
-		case l.Ended && l.Last > l.First:
-			return l.Last - 1, nil
-		default:
-			return l.Last, nil
+		if pid == 0 || lives[i].PID == pid {
+			return &lives[i], nil
 		}
 	}
 	if pid == 0 {
-		return 0, ErrEmpty
+		return nil, ErrEmpty
 	}
-	return 0, fmt.Errorf("pid %d: %w in this log (memtrace report processes lists them)", pid, ErrNoProcess)
+	return nil, fmt.Errorf("pid %d: %w in this log (memtrace report processes lists them)", pid, ErrNoProcess)
 }
 
 // Find picks the process that the user means at v's step: by pid, or the first
@@ -230,6 +331,32 @@ func exitText(l *Life) string {
 	return " (" + StatusText(l.Status) + ")"
 }
 
+// PIDOf is the pid of the process that id means: its own, or that of one of its threads.
+// An id that the log does not know is given back.
+func (t *Trace) PIDOf(ctx context.Context, id uint32) (uint32, error) {
+	if id == 0 {
+		return 0, nil
+	}
+	lives, err := t.Lives(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range lives {
+		if lives[i].PID == id {
+			return id, nil
+		}
+	}
+	for c, err := range t.r.Changes(0) {
+		if err != nil {
+			return 0, err
+		}
+		if s, ok := c.Change.(*format.ThreadSet); ok && s.Thread.TID == id {
+			return s.Thread.TGID, nil
+		}
+	}
+	return id, nil
+}
+
 // first is the number of the log's first process, 0 if there is none.
 func (t *Trace) first() uint32 {
 	for ev, err := range t.r.Events(0) {
@@ -241,7 +368,7 @@ func (t *Trace) first() uint32 {
 				return c.Thread.Proc
 			}
 		}
-		if ev.Step > 1000 {
+		if ev.Step > t.First()+1000 {
 			break
 		}
 	}

@@ -33,7 +33,7 @@ func (l *Live) Print(e *format.Event, s *format.State) error {
 	if _, ended := e.Record.(*format.Exit); ended {
 		defer delete(l.threads, e.Thread)
 	}
-	if l.only != nil && !l.only.shows(&m) {
+	if l.only != nil && !l.only.Shows(&m) {
 		l.p.Skip(&m)
 		return nil
 	}

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"sort"
 	"sync"
@@ -36,6 +38,18 @@ func (d *descriptors) copy() *descriptors {
 	return c
 }
 
+// len is how many descriptors the tables have.
+func (d *descriptors) len() (n int) {
+	seen := map[*call.FDs]bool{}
+	for _, f := range d.of {
+		if !seen[f] {
+			seen[f] = true
+			n += 1 + f.Len()
+		}
+	}
+	return n
+}
+
 // table is the thread's table, made if need be.
 func (d *descriptors) table(no uint32) *call.FDs {
 	f := d.of[no]
@@ -53,13 +67,16 @@ func (d *descriptors) table(no uint32) *call.FDs {
 func (d *descriptors) feed(ev *format.Event) {
 	switch r := ev.Record.(type) {
 	case *format.Syscall:
-		if !r.Returned || r.Injected {
+		if !r.Returned {
 			break
+		}
+		c := callOf(r)
+		if asked(r.Bufs) {
+			d.table(ev.Thread).Learn(&c)
 		}
 		if sc, ok := r.Arch.Syscall(r.Nr); ok && sc.Flags&arch.NamesFD == 0 {
 			break
 		}
-		c := callOf(r)
 		d.table(ev.Thread).Apply(&c)
 	case *format.Clone:
 		f := d.table(ev.Thread)
@@ -88,6 +105,11 @@ func (d *descriptors) feed(ev *format.Event) {
 	}
 }
 
+// asked reports whether names of descriptors were asked for when a call began.
+func asked(bufs []call.Buf) bool {
+	return slices.ContainsFunc(bufs, func(b call.Buf) bool { return b.Arg == call.BufFDName })
+}
+
 func setFDs(f *call.FDs, fds []format.FD) {
 	for _, x := range fds {
 		f.Set(x.Num, x.Name, x.CloExec)
@@ -106,14 +128,29 @@ func (d *descriptors) name(thread uint32) func(fd int32) string {
 	}
 }
 
-// nameStride is how many steps lie between two kept copies of the tables.
+// tell has a call of the thread shown with what its descriptors stand for.
+func (d *descriptors) tell(thread uint32, c *call.Call) {
+	if f := d.of[thread]; f != nil {
+		c.FD, c.Netlink = d.name(thread), f.Netlink
+	}
+}
+
+// nameStride is how many steps lie between two kept copies of the tables, if these are
+// small.
 const nameStride = 8192
+
+// mostNames is how many descriptors the kept copies have together.
+const mostNames = 500_000
 
 // nameIndex keeps copies of the tables along the log, as far as it was read.
 type nameIndex struct {
 	sync.Mutex
-	at   []nameMark // ascending
-	near nameMark   // the last tables that are not known from the beginning
+	stride format.Step // between two copies; 0: nameStride
+	names  int         // descriptors in all copies
+	kept   format.Step // up to here copies were kept
+	most   int         // of names; 0: mostNames
+	at     []nameMark  // ascending
+	near   nameMark    // the last tables that are not known from the beginning
 }
 
 type nameMark struct {
@@ -121,27 +158,59 @@ type nameMark struct {
 	d    *descriptors
 }
 
+// keep keeps the tables before a step. If there are too many names, every second copy goes.
+func (x *nameIndex) keep(n format.Step, d *descriptors) {
+	x.stride = max(x.stride, nameStride)
+	if n%x.stride != 0 {
+		return
+	}
+	x.at = append(x.at, nameMark{n, d.copy()})
+	x.names += d.len()
+	if x.names <= cmp.Or(x.most, mostNames) {
+		return
+	}
+	x.stride *= 2
+	x.at = slices.DeleteFunc(x.at, func(m nameMark) bool { return m.step%x.stride != 0 })
+	x.names = 0
+	for i := range x.at {
+		x.names += x.at[i].d.len()
+	}
+}
+
 // nameReach is how many events are read for the names in one line: a twentieth of
 // a second. Descriptors that were made before have no name then.
 const nameReach = 128 << 10
 
-// descriptorsNear are the tables before step n, as far as the nameReach events
-// before it tell.
-func (t *Trace) descriptorsNear(n format.Step) (*descriptors, error) {
+// Names finds the names of all descriptors, so that lists that begin anywhere have them at
+// once (ListOptions.Near). It reads the whole log.
+func (t *Trace) Names(ctx context.Context) error {
+	for n := t.First(); n < t.Steps(); n += nameStride { // others wait no longer
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := t.descriptorsAt(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descriptorsNear are the tables before step n, as far as the reach events before it tell.
+func (t *Trace) descriptorsNear(n, reach format.Step) (*descriptors, error) {
 	t.names.Lock()
 	i := sort.Search(len(t.names.at), func(i int) bool { return t.names.at[i].step > n })
-	if n <= nameReach || i > 0 && n-t.names.at[i-1].step <= nameReach {
+	if n <= t.First()+reach || i > 0 && n-t.names.at[i-1].step <= max(reach, t.names.stride) {
 		t.names.Unlock()
 		return t.descriptorsAt(n)
 	}
 	defer t.names.Unlock()
 	near := &t.names.near
-	if near.d == nil || near.step > n || n-near.step > nameReach {
-		s, err := t.Before(n - nameReach)
+	if near.d == nil || near.step > n || n-near.step > reach {
+		s, err := t.Before(n - reach)
 		if err != nil {
 			return nil, err
 		}
-		*near = nameMark{n - nameReach, descriptorsOf(s)}
+		*near = nameMark{n - reach, descriptorsOf(s)}
 	}
 	if err := t.follow(near.d, near.step, n); err != nil {
 		near.d = nil
@@ -185,6 +254,8 @@ func (t *Trace) descriptorsAt(n format.Step) (*descriptors, error) {
 	defer t.names.Unlock()
 	i := sort.Search(len(t.names.at), func(i int) bool { return t.names.at[i].step > n })
 	d, from := &descriptors{}, format.Step(0)
+	kept := t.names.kept
+	defer func() { t.names.kept = kept }()
 	if i > 0 {
 		d, from = t.names.at[i-1].d.copy(), t.names.at[i-1].step
 	}
@@ -199,9 +270,9 @@ func (t *Trace) descriptorsAt(n format.Step) (*descriptors, error) {
 			break
 		}
 		d.feed(ev)
-		if next := ev.Step + 1; next%nameStride == 0 && i == len(t.names.at) {
-			t.names.at = append(t.names.at, nameMark{next, d.copy()})
-			i++
+		if next := ev.Step + 1; next%nameStride == 0 && next > kept {
+			t.names.keep(next, d)
+			kept = next
 		}
 	}
 	return d, nil

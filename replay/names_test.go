@@ -3,10 +3,12 @@ package replay
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
 	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/call"
 	"memtrace/replay/replaytest"
@@ -68,6 +70,39 @@ func TestNamesNear(t *testing.T) {
 		want := map[format.Step]string{old: "fsync(4) = 0", last: "fsync(3</late>) = 0", 5: "fsync(3</early>) = 0"}[n]
 		if got := c.Line(); got != want {
 			t.Errorf("step %d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestNamesBounded has the kept tables take no more than they may, and names stay right at
+// every step.
+func TestNamesBounded(t *testing.T) {
+	b := replaytest.New(t)
+	b.Event(1, &format.Exec{Path: "/tmp/prog", Argv: []string{"./prog"}, OldTID: 100},
+		&format.MMNew{MM: 1}, replaytest.Map(1, replaytest.Heap, 2, addr.Read, "[heap]"), replaytest.Thread(1, 100, 100, 1, 1, 0))
+	nr, _ := arch.X86_64.Number("openat")
+	const events = 6 * nameStride
+	for fd := range events {
+		b.Event(1, &format.Syscall{Arch: arch.X86_64, Nr: nr, Ret: int64(3 + fd%100), Returned: true, Enter: b.Now(), Args: [6]uint64{0xffffff9c, 0x1000},
+			Bufs: []format.Buf{{Arg: 1, Addr: 0x1000, Data: []byte(fmt.Sprintf("/f%d", fd))}}})
+	}
+	tr := New(replaytest.Open(t, b.Bytes()))
+	tr.names.most = 350 // three tables
+	if err := tr.Names(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(tr.names.at); n == 0 || tr.names.names > 350 || tr.names.stride <= nameStride {
+		t.Errorf("%d tables with %d names, each %d steps", n, tr.names.names, tr.names.stride)
+	}
+	for _, n := range []format.Step{200, nameStride + 150, 3*nameStride + 1, events} {
+		d, err := tr.descriptorsNear(n, nameStride)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The last call before step n was that of step n-1, the one of number n-2.
+		fd := int64(n) - 2
+		if got := d.name(1)(int32(3 + fd%100)); got != fmt.Sprintf("/f%d", fd) {
+			t.Errorf("at step %d descriptor %d is %q", n, 3+fd%100, got)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (t *Trace) Provenance(s *AddressSpace, r addr.Range) ([]Piece, error) {
 // knownBefore is the last step before n at which something else was known of the
 // page at a; n if nothing was.
 func (t *Trace) knownBefore(states map[format.Step]*format.State, mm uint32, a addr.Addr, n format.Step) (format.Step, error) {
-	if n == 0 {
+	if n <= t.First() {
 		return n, nil
 	}
 	s := states[n]

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -22,17 +23,46 @@ import (
 func trace(t testing.TB) *replay.Trace { return replay.New(Open(t, Log(t))) }
 
 func TestStepOf(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = local })
 	tr := trace(t)
+	start := tr.Header().Start.UTC()
+	times, err := tr.Times(3, 18)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := func(ns uint64) string {
+		return start.Add(time.Duration(ns)).Format("15:04:05.999999999")
+	}
 	for s, want := range map[string]format.Step{
 		"0": 0, "18": 18, "last": 18, "first": 0, "-1": 18, "-19": 0, "50%": 9, "100%": 18, "0%": 0, "25us": 1, "1h": 18, "0s": 0,
+		"last-0": 18, "last-1": 17, "last-18": 0, "-0s": 18, "last-0s": 18, "-1ns": 17, "last-1ns": 17,
+		fmt.Sprintf("-%dns", times[1]-times[0]): 3, fmt.Sprintf("last-%dns", times[1]): 0,
+		clock(times[0]): 3, clock(times[0] + 1): 3, clock(times[0] - 1): 2, clock(times[1]): 18,
 	} {
 		if got, err := tr.StepOf(s); err != nil || got != want {
 			t.Errorf("%s: got %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", "19", "-20", "-0", "101%", "x%", "NaN%", "x", "1.5", "-1s"} {
+	for _, s := range []string{"", "19", "-20", "-0", "101%", "x%", "NaN%", "x", "1.5", "-1s", "last-19", "last-1h", "last-x", "last-", "12:4x",
+		clock(times[1] + 1), start.Add(-time.Minute).Format("15:04:05")} {
 		if got, err := tr.StepOf(s); err == nil {
 			t.Errorf("%q: got %d, want an error", s, got)
+		}
+	}
+	for s, has := range map[string]func(*format.Signal) bool{
+		"signal": func(*format.Signal) bool { return true }, "crash": func(r *format.Signal) bool { return r.Fatal },
+	} {
+		n, err := tr.StepOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ev, err := range tr.Events(n) {
+			if r, ok := ev.Record.(*format.Signal); err != nil || !ok || !has(r) {
+				t.Errorf("%s is step %d: %+v, %v", s, n, ev, err)
+			}
+			break
 		}
 	}
 }
@@ -215,12 +245,6 @@ func TestReadMem(t *testing.T) {
 	if _, _, err := at(t, tr, 7, 101).ReadMem(p[:4], Heap); err != nil || string(p[:4]) != "AAAA" {
 		t.Errorf("child: %q, %v", p[:4], err)
 	}
-	if n, ok := at(t, tr, 14, 0).LastWrite(Heap + 5); !ok || n != 14 {
-		t.Errorf("last write: %d, %v", n, ok)
-	}
-	if n, ok := at(t, tr, 14, 0).LastWrite(Moved); !ok || n != 3 {
-		t.Errorf("last write of a moved page: %d, %v", n, ok)
-	}
 }
 
 func TestWriteMem(t *testing.T) {
@@ -319,12 +343,12 @@ func TestRegisters(t *testing.T) {
 
 func TestCompare(t *testing.T) {
 	tr := trace(t)
-	d, err := tr.Compare(context.Background(), 4, 14, 0)
+	d, err := tr.Compare(context.Background(), 4, 14, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := d.Write(&b); err != nil {
+	if err := d.Write(&b, replay.NoClock, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -335,8 +359,8 @@ func TestCompare(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
-	if !json.Valid(d.AppendJSON(nil)) {
-		t.Errorf("bad JSON: %s", d.AppendJSON(nil))
+	if !json.Valid(d.AppendJSON(nil, nil)) {
+		t.Errorf("bad JSON: %s", d.AppendJSON(nil, nil))
 	}
 }
 
@@ -373,6 +397,32 @@ func TestLives(t *testing.T) {
 	}
 	if b.PID != 101 || b.First != 7 || b.Last != 11 || b.Status != 11 || b.Parent != 1 || b.Name() != "/bin/child" {
 		t.Errorf("child: %+v", b)
+	}
+}
+
+// TestLastWhole: a process that a signal killed is looked at when it came, with all its
+// threads; another, or one that outlived it, before its end.
+func TestLastWhole(t *testing.T) {
+	b := New(t)
+	b.Event(1, &format.Exec{Path: "/bin/a"}, &format.MMNew{MM: 1}, Thread(1, 100, 100, 1, 1, 0), Map(1, Stack, 8, 3, "[stack]"))
+	b.Event(1, &format.Clone{Child: 2}, Thread(2, 101, 100, 1, 1, 0))
+	b.Event(1, &format.Clone{Child: 3}, &format.MMNew{MM: 2, From: 1}, Thread(3, 200, 200, 3, 2, 1))
+	b.Event(2, &format.Signal{Signo: 11, Fatal: true})
+	b.Event(1, &format.Exit{Status: 11}, &format.ThreadEnd{No: 1})
+	b.Event(2, &format.Exit{Status: 11, Process: true}, &format.ThreadEnd{No: 2}, &format.MMDrop{MM: 1})
+	b.Event(3, &format.Signal{Signo: 15, Fatal: true}) // and it is not: the log says how it ended
+	b.Call(3, "getpid", 200, nil)
+	b.Event(3, &format.Exit{Status: 1 << 8, Process: true}, &format.ThreadEnd{No: 3}, &format.MMDrop{MM: 2})
+	tr := replay.New(Open(t, b.Bytes()))
+	for pid, want := range map[uint32][2]format.Step{0: {3, 4}, 100: {3, 4}, 200: {7, 7}} {
+		whole, err := tr.LastWhole(context.Background(), pid)
+		alive, err2 := tr.LastAlive(context.Background(), pid)
+		if err != nil || err2 != nil || whole != want[0] || alive != want[1] {
+			t.Errorf("%d: %d, %d, %v, %v; want %v", pid, whole, alive, err, err2, want)
+		}
+	}
+	if _, err := tr.LastWhole(context.Background(), 300); !errors.Is(err, replay.ErrNoProcess) {
+		t.Errorf("of no process: %v", err)
 	}
 }
 
@@ -427,4 +477,43 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestLongTexts: a log of a few kilobytes says no megabytes in each of its lines, and a
+// reason makes no line of its own.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("\x01", 1<<20)
+	b := New(t)
+	b.Event(1, &format.Exec{Path: "/bin/a"}, &format.MMNew{MM: 1}, Thread(1, 100, 100, 1, 1, 0), Map(1, Stack, 8, 3, "[stack]"))
+	b.Event(1, &format.Lost{What: long})
+	b.Event(0, &format.Snapshot{MM: 1, Reason: "a\n 9 exit(0)" + long})
+	b.Event(1, &format.Detach{Reason: long})
+	tr := replay.New(Open(t, b.Bytes()))
+	for _, json := range []bool{false, true} {
+		var out bytes.Buffer
+		if err := tr.List(context.Background(), &out, replay.ListOptions{JSON: json, To: 3, AllCalls: true}); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 4 || out.Len() > 3*8*4096 {
+			t.Errorf("JSON %v: %d lines, %d bytes", json, n, out.Len())
+		}
+	}
+}
+
+// TestParseBytes reads the patterns that a user types.
+func TestParseBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		"text": "text", "'a b'": "a b", "0x00ff": "\x00\xff",
+		`"a\0b"`: "a\x00b", `"\0"`: "\x00", `"\1012"`: "A2", `"\377"`: "\xff", `"\x4142"`: "A42", `"\xa"`: "\n",
+		`"\a\b\e\f\n\r\t\v\\\'\"\?"`: "\a\b\x1b\f\n\r\t\v\\'\"?", `"\u00e9\U0001F600"`: "é😀", `"é"`: "é",
+	} {
+		if got, err := replay.ParseBytes(in); err != nil || string(got) != want {
+			t.Errorf("%s: %q, want %q; %v", in, got, want, err)
+		}
+	}
+	for _, in := range []string{"0x", "0x1", "0xzz", `"`, `""`, `"a`, `"\8"`, `"\400"`, `"\x"`, `"\q"`, `"\u12"`, `"a\"`, `"a"b"`} {
+		if got, err := replay.ParseBytes(in); err == nil {
+			t.Errorf("%s: %q", in, got)
+		}
+	}
 }

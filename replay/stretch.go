@@ -20,11 +20,7 @@ type Stretch struct {
 
 // pageAt is the page that holds a.
 func pageAt(a addr.Addr) addr.Range {
-	r := addr.Range{Start: a.PageDown(), End: ^addr.Addr(0)}
-	if end, ok := r.Start.Add(addr.PageSize); ok {
-		r.End = end
-	}
-	return r
+	return addr.Reach(a.PageDown(), addr.PageSize)
 }
 
 // Stretches is what is known of the page that holds a, in order and without gaps.

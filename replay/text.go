@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -27,6 +28,7 @@ type PrintOptions struct {
 	PIDs    bool // say whose event it is; it says so anyway once there are several threads
 	Clock   Clock
 	Elapsed bool // end with how long the call took, as strace -T
+	Stacks  StackDetail
 }
 
 // Printer renders events in strace's notation. It follows the descriptors of
@@ -38,6 +40,13 @@ type Printer struct {
 	start time.Time
 	fds   *descriptors
 	last  uint64 // time of the line before
+
+	err error // of reading a stack
+
+	// Room for the fields of an event, the fields in those, and a call's text.
+	fields, inner fieldList
+	text          []byte
+	call          call.Call
 }
 
 // Printer makes a printer for a walk that begins at step from.
@@ -58,7 +67,7 @@ func (p *Printer) seek(from format.Step) (err error) {
 	if p.t == nil {
 		return nil
 	}
-	p.fds, err = p.t.descriptorsNear(from)
+	p.fds, err = p.t.descriptorsNear(from, nameReach)
 	return err
 }
 
@@ -79,14 +88,8 @@ func (p *Printer) AppendLine(b []byte, m *Moment) []byte {
 			b = append(b, "[recorder] "...)
 		}
 	}
-	switch p.Clock {
-	case Relative:
-		b = fmt.Appendf(b, "%d.%06d ", ev.Time/1e9, ev.Time%1e9/1e3)
-	case Delta:
-		d := ev.Time - min(p.last, ev.Time)
-		b = fmt.Appendf(b, "%6d.%06d ", d/1e9, d%1e9/1e3)
-	case Absolute:
-		b = p.start.Add(time.Duration(ev.Time)).Local().AppendFormat(b, "15:04:05.000000 ")
+	if p.Clock != NoClock {
+		b = append(p.Clock.AppendTime(b, p.start, ev.Time, p.last), ' ')
 	}
 	p.last = ev.Time
 	b = p.AppendEvent(b, m)
@@ -94,7 +97,22 @@ func (p *Printer) AppendLine(b []byte, m *Moment) []byte {
 		d := ev.Time - min(s.Enter, ev.Time)
 		b = fmt.Appendf(b, " <%d.%06d>", d/1e9, d%1e9/1e3)
 	}
+	if ev.Stack != 0 && p.Stacks != NoStack && p.t != nil {
+		s, err := p.t.Stack(ev.Stack, p.Stacks >= StackLines)
+		if err != nil {
+			p.failed(err)
+			return b
+		}
+		b = s.Append(b, p.Stacks)
+	}
 	return b
+}
+
+// failed keeps the first error of reading a stack.
+func (p *Printer) failed(err error) {
+	if p.err == nil {
+		p.err = err
+	}
 }
 
 // AppendEvent appends what happened, and follows the event.
@@ -107,34 +125,33 @@ func (p *Printer) AppendEvent(b []byte, m *Moment) []byte {
 		p.fds.feed(ev)
 	}
 	if s, ok := ev.Record.(*format.Syscall); ok {
-		c := callOf(s)
-		c.FD = p.fds.namer(ev.Thread, s)
-		b = c.Append(b)
-		if s.Injected {
-			b = append(b, " /* by memtrace */"...)
-		}
-		return b
+		c := p.callOf(s)
+		p.fds.tell(ev.Thread, &c)
+		return c.Append(b)
+	}
+	if x, ok := ev.Record.(*format.Exec); ok && ev.Step == 0 {
+		return p.appendFirstExec(b, x)
 	}
 	return appendOther(b, m)
 }
 
-// namer names descriptors for a call that is just being printed: the ones it
-// makes are known from the call itself.
-func (d *descriptors) namer(thread uint32, s *format.Syscall) func(int32) string {
-	name := d.name(thread)
-	return func(fd int32) string {
-		if s.Returned && int64(fd) == s.Ret {
-			for _, b := range s.Bufs {
-				if b.Arg == call.BufRetName && uint64(b.Addr) == uint64(uint32(fd)) {
-					return string(b.Data)
-				}
-			}
-		}
-		if name == nil {
-			return ""
-		}
-		return name(fd)
+// callOf is the call with as much of its data as the log was told to keep.
+func (p *Printer) callOf(s *format.Syscall) call.Call {
+	c := callOf(s)
+	if p.t != nil {
+		c.MaxString = p.t.shown
 	}
+	return c
+}
+
+// appendFirstExec renders the execve that started the program. The kernel puts the
+// interpreter of a script before its arguments: the header has those of the call.
+func (p *Printer) appendFirstExec(b []byte, x *format.Exec) []byte {
+	argv := x.Argv
+	if p.t != nil && len(p.t.Header().Argv) > 0 {
+		argv = p.t.Header().Argv
+	}
+	return call.AppendExec(b, cmp.Or(x.Called, x.Path), argv)
 }
 
 // appendOther renders what is no system call.
@@ -147,25 +164,13 @@ func appendOther(b []byte, m *Moment) []byte {
 		}
 		return b
 	case *format.Exec:
-		if m.Event.Step > 0 {
-			// The call itself has a line of its own, when it returns.
-			b = append(b, "+++ now runs "...)
-			b = strconv.AppendQuoteToASCII(b, r.Path)
-			if r.OldTID != 0 && r.OldTID != m.Thread.TID {
-				b = fmt.Appendf(b, ", thread %d became %d", r.OldTID, m.Thread.TID)
-			}
-			return append(b, " +++"...)
+		// The call itself has a line of its own, when it returns.
+		b = append(b, "+++ now runs "...)
+		b = strconv.AppendQuoteToASCII(b, short(r.Path))
+		if r.OldTID != 0 && r.OldTID != m.Thread.TID {
+			b = fmt.Appendf(b, ", thread %d became %d", r.OldTID, m.Thread.TID)
 		}
-		b = append(b, "execve("...)
-		b = strconv.AppendQuoteToASCII(b, r.Path)
-		b = append(b, ", ["...)
-		for i, a := range r.Argv {
-			if i > 0 {
-				b = append(b, ", "...)
-			}
-			b = strconv.AppendQuoteToASCII(b, a)
-		}
-		return append(b, "]) = 0"...)
+		return append(b, " +++"...)
 	case *format.Clone:
 		tid, what := childOf(m, r)
 		return fmt.Appendf(b, "+++ new %s %d +++", what, tid)
@@ -180,29 +185,63 @@ func appendOther(b []byte, m *Moment) []byte {
 		if r.Reason == format.ReasonSweep {
 			return fmt.Appendf(b, "--- sweep: %d pages read beside the running program ---", r.Pages)
 		}
-		return fmt.Appendf(b, "--- snapshot (%s): %d pages in %d us ---", r.Reason, r.Pages, r.PauseNS/1000)
+		return fmt.Appendf(b, "--- snapshot (%s): %d pages in %d us ---", Escape(short(r.Reason)), r.Pages, r.PauseNS/1000)
 	case *format.MemInfo:
 		return fmt.Appendf(b, "--- memory sampled: %d files ---", len(r.Samples))
 	case *format.Attach:
+		if r.Goes {
+			return fmt.Appendf(b, "+++ the log begins here: %d is running %s +++", r.PID, Escape(short(r.Path)))
+		}
 		return fmt.Appendf(b, "+++ attached to %d +++", r.PID)
 	case *format.Detach:
 		if r.Reason != "" {
-			return fmt.Appendf(b, "+++ detached: %s +++", Escape(r.Reason))
+			return fmt.Appendf(b, "+++ detached: %s +++", Escape(short(r.Reason)))
 		}
 		return append(b, "+++ detached +++"...)
 	case *format.Lost:
-		return fmt.Appendf(b, "--- lost: %s ---", Escape(r.What))
+		return fmt.Appendf(b, "--- lost: %s ---", Escape(short(r.What)))
+	case *format.Outside:
+		return fmt.Appendf(b, "--- calls are recorded by stops: %s ---", Escape(short(r.Why)))
 	case *format.Check:
 		if r.OK {
 			return append(b, "--- check: equal to the kernel's table ---"...)
 		}
 		return append(b, "--- check: DIFFERS from the kernel's table ---"...)
 	case *format.Poke:
-		return fmt.Appendf(b, "--- wrote %d bytes at %v ---", len(r.New), r.Addr)
+		unit := "bytes"
+		if len(r.New) == 1 {
+			unit = "byte"
+		}
+		return fmt.Appendf(b, "--- wrote %d %s at %v ---", len(r.New), unit, r.Addr)
+	case *format.Redacted:
+		return fmt.Appendf(b, "--- redacted: an event of kind %v ---", wasKind(r))
 	case *format.Unknown:
 		return fmt.Appendf(b, "--- event of unknown kind %d, %d bytes ---", r.Code, len(r.Data))
 	}
 	return append(b, "--- event without a record ---"...)
+}
+
+// What a line shows of an event, which may be a part: a log of a kilobyte can have
+// a million texts of a megabyte.
+const (
+	maxText = 4096
+	maxArgs = 1024
+)
+
+// wasKind is the name of what was taken out.
+func wasKind(r *format.Redacted) format.Kind {
+	if r.Was >= uint32(format.NumKinds) {
+		return format.KindUnknown
+	}
+	return format.Kind(r.Was)
+}
+
+// short is the beginning of a text.
+func short(s string) string {
+	if len(s) > maxText {
+		return s[:maxText] + "..."
+	}
+	return s
 }
 
 // childOf is the kernel's tid of a clone's child, and what it is.

@@ -12,10 +12,8 @@ package replay
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"iter"
-	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -32,9 +30,16 @@ var (
 	ErrUnknown = errors.New("not in the log")
 	// ErrEmpty is the error of a step asked of a log without events.
 	ErrEmpty = errors.New("the log holds no events")
+	// ErrNoThread is the error of a thread that has no event.
+	ErrNoThread = errors.New("no such thread")
 	// ErrNoProcess is the error of a process that does not live at the step.
 	ErrNoProcess = errors.New("no such process")
 )
+
+// WordError is an error of a word that was given: it names nothing here.
+type WordError struct{ E error }
+
+func (e WordError) Error() string { return e.E.Error() }
 
 // Trace is a log opened for questions.
 type Trace struct {
@@ -46,16 +51,29 @@ type Trace struct {
 		done bool
 		list []Life
 	}
-	names nameIndex
-	files fileCache
+	names   nameIndex
+	files   fileCache
+	symbols *Symbols
+	shown   int // bytes of data that a line of a call shows, 0: as many as usual
 }
 
 // New makes a Trace of a reader.
-func New(r *format.Reader) *Trace { return &Trace{r: r, close: func() error { return nil }} }
+func New(r *format.Reader) *Trace {
+	packed := &packedFiles{r: r}
+	t := &Trace{r: r, close: func() error { return nil }, files: fileCache{packed: packed}}
+	t.symbols = &Symbols{Start: r.Header().Start, texts: r.Texts(), files: &t.files}
+	for _, o := range r.Header().Options {
+		if n, ok := strings.CutPrefix(o, "string-limit="); ok {
+			t.shown, _ = strconv.Atoi(n) // 0 if it is no number
+		}
+	}
+	return t
+}
 
 // Open opens a log file; "-" is standard input, which may be a pipe: it is
-// copied to a temporary file first, because steps are looked up in any order.
-func Open(name string) (*Trace, error) {
+// copied to a temporary file first, because steps are looked up in any order. o are the
+// choices of a reader.
+func Open(name string, o *format.ReaderOptions) (*Trace, error) {
 	f, closer, err := openFile(name)
 	if err != nil {
 		return nil, err
@@ -69,12 +87,14 @@ func Open(name string) (*Trace, error) {
 		closer()
 		return nil, &os.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
 	}
-	r, err := format.NewReader(f, fi.Size(), nil)
+	r, err := format.NewReader(f, fi.Size(), o)
 	if err != nil {
 		closer()
 		return nil, err
 	}
-	return &Trace{r: r, close: closer}, nil
+	tr := New(r)
+	tr.close = closer
+	return tr, nil
 }
 
 // OpenFile opens name for reading at any offset, spooling "-" if it is a pipe.
@@ -106,6 +126,7 @@ func openFile(name string) (*os.File, func() error, error) {
 // Close releases the file.
 func (t *Trace) Close() error {
 	t.files.close()
+	t.symbols.Close()
 	return t.close()
 }
 
@@ -115,61 +136,22 @@ func (t *Trace) Header() *format.Header { return t.r.Header() }
 // Info is what the log's container holds.
 func (t *Trace) Info() *format.Info { return t.r.Info() }
 
-// Steps is the number of events.
+// Steps is the step after the last: the number of events, in a log that begins with its
+// run.
 func (t *Trace) Steps() format.Step { return t.r.Steps() }
+
+// First is the first step: 0, but in a log that does not begin with its run.
+func (t *Trace) First() format.Step { return t.r.First() }
+
+// Count is the number of events.
+func (t *Trace) Count() uint64 { return uint64(t.Steps() - t.First()) }
 
 // Truncated says that the log was cut: it ends where the last whole group ends.
 func (t *Trace) Truncated() bool { return t.r.Truncated() }
 
 // Last is the last step; ok is false in a log without events.
 func (t *Trace) Last() (last format.Step, ok bool) {
-	n := t.r.Steps()
-	return max(n, 1) - 1, n > 0
-}
-
-// StepOf turns what a user types into a step: a number, a negative number from
-// the end, "first", "last", a percentage, or a time since the start with its
-// unit ("1.25s"), which is the last step at or before it.
-func (t *Trace) StepOf(s string) (format.Step, error) {
-	last, ok := t.Last()
-	if !ok {
-		return 0, ErrEmpty
-	}
-	bad := func() (format.Step, error) {
-		return 0, fmt.Errorf("%q is no step: want a number up to %d, last, -1, 50%% or a time as 1.25s", s, last)
-	}
-	switch s = strings.TrimSpace(s); {
-	case s == "last":
-		return last, nil
-	case s == "first":
-		return 0, nil
-	case strings.HasSuffix(s, "%"):
-		p, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
-		if err != nil || p < 0 || p > 100 || math.IsNaN(p) {
-			return bad()
-		}
-		return min(format.Step(p/100*float64(last)+0.5), last), nil
-	case strings.HasPrefix(s, "-"):
-		n, err := strconv.ParseUint(s[1:], 10, 64)
-		if err != nil || n == 0 {
-			return bad()
-		}
-		if n > uint64(last)+1 {
-			return 0, fmt.Errorf("step %s lies before the first: the log has steps 0 to %d", s, last)
-		}
-		return last - format.Step(n-1), nil
-	}
-	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
-		if format.Step(n) > last {
-			return 0, fmt.Errorf("step %d lies after the last: the log has steps 0 to %d", n, last)
-		}
-		return format.Step(n), nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return bad()
-	}
-	return t.StepAt(d)
+	return max(t.Steps(), 1) - 1, t.Count() > 0
 }
 
 // StepAt is the last step at or before the time d after the start; the first
@@ -183,15 +165,19 @@ func (t *Trace) StepAt(d time.Duration) (format.Step, error) {
 	return min(n, last), err
 }
 
-// Event is the event of step n; it is the caller's.
-func (t *Trace) Event(n format.Step) (*format.Event, error) {
-	for ev, err := range t.r.Events(n) {
-		if err != nil {
-			return nil, err
+// Times are those of steps, in ns since the start.
+func (t *Trace) Times(steps ...format.Step) ([]uint64, error) {
+	out := make([]uint64, len(steps))
+	for i, n := range steps {
+		for ev, err := range t.r.Events(n) {
+			if err != nil {
+				return nil, err
+			}
+			out[i] = ev.Time
+			break
 		}
-		return cloneEvent(ev), nil
 	}
-	return nil, fmt.Errorf("no step %d: the log has %d", n, t.Steps())
+	return out, nil
 }
 
 // Events goes over the events from a step on, without their states. An event is
@@ -212,7 +198,7 @@ type Moment struct {
 
 // Before is the state that precedes step n.
 func (t *Trace) Before(n format.Step) (*format.State, error) {
-	if n == 0 {
+	if n <= t.First() {
 		return t.r.Initial(), nil
 	}
 	return t.r.StateAt(n - 1)
@@ -225,6 +211,7 @@ func (t *Trace) Walk(from, to format.Step) iter.Seq2[*Moment, error] {
 		if from > to || from >= t.Steps() {
 			return
 		}
+		from := max(from, t.First())
 		s, err := t.Before(from)
 		if err != nil {
 			yield(nil, err)
@@ -257,5 +244,5 @@ func (t *Trace) At(n format.Step) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &View{Step: n, State: s, Pages: t.r, Files: &t.files, Start: t.Header().Start}, nil
+	return &View{Step: n, State: s, Pages: t.r, Files: &t.files, Start: t.Header().Start, Symbols: t.symbols}, nil
 }

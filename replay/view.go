@@ -28,6 +28,8 @@ type View struct {
 	Pages PageSource
 	Files FileSource // may be nil: file pages are unknown then
 	Start time.Time  // of the recording: files changed since are not trusted
+	// Symbols are what names mean; nil: they have no meaning.
+	Symbols *Symbols
 	// Live, if not nil, is where memory is read instead: a View of a living
 	// program.
 	Live LiveMemory
@@ -89,13 +91,21 @@ func (v *View) ByNo(no uint32) (*Process, error) {
 }
 
 // Space is the process's address space. A process between its last thread's end
-// and its wait has none.
+// and its wait has none. One without a single mapping is one of which the recorder
+// could not ask: nothing runs without any.
 func (p *Process) Space() (*AddressSpace, error) {
-	if mm := p.view.State.MMs[p.MM]; mm != nil {
-		return &AddressSpace{view: p.view, mm: mm}, nil
+	mm := p.view.State.MMs[p.MM]
+	switch {
+	case mm == nil:
+		return nil, fmt.Errorf("process %d at step %d: its address space is gone", p.PID, p.view.Step)
+	case mm.VMAs.Len() == 0:
+		return nil, fmt.Errorf("process %d at step %d: %w (%s)", p.PID, p.view.Step, ErrUnknown, noMappings)
 	}
-	return nil, fmt.Errorf("process %d at step %d: its address space is gone", p.PID, p.view.Step)
+	return &AddressSpace{view: p.view, mm: mm}, nil
 }
+
+// noMappings is why nothing is known of an address space without a single mapping.
+const noMappings = "mappings not known"
 
 // Space is address space number mm.
 func (v *View) Space(mm uint32) (*AddressSpace, bool) {
@@ -109,6 +119,8 @@ type AddressSpace struct {
 	view  *View
 	mm    *format.MM
 	parts []Stretch // scratch
+
+	registers *registerNames // that addresses may name; nil: none
 }
 
 // No is the log's number of the address space.
@@ -149,7 +161,10 @@ func (s *AddressSpace) capture(a addr.Addr, dst *[addr.PageSize]byte) (asOf form
 		return 0, &UnknownError{a, s.view.Step, why, err}
 	}
 	v, ok := s.mm.VMAs.Find(a)
-	if !ok {
+	switch {
+	case !ok && s.mm.VMAs.Len() == 0:
+		return fail(ErrUnknown, noMappings)
+	case !ok:
 		return fail(ErrUnmapped, "")
 	}
 	if s.view.Live != nil {
@@ -164,6 +179,9 @@ func (s *AddressSpace) capture(a addr.Addr, dst *[addr.PageSize]byte) (asOf form
 	}
 	switch info.What {
 	case format.PageData:
+		if info.Ref.Redacted() {
+			return fail(ErrUnknown, "redacted")
+		}
 		if err := s.view.Pages.Page(info.Ref, dst); err != nil {
 			return 0, fmt.Errorf("page %v at step %d: %w", a.PageDown(), s.view.Step, err)
 		}
@@ -186,15 +204,4 @@ func (s *AddressSpace) capture(a addr.Addr, dst *[addr.PageSize]byte) (asOf form
 		return fail(ErrUnknown, "the kernel would not let it be read")
 	}
 	return fail(ErrUnknown, "no longer what was captured")
-}
-
-// LastWrite is the step whose capture first showed the page that holds a as it
-// is, or of a later call that wrote to it; ok is false if nothing is known of it.
-func (s *AddressSpace) LastWrite(a addr.Addr) (n format.Step, ok bool) {
-	info, ok := s.mm.Page(a.PageDown())
-	n, ok = info.Changed, ok && info.Err == nil
-	for w := range s.mm.Written(pageAt(a)) {
-		n, ok = max(n, w.Step), true
-	}
-	return n, ok
 }

@@ -69,7 +69,7 @@ mount -t tmpfs -o size=2g tmp /tmp
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts
 ip link set lo up
-export HOME=/root PATH=/bin MEMTRACE_PREBUILT=/opt/memtrace MEMTRACE_REQUIRE=ptrace,root
+export HOME=/root PATH=/bin MEMTRACE_PREBUILT=/opt/memtrace MEMTRACE_REQUIRE=ptrace,root,proc,softdirty MEMTRACE_LONG=1
 echo 8 >/proc/sys/vm/nr_hugepages
 uname -a
 cd /src/cmd/memtrace

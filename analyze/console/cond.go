@@ -2,12 +2,12 @@ package console
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/proctext"
 	"memtrace/format/vma"
 	"memtrace/replay"
 )
@@ -106,11 +106,11 @@ func parseOne(w string, rss RSS) (Cond, error) {
 	}
 	set, err := arch.ParseSet(w)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no condition (help continue): %w", w, err)
+		return nil, fmt.Errorf("%q is not a condition (help continue): %w", w, err)
 	}
 	return func(m *replay.Moment) bool {
 		s, ok := m.Event.Record.(*format.Syscall)
-		return ok && !s.Injected && set.Has(s.Arch, s.Nr)
+		return ok && set.Has(s.Arch, s.Nr)
 	}, nil
 }
 
@@ -182,14 +182,8 @@ func sampledRSS(m *replay.Moment, is func(uint64) bool) bool {
 		if s.Source != "status" {
 			continue
 		}
-		for line := range strings.Lines(string(s.Data)) {
-			f := strings.Fields(line)
-			if len(f) < 2 || f[0] != "VmRSS:" {
-				continue
-			}
-			if kb, err := strconv.ParseUint(f[1], 10, 64); err == nil && is(kb<<10) {
-				return true
-			}
+		if n, ok := proctext.Field(s.Data, "VmRSS").Size(); ok && is(n) {
+			return true
 		}
 	}
 	return false

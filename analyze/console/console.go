@@ -36,6 +36,8 @@ type Target interface {
 	Process(ctx context.Context, pid uint32) (*replay.Process, error)
 	// Registers are those of threads at their last stop.
 	Registers([]format.Thread) ([]replay.Registers, error)
+	// Stacks are the call stacks of threads of an address space, with names.
+	Stacks(ctx context.Context, s *replay.AddressSpace, ts []format.Thread) ([]replay.ThreadStack, error)
 	// Sample is the newest text that was read of a source (format.Sample), and
 	// the step at which it was.
 	Sample(source string, pid uint32) (text []byte, at format.Step, ok bool, err error)
@@ -65,7 +67,6 @@ type Session struct {
 	words    []Command
 	pid      uint32 // the process that words are about; 0: the main one
 	last     []string
-	symbols  replay.Symbols
 	vars     map[string]uint64 // of a repeat
 }
 
@@ -96,8 +97,16 @@ var errAborted = errors.New("aborted")
 func (s *Session) Run(ctx context.Context, in io.Reader) error {
 	src, interactive := s.open(in)
 	defer src.close()
+	page := &pager{w: s.Out, size: screenSize}
+	if t, ok := src.(*terminal); ok {
+		page.ask = t.more
+		plain := s.Out
+		s.Out = page
+		defer func() { s.Out = plain }()
+	}
 	s.show()
 	for {
+		page.end()
 		line, err := src.line(s.prompt())
 		switch {
 		case errors.Is(err, errAborted):
@@ -110,9 +119,10 @@ func (s *Session) Run(ctx context.Context, in io.Reader) error {
 		case err != nil:
 			return err
 		}
+		page.begin()
 		if err := s.Do(ctx, line); errors.Is(err, ErrQuit) {
 			return nil
-		} else if err != nil {
+		} else if err != nil && !page.over {
 			fmt.Fprintln(s.Err, "memtrace:", err)
 		}
 	}
@@ -201,8 +211,7 @@ func (s *Session) show() {
 
 // scope is what names in expressions mean.
 func (s *Session) scope(sp *replay.AddressSpace) *replay.Scope {
-	s.symbols.Start = s.View().Start
-	return &replay.Scope{Space: sp, Symbols: &s.symbols, Vars: s.vars}
+	return &replay.Scope{Space: sp, Symbols: s.View().Symbols, Vars: s.vars}
 }
 
 // fields splits a line at blanks; "..." and '...' keep theirs, quotes

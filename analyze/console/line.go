@@ -63,6 +63,14 @@ func (t *terminal) line(prompt string) (string, error) {
 	return s, err
 }
 
+// more asks whether the rest of a long answer is wanted.
+func (t *terminal) more() bool {
+	t.mode(t.typing)
+	s, err := t.l.Prompt("-- more: Enter; q leaves the rest out -- ")
+	t.mode(t.calm)
+	return err == nil && s == ""
+}
+
 // enter and leave are around a time in which the terminal is ours: a program
 // that was using it finds it as it left it.
 func (t *terminal) enter() {

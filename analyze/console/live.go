@@ -71,6 +71,8 @@ type Live struct {
 	waiting atomic.Bool
 	wanted  atomic.Bool // the user wants to be asked at the next stop
 	silent  atomic.Bool // there is nobody left to ask
+
+	symbols *replay.Symbols
 }
 
 type breakpoint struct {
@@ -85,9 +87,8 @@ var errGo = errors.New("go on")
 // script, if it is not nil, and then from in: to the end of a nil in the program
 // is recorded without stops, at the end of another one it is detached.
 func NewLive(start time.Time, script, in io.Reader, out, errw io.Writer) *Live {
-	l := &Live{f: replay.NewFollower(start, replay.PrintOptions{}), start: start, next: 1, detach: in != nil}
+	l := &Live{f: replay.NewFollower(start, replay.PrintOptions{}), start: start, next: 1, detach: in != nil, symbols: &replay.Symbols{Start: start}}
 	l.s = New(l, out, errw)
-	l.s.symbols.Start = start
 	if in != nil {
 		src, _ := l.s.open(in)
 		l.sources = append(l.sources, src)
@@ -192,7 +193,7 @@ func (l *Live) decide() (stop, show bool) {
 // recorder does for itself.
 func worth(r format.Record) bool {
 	switch r.(type) {
-	case *format.Snapshot, *format.MemInfo, *format.Check, *format.Detach, *format.Poke:
+	case *format.Snapshot, *format.MemInfo, *format.Check, *format.Detach, *format.Poke, *format.Outside:
 		return false
 	}
 	return true
@@ -321,7 +322,7 @@ func (l *Live) Prompt() string {
 }
 
 func (l *Live) View() *replay.View {
-	v := &replay.View{State: l.f.State(), Start: l.start, Live: l.at.Program}
+	v := &replay.View{State: l.f.State(), Start: l.start, Live: l.at.Program, Symbols: l.symbols}
 	if m := l.f.Moment(); m != nil {
 		v.Step = m.Event.Step
 	}
@@ -354,6 +355,19 @@ func (l *Live) Registers(ts []format.Thread) ([]replay.Registers, error) {
 		out[i].Values, _ = l.at.Regs(t.TID)
 	}
 	return out, nil
+}
+
+func (l *Live) Stacks(_ context.Context, s *replay.AddressSpace, ts []format.Thread) (out []replay.ThreadStack, err error) {
+	regs, err := l.Registers(ts)
+	u := replay.NewStacks(s, l.symbols)
+	for i := range regs {
+		one, err := u.Unwind(&regs[i], false)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, err
 }
 
 func (l *Live) Sample(source string, pid uint32) ([]byte, format.Step, bool, error) {
@@ -475,7 +489,7 @@ func (l *Live) chooseThread(_ context.Context, s *Session, args []string) error 
 	}
 	n, err := strconv.ParseUint(args[0], 10, 32)
 	if err != nil {
-		return fmt.Errorf("%q is no thread (threads lists them)", args[0])
+		return fmt.Errorf("%q is not a thread (threads lists them)", args[0])
 	}
 	for _, t := range s.View().State.Threads {
 		if uint64(t.TID) == n {
@@ -572,7 +586,7 @@ func (l *Live) repeat(ctx context.Context, s *Session, args []string) error {
 	}
 	n, err := strconv.ParseUint(args[0], 10, 20)
 	if err != nil {
-		return fmt.Errorf("%q is no number of times", args[0])
+		return fmt.Errorf("%q is not a number of times", args[0])
 	}
 	w, err := s.find(args[1])
 	if err != nil {

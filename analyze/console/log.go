@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"memtrace/format"
 	"memtrace/replay"
@@ -54,6 +55,10 @@ func (l *Log) Process(ctx context.Context, pid uint32) (*replay.Process, error) 
 func (l *Log) Registers(ts []format.Thread) ([]replay.Registers, error) {
 	n, _ := l.c.Step()
 	return l.t.Registers(n, ts)
+}
+
+func (l *Log) Stacks(ctx context.Context, s *replay.AddressSpace, ts []format.Thread) ([]replay.ThreadStack, error) {
+	return l.t.Stacks(ctx, s, ts, false)
 }
 
 func (l *Log) Sample(source string, pid uint32) ([]byte, format.Step, bool, error) {
@@ -160,7 +165,7 @@ func (l *Log) cont(ctx context.Context, s *Session, args []string) error {
 	at, ok := l.c.Step()
 	from := at + 1
 	if !ok {
-		from = 0
+		from = l.t.First()
 	}
 	last, _ := l.t.Last()
 	for m, err := range l.t.Walk(from, last) {
@@ -196,11 +201,11 @@ func (l *Log) diff(ctx context.Context, s *Session, args []string) error {
 			return err
 		}
 	}
-	d, err := l.t.Compare(ctx, min(from, to), max(from, to), s.pid)
+	d, err := l.t.Compare(ctx, min(from, to), max(from, to), s.pid, nil)
 	if err != nil {
 		return err
 	}
-	return d.Write(s.Out)
+	return d.Write(s.Out, replay.NoClock, time.Time{})
 }
 
 func (l *Log) history(ctx context.Context, s *Session, args []string) error {
@@ -241,7 +246,7 @@ func (l *Log) FindAll(ctx context.Context, s *Session, want []byte) error {
 			fmt.Fprintf(s.Out, "and %d more\n", len(found)-i)
 			break
 		}
-		fmt.Fprintf(s.Out, "%s\n", found[i].Append(nil))
+		fmt.Fprintf(s.Out, "%s\n", found[i].Append(nil, replay.NoClock, time.Time{}))
 	}
 	if len(found) == 0 {
 		return errors.New("nowhere in the memory that the log holds")
@@ -255,7 +260,7 @@ func countArg(args []string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(args[0], 10, 32)
 	if err != nil || n == 0 || len(args) > 1 {
-		return 0, fmt.Errorf("%q is no number of steps", strings.Join(args, " "))
+		return 0, fmt.Errorf("%q is not a number of steps", strings.Join(args, " "))
 	}
 	return n, nil
 }

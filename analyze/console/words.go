@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +40,7 @@ func sharedWords() []Command {
 			Name: "find", Args: "BYTES [all]", Short: `where captured memory holds "text" or 0xHEX bytes; all: at any step`, Run: find,
 		},
 		{Name: "regs", Args: "[ID]", Short: "registers of the threads, at their last stop", Complete: pids, Run: regs},
+		{Name: "stack", Args: "[ID]", Short: "call stacks of the threads", Long: "In a log: as logged, or where registers and memory of the step are known exactly.", Complete: pids, Run: stack},
 		{Name: "event", Args: "", Short: "all there is to say about the present event", Run: event},
 		{Name: "threads", Short: "the processes and threads that live at this step", Run: threads},
 		{Name: "help", Aliases: []string{"h", "?"}, Args: "[WORD]", Short: "the words, or more about one", Complete: helpWords, Run: help},
@@ -59,7 +59,7 @@ func helpWords(s *Session, _ []string) []string {
 	return out
 }
 
-// pids proposes what lives.
+// pids proposes the living processes.
 func pids(s *Session, _ []string) []string {
 	var out []string
 	for _, p := range s.View().Processes() {
@@ -95,7 +95,7 @@ func (s *Session) target(ctx context.Context, args []string) (*replay.Process, e
 	if len(args) > 0 {
 		n, err := strconv.ParseUint(args[0], 10, 32)
 		if err != nil || len(args) > 1 {
-			return nil, fmt.Errorf("%q is no process ID (threads lists them)", strings.Join(args, " "))
+			return nil, fmt.Errorf("%q is not a process ID (threads lists them)", strings.Join(args, " "))
 		}
 		pid = uint32(n)
 	}
@@ -107,7 +107,18 @@ func (s *Session) space(ctx context.Context, args []string) (*replay.AddressSpac
 	if err != nil {
 		return nil, err
 	}
-	return p.Space()
+	sp, err := p.Space()
+	if err != nil || len(p.Threads) == 0 {
+		return sp, err
+	}
+	var ev *format.Event
+	if m := s.Moment(); m != nil {
+		ev = m.Event
+	}
+	if r, err := s.Registers([]format.Thread{p.Thread(ev)}); err == nil {
+		sp.NameRegisters(&r[0], s.View().Step, ev)
+	}
+	return sp, nil
 }
 
 func next(ctx context.Context, s *Session, args []string) error {
@@ -132,7 +143,7 @@ func use(ctx context.Context, s *Session, args []string) error {
 	}
 	n, err := strconv.ParseUint(args[0], 10, 32)
 	if err != nil {
-		return fmt.Errorf("%q is no process ID", args[0])
+		return fmt.Errorf("%q is not a process ID", args[0])
 	}
 	p, err := s.Process(ctx, uint32(n))
 	if err != nil {
@@ -217,29 +228,25 @@ func regs(ctx context.Context, s *Session, args []string) error {
 	return nil
 }
 
-// kindsOf sums up mappings by kind.
-func kindsOf(sp *replay.AddressSpace) *analyze.Result {
-	var n, count [vma.NumKinds]uint64
-	var total uint64
-	for v := range sp.Mappings() {
-		n[v.Kind] += v.Len()
-		count[v.Kind]++
-		total += v.Len()
+func stack(ctx context.Context, s *Session, args []string) error {
+	p, err := s.target(ctx, args)
+	if err != nil {
+		return err
 	}
-	r := &analyze.Result{Report: "kinds", Columns: []analyze.Column{
-		{Key: "kind", Title: "KIND", Unit: analyze.Text}, {Key: "mappings", Title: "MAPPINGS", Unit: analyze.Count},
-		{Key: "bytes", Title: "SIZE", Unit: analyze.Bytes},
-	}}
-	var all uint64
-	for k := range n {
-		if count[k] > 0 {
-			r.Rows = append(r.Rows, []any{vma.Kind(k).String(), count[k], n[k]})
-			all += count[k]
+	sp, err := p.Space()
+	if err != nil {
+		return err
+	}
+	stacks, err := s.Stacks(ctx, sp, p.Threads)
+	if err != nil {
+		return err
+	}
+	for i := range stacks {
+		if _, err := s.Out.Write(append(stacks[i].Append(nil, replay.StackNames), '\n')); err != nil {
+			return err
 		}
 	}
-	slices.SortStableFunc(r.Rows, func(a, b []any) int { return cmp.Compare(b[2].(uint64), a[2].(uint64)) })
-	r.Total = []any{"total", all, total}
-	return r
+	return nil
 }
 
 // screenWidth is what every terminal has.
@@ -259,14 +266,14 @@ func process(ctx context.Context, s *Session, args []string) error {
 	}
 	v := s.View()
 	fmt.Fprintf(s.Out, "process %d at step %d, %v, threads: %d\n\n", p.PID, v.Step, p.Arch, len(p.Threads))
-	write := func(r *analyze.Result) error {
-		if err := r.Write(s.Out, analyze.Table); err != nil {
+	write := func(v analyze.Value) error {
+		if err := v.Sheet().Write(s.Out, analyze.Table); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.Out)
 		return err
 	}
-	if err := write(kindsOf(sp)); err != nil {
+	if err := write(analyze.Kinds(sp)); err != nil {
 		return err
 	}
 	sh, err := analyze.SharingOf(p)
@@ -291,9 +298,8 @@ func process(ctx context.Context, s *Session, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(top.Rows) > topMappings {
-		top.Notes = append(top.Notes, fmt.Sprintf("and %d smaller ones (maps)", len(top.Rows)-topMappings))
-		top.Rows = top.Rows[:topMappings]
+	if left := top.Cut(topMappings); left > 0 {
+		top.Notes = append(top.Notes, fmt.Sprintf("and %d smaller ones (maps)", left))
 	}
 	top.Total, top.Width = nil, screenWidth
 	return top.Write(s.Out, analyze.Table)
@@ -301,8 +307,7 @@ func process(ctx context.Context, s *Session, args []string) error {
 
 // costliest are the mappings of p, those that cost most first: by resident
 // memory if the process lives, else by size.
-func (s *Session) costliest(v *replay.View, p *replay.Process) (*analyze.Result, error) {
-	parts := analyze.NewParts(v)
+func (s *Session) costliest(v *replay.View, p *replay.Process) (*analyze.Sheet, error) {
 	text, _, ok, err := s.Sample("smaps", p.PID)
 	if err != nil {
 		return nil, err
@@ -313,14 +318,14 @@ func (s *Session) costliest(v *replay.View, p *replay.Process) (*analyze.Result,
 		if err != nil {
 			return nil, err
 		}
-		return analyze.Smaps(text, sp, parts), nil
+		return analyze.Smaps(text, v, sp).Sheet(), nil
 	}
-	top, err := analyze.Mappings(v, p, parts)
+	top, err := analyze.Mappings(v, p)
 	if err != nil {
 		return nil, err
 	}
 	top.Title = "Largest mappings"
-	return top, top.Sort("size")
+	return top.Sheet(), nil
 }
 
 // alive says what only a living process can tell: its page faults, and what its
@@ -360,7 +365,7 @@ func system(_ context.Context, s *Session, _ []string) error {
 	if !ok {
 		return errors.New("the system's memory was not sampled up to this step")
 	}
-	return analyze.System(text, at).Write(s.Out, analyze.Table)
+	return analyze.SystemAt(text, at).Sheet().Write(s.Out, analyze.Table)
 }
 
 func threads(_ context.Context, s *Session, _ []string) error {
@@ -478,12 +483,21 @@ func help(_ context.Context, s *Session, args []string) error {
 		}
 		return nil
 	}
+	const indent = 27
 	for _, w := range s.words {
 		name := w.Name
 		if len(w.Aliases) > 0 {
 			name += ", " + w.Aliases[0]
 		}
-		fmt.Fprintf(s.Out, "%-14s %-15s %s\n", name, w.Args, w.Short)
+		head := fmt.Sprintf("%-14s %-11s", name, w.Args)
+		if len(head) >= indent { // the words go below
+			fmt.Fprintln(s.Out, strings.TrimRight(head, " "))
+			head = ""
+		}
+		for _, l := range analyze.Wrap(w.Short, 79-indent) {
+			fmt.Fprintf(s.Out, "%-*s%s\n", indent, head, l)
+			head = ""
+		}
 	}
 	fmt.Fprintln(s.Out, "The beginning of a word will do. Enter repeats the last command.")
 	return nil

@@ -12,6 +12,7 @@ import (
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/vma"
 	"memtrace/replay"
 	"memtrace/replay/elfcore"
 )
@@ -71,7 +72,7 @@ func (s *Subject) findSignal(t *replay.Trace) error {
 	return nil
 }
 
-// maxZeros is the longest run of zeros that is put into a core. Longer ones are
+// maxZeros is how many zeros are put into a core, all together. Longer runs are
 // reservations that the program never touched.
 const maxZeros = 1 << 30
 
@@ -160,13 +161,11 @@ func lastCapture(space *replay.AddressSpace) (last format.Step, err error) {
 
 // segments cuts the mappings where what is known of them changes.
 func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes []string, err error) {
-	var data, files, unknown uint64
-	oldest := s.View.Step
 	captured, err := lastCapture(space)
 	if err != nil {
 		return nil, err
 	}
-	var page [addr.PageSize]byte
+	x := cutter{core: c, space: space, step: s.View.Step, captured: captured, oldest: s.View.Step}
 	for v := range space.Mappings() {
 		if c.Arch == arch.I386 && v.End > 1<<32 {
 			continue
@@ -174,76 +173,121 @@ func (s *Subject) segments(c *elfcore.Core, space *replay.AddressSpace) (notes [
 		if v.File() && strings.HasPrefix(v.Name, "/") {
 			c.Files = append(c.Files, elfcore.File{Range: v.Range, Offset: v.Offset, Name: v.Name})
 		}
-		add := func(r addr.Range, what elfcore.Content) {
-			n := len(c.Segments)
-			if n > 0 && c.Segments[n-1].End == r.Start && c.Segments[n-1].What == what && r.Start != v.Start {
-				c.Segments[n-1].End = r.End
-				return
-			}
-			c.Segments = append(c.Segments, elfcore.Segment{Range: r, Prot: v.Prot, What: what})
+		if err := x.mapping(v); err != nil {
+			return nil, err
 		}
-		absent := func(r addr.Range) {
-			if v.File() {
-				files += r.Len()
-			} else {
-				unknown += r.Len()
-			}
+	}
+	return x.notes(), nil
+}
+
+// cutter makes the segments of a core.
+type cutter struct {
+	core     *elfcore.Core
+	space    *replay.AddressSpace
+	step     format.Step // of the core
+	captured format.Step // the last at which memory was looked at
+	page     [addr.PageSize]byte
+
+	oldest               format.Step // of what is in the core
+	data, files, unknown uint64      // bytes in it, left to files, and not in the log
+	zeros, left          uint64      // zeros in it, and left out because there were too many
+}
+
+// mapping adds what is known of one mapping.
+func (x *cutter) mapping(v vma.VMA) error {
+	at := v.Start
+	for run, err := range x.space.Pages(v.Range) {
+		if err != nil {
+			return err
 		}
-		at := v.Start
-		for run, err := range space.Pages(v.Range) {
-			if err != nil {
-				return nil, err
-			}
-			end, ok := addr.Span(run.Addr, run.N*addr.PageSize)
-			if !ok {
-				end.End = v.End
-			}
-			r := end.Intersect(v.Range)
-			if r.Empty() {
+		r := addr.Reach(run.Addr, run.N*addr.PageSize).Intersect(v.Range)
+		if r.Empty() {
+			continue
+		}
+		x.absent(v, addr.Range{Start: at, End: r.Start})
+		at = r.End
+		if err := x.run(v, run, r); err != nil {
+			return err
+		}
+	}
+	x.absent(v, addr.Range{Start: at, End: v.End})
+	return nil
+}
+
+// run adds pages of v of which the same is known.
+func (x *cutter) run(v vma.VMA, run replay.Run, r addr.Range) error {
+	// New since memory was last looked at, and likely written to.
+	unsure := run.What == format.PageZero && run.AsOf > x.captured && run.AsOf != x.step
+	switch {
+	case run.Mixed:
+		parts, err := x.space.Stretches(r.Start, &x.page)
+		if err != nil {
+			return err
+		}
+		for _, part := range parts {
+			if part.Err != nil || !part.Call && (unsure || run.What == format.PageFile) {
+				x.absent(v, part.Range)
 				continue
 			}
-			absent(addr.Range{Start: at, End: r.Start})
-			at = r.End
-			// New since memory was last looked at, and likely written to.
-			unsure := run.What == format.PageZero && run.AsOf > captured && run.AsOf != s.View.Step
-			switch {
-			case run.Mixed:
-				parts, err := space.Stretches(r.Start, &page)
-				if err != nil {
-					return nil, err
-				}
-				for _, x := range parts {
-					if x.Err != nil || !x.Call && (unsure || run.What == format.PageFile) {
-						absent(x.Range)
-						continue
-					}
-					add(x.Range, elfcore.Data)
-					data += x.Range.Len()
-					oldest = min(oldest, x.AsOf)
-				}
-			case run.What == format.PageData:
-				add(r, elfcore.Data)
-				data += r.Len()
-				oldest = min(oldest, run.AsOf)
-			case unsure:
-				absent(r)
-			case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
-				add(r, elfcore.Zero)
-			case run.What == format.PageZero: // a reservation
-			default:
-				absent(r)
-			}
+			x.bytes(v, part.Range, part.AsOf)
 		}
-		absent(addr.Range{Start: at, End: v.End})
+	case run.What == format.PageData:
+		x.bytes(v, r, run.AsOf)
+	case unsure:
+		x.absent(v, r)
+	case run.What == format.PageZero && r.Len() <= maxZeros && v.Prot&(addr.Read|addr.Write|addr.Exec) != 0:
+		if x.zeros+r.Len() > maxZeros {
+			x.left += r.Len()
+			return nil
+		}
+		x.zeros += r.Len()
+		x.add(v, r, elfcore.Zero)
+	case run.What == format.PageZero: // a reservation
+	default:
+		x.absent(v, r)
 	}
-	if data > 0 && oldest < s.View.Step {
-		notes = append(notes, fmt.Sprintf("memory is as of step %d or later", oldest))
+	return nil
+}
+
+// bytes adds what the log has as it was at a step.
+func (x *cutter) bytes(v vma.VMA, r addr.Range, asOf format.Step) {
+	x.add(v, r, elfcore.Data)
+	x.data += r.Len()
+	x.oldest = min(x.oldest, asOf)
+}
+
+func (x *cutter) add(v vma.VMA, r addr.Range, what elfcore.Content) {
+	if n := len(x.core.Segments); n > 0 {
+		last := &x.core.Segments[n-1]
+		if last.End == r.Start && last.What == what && r.Start != v.Start {
+			last.End = r.End
+			return
+		}
 	}
-	if files > 0 {
-		notes = append(notes, analyze.Size(files)+" are left to the mapped files")
+	x.core.Segments = append(x.core.Segments, elfcore.Segment{Range: r, Prot: v.Prot, What: what})
+}
+
+func (x *cutter) absent(v vma.VMA, r addr.Range) {
+	if v.File() {
+		x.files += r.Len()
+	} else {
+		x.unknown += r.Len()
 	}
-	if unknown > 0 {
-		notes = append(notes, analyze.Size(unknown)+" of memory are not in the log, and absent")
+}
+
+// notes says how old the memory is, and what is left out.
+func (x *cutter) notes() (notes []string) {
+	if x.data > 0 && x.oldest < x.step {
+		notes = append(notes, fmt.Sprintf("memory is as of step %d or later", x.oldest))
 	}
-	return notes, nil
+	if x.files > 0 {
+		notes = append(notes, analyze.Size(x.files)+" are left to the mapped files")
+	}
+	if x.left > 0 {
+		notes = append(notes, fmt.Sprintf("%s that hold zeros are left out: %s of them are in the core", analyze.Size(x.left), analyze.Size(x.zeros)))
+	}
+	if x.unknown > 0 {
+		notes = append(notes, analyze.Size(x.unknown)+" of memory are not in the log: the core leaves them out")
+	}
+	return notes
 }

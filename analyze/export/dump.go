@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -81,9 +82,15 @@ func (s *Subject) WriteDump(ctx context.Context, dir string, o DumpOptions, live
 			return nil, fmt.Errorf("%v-%v: %w", r.Start, r.End, replay.ErrUnmapped)
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	// The folder has its name when all is in it.
+	if _, err := os.Lstat(dir); err == nil {
+		return nil, &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
+	}
+	name := dir
+	if dir, err = os.MkdirTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.part"); err != nil {
 		return nil, err
 	}
+	defer os.RemoveAll(dir)
 	x := Index{PID: s.Process.PID, Arch: s.Process.Arch.String(), Path: s.Origin.Path, Argv: s.Origin.Argv, Ranges: []DumpRange{}, Threads: []DumpThread{}}
 	if !live {
 		x.Step = &s.View.Step
@@ -110,9 +117,12 @@ func (s *Subject) WriteDump(ctx context.Context, dir string, o DumpOptions, live
 	if err := os.WriteFile(filepath.Join(dir, "index.json"), append(b, '\n'), 0o600); err != nil {
 		return notes, err
 	}
-	notes = append(notes, fmt.Sprintf("%d ranges, %s in %s", len(x.Ranges), analyze.Size(known), dir))
+	notes = append(notes, fmt.Sprintf("%d ranges, %s in %s", len(x.Ranges), analyze.Size(known), name))
 	if unknown > 0 {
 		notes = append(notes, fmt.Sprintf("%s are not known (index.json says which are)", analyze.Size(unknown)))
+	}
+	if err := os.Rename(dir, name); err != nil {
+		return nil, err
 	}
 	return notes, nil
 }
@@ -153,9 +163,9 @@ func dumpRegisters(r *replay.Registers, live bool) DumpThread {
 		d.AsOf = &r.AsOf
 	}
 	d.Registers = map[string]string{}
-	for i, name := range r.Thread.Arch.Registers() {
+	for i, reg := range r.Thread.Arch.Registers() {
 		if i < len(r.Values) {
-			d.Registers[name] = addr.Addr(r.Values[i]).String()
+			d.Registers[reg.Name] = addr.Addr(r.Values[i]).String()
 		}
 	}
 	return d
@@ -163,102 +173,141 @@ func dumpRegisters(r *replay.Registers, live bool) DumpThread {
 
 // dumpRange writes one file, unless there is nothing to write.
 func dumpRange(ctx context.Context, dir string, space *replay.AddressSpace, v vma.VMA, r addr.Range, live bool) (d DumpRange, err error) {
-	d = DumpRange{
+	x := dumper{space: space, r: r, live: live, file: holeFile{name: filepath.Join(dir, fmt.Sprintf("%x-%x.bin", uint64(r.Start), uint64(r.End)))}}
+	x.d = DumpRange{
 		Start: r.Start.String(), End: r.End.String(), Perms: v.Prot.String(), Kind: v.Kind.String(),
 		Offset: v.Slice(r).Offset, Path: v.Name, Known: []Known{},
 	}
-	var f *os.File
-	var waits []byte // to be written at off
-	var off int64
-	flush := func() error {
-		if len(waits) == 0 {
-			return nil
+	for run, err := range space.Pages(r) {
+		if err == nil {
+			err = x.run(ctx, run)
 		}
-		_, err := f.WriteAt(waits, off)
-		waits = waits[:0]
-		return err
+		if err != nil {
+			return x.d, errors.Join(err, x.file.abandon())
+		}
 	}
-	defer func() {
-		if f != nil {
-			if err == nil {
-				err = errors.Join(flush(), f.Truncate(int64(r.Len())))
-			}
-			err = errors.Join(err, f.Close())
-		}
-	}()
-	put := func(a addr.Addr, b []byte) error {
-		if f == nil {
-			d.File = fmt.Sprintf("%x-%x.bin", uint64(r.Start), uint64(r.End))
-			if f, err = os.OpenFile(filepath.Join(dir, d.File), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
-				return err
-			}
-		}
-		if at := int64(a - r.Start); at != off+int64(len(waits)) || len(waits) >= 1<<20 {
-			if err := flush(); err != nil {
-				return err
-			}
-			off = at
-		}
-		waits = append(waits, b...)
+	if x.file.f != nil {
+		x.d.File = filepath.Base(x.file.name)
+	}
+	return x.d, x.file.close(int64(r.Len()))
+}
+
+// dumper writes what is known of a stretch of memory, and notes what that is.
+type dumper struct {
+	space *replay.AddressSpace
+	r     addr.Range
+	live  bool
+	d     DumpRange
+	file  holeFile
+	page  [addr.PageSize]byte
+
+	// The last of d.Known.
+	last     addr.Range
+	lastOf   format.Step
+	lastZero bool
+}
+
+// run writes pages of which the same is known.
+func (x *dumper) run(ctx context.Context, run replay.Run) error {
+	in := addr.Reach(run.Addr, run.N<<addr.PageShift).Intersect(x.r)
+	switch {
+	case run.Mixed || run.What == format.PageData || run.What == format.PageFile:
+	case run.What == format.PageZero:
+		x.know(in, run.AsOf, true, false)
+		return nil
+	default:
 		return nil
 	}
-	last := addr.Range{}
-	var lastOf format.Step
-	lastZero := false
-	know := func(k addr.Range, asOf format.Step, zero, call bool) {
-		d.Bytes += k.Len()
-		if n := len(d.Known); n > 0 && last.End == k.Start && (live || lastOf == asOf) && lastZero == zero && d.Known[n-1].Call == call {
-			last.End = k.End
-			d.Known[n-1].End = k.End.String()
-			return
+	for a := in.Start; a < in.End; {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		x := Known{Start: k.Start.String(), End: k.End.String(), Zero: zero, Call: call}
-		if !live {
-			x.AsOf = &asOf
+		parts, err := x.space.Stretches(a, &x.page)
+		if err != nil && !x.live {
+			return err
 		}
-		last, lastOf, lastZero = k, asOf, zero
-		d.Known = append(d.Known, x)
-	}
-	var page [addr.PageSize]byte
-	for run, err := range space.Pages(r) {
-		if err != nil {
-			return d, err
-		}
-		whole, ok := addr.Span(run.Addr, run.N<<addr.PageShift)
-		if !ok {
-			whole.End = r.End
-		}
-		in := whole.Intersect(r)
-		if run.What == format.PageZero && !run.Mixed {
-			know(in, run.AsOf, true, false)
-			continue
-		}
-		if run.What != format.PageData && run.What != format.PageFile && !run.Mixed {
-			continue
-		}
-		for a := in.Start; a < in.End; {
-			if err := ctx.Err(); err != nil {
-				return d, err
+		base := a.PageDown()
+		a = min(base+addr.PageSize, in.End)
+		for _, part := range parts {
+			k := part.Range.Intersect(in)
+			if k.Empty() || part.Err != nil { // a page beyond the end of its file, or of a device
+				continue
 			}
-			parts, err := space.Stretches(a, &page)
-			if err != nil && !live {
-				return d, err
+			if err := x.file.put(int64(k.Start-x.r.Start), x.page[k.Start-base:k.End-base]); err != nil {
+				return err
 			}
-			base := a.PageDown()
-			a = min(base+addr.PageSize, in.End)
-			for _, x := range parts {
-				k := x.Range.Intersect(in)
-				if k.Empty() || x.Err != nil { // a page beyond the end of its file, or of a device
-					continue
-				}
-				if err := put(k.Start, page[k.Start-base:k.End-base]); err != nil {
-					return d, err
-				}
-				know(k, x.AsOf, false, x.Call)
-			}
+			x.know(k, part.AsOf, false, part.Call)
 		}
 	}
-	return d, nil
+	return nil
+}
+
+// know notes that the bytes of k are known.
+func (x *dumper) know(k addr.Range, asOf format.Step, zero, call bool) {
+	d := &x.d
+	d.Bytes += k.Len()
+	if n := len(d.Known); n > 0 && x.last.End == k.Start && (x.live || x.lastOf == asOf) && x.lastZero == zero && d.Known[n-1].Call == call {
+		x.last.End = k.End
+		d.Known[n-1].End = k.End.String()
+		return
+	}
+	known := Known{Start: k.Start.String(), End: k.End.String(), Zero: zero, Call: call}
+	if !x.live {
+		known.AsOf = &asOf
+	}
+	x.last, x.lastOf, x.lastZero = k, asOf, zero
+	d.Known = append(d.Known, known)
+}
+
+// holeFile is a file with holes where nothing was put. It is made with the first
+// byte.
+type holeFile struct {
+	name  string
+	f     *os.File
+	waits []byte // to be written at off
+	off   int64
+}
+
+// put puts bytes at an offset. Offsets rise.
+func (h *holeFile) put(at int64, b []byte) (err error) {
+	if h.f == nil {
+		if h.f, err = os.OpenFile(h.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return err
+		}
+	}
+	if at != h.off+int64(len(h.waits)) || len(h.waits) >= 1<<20 {
+		if err := h.flush(); err != nil {
+			return err
+		}
+		h.off = at
+	}
+	h.waits = append(h.waits, b...)
+	return nil
+}
+
+func (h *holeFile) flush() error {
+	if len(h.waits) == 0 {
+		return nil
+	}
+	_, err := h.f.WriteAt(h.waits, h.off)
+	h.waits = h.waits[:0]
+	return err
+}
+
+// close ends the file, if there is one, with the size that it is to have.
+func (h *holeFile) close(size int64) error {
+	if h.f == nil {
+		return nil
+	}
+	return errors.Join(h.flush(), h.f.Truncate(size), h.f.Close())
+}
+
+// abandon closes it as it is.
+func (h *holeFile) abandon() error {
+	if h.f == nil {
+		return nil
+	}
+	return h.f.Close()
 }
 
 // Moment is process pid (0: the log's first) of a log at a step.

@@ -22,6 +22,7 @@ type Options struct {
 	PID      uint32      // 0: the log's first process, or all of them
 	Set      arch.Set    // system calls of a stream
 	AllCalls bool        // Set was not given: events that are no calls, too
+	Value    string      // what a stack weighs: one of Values, "" for the first
 }
 
 // Format is a format that can be asked for by name.
@@ -40,6 +41,13 @@ var Formats = []Format{
 	{"core", "an ELF core of a process at a step, for gdb", true, true, core},
 	{"jsonl", "events, one JSON object a line, as replay --json", false, false, jsonl},
 	{"csv", "events, one row each", false, false, csvEvents},
+	{"pprof", "call stacks, with calls and memory, for go tool pprof", false, true, pprof},
+	{"folded", "call stacks as lines, for flame graphs", false, false, folded},
+	{"perfetto", "calls, stacks and memory over time, for ui.perfetto.dev", false, true, perfetto},
+	{"refs", "page references as CSV, in the order of the log", false, false, refsCSV},
+	{"oracleGeneral", "page references for libCacheSim, with when each page is next used", false, true, oracleGeneral},
+	{"din", "page references as Dinero's input: 0 read, 1 write, 2 fetch", false, false, din},
+	{"lackey", "page references as valgrind's lackey writes them", false, false, lackey},
 }
 
 // Find finds a format by its name.

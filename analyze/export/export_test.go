@@ -6,12 +6,15 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/csv"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"memtrace/analyze"
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
@@ -133,7 +136,7 @@ func TestCoreThreads(t *testing.T) {
 	// Here the extended state was found to be the same.
 	same := b.Event(3, &format.Snapshot{MM: 2}, &format.RegsSet{Thread: 3, Regs: replaytest.Regs(0x400)}, &format.XStateSet{Thread: 3})
 	e, notes := makeCore(t, open(t, b.Bytes()), Options{At: n, PID: 101})
-	if notes != "12 KiB of memory are not in the log, and absent" {
+	if notes != "12 KiB of memory are not in the log: the core leaves them out" {
 		t.Errorf("notes: %s", notes)
 	}
 	ns := notesOf(t, e)
@@ -182,6 +185,32 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// TestCells compares what is written by hand with encoding/csv and encoding/json.
+func TestCells(t *testing.T) {
+	for _, s := range []string{"", "a", " a", "a ", "\u00a0a", "\u2028", "\\.", "\\.a", "a,b", "a\"b", "\"", "a\rb", "a\nb", "\xff", "\xff\"", "<>&\u2027\u2028\u2029\u202a\xe2\x80", "\t", "=1+2", "+1", "-1", "@a", "'a", "\r=1", "a=1", "=\"a\",b"} {
+		valid := strings.Map(func(r rune) rune { return r }, s)
+		text := replay.Value{Kind: replay.ValueText, Text: s}
+		var r csvRow
+		got := r.line([]replay.Field{{Name: "path", Value: text}, {Name: "what", Value: text}})
+		more, err := json.Marshal(map[string]string{"what": valid})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cells := make([]string, len(csvColumns)+1)
+		cells[len(csvColumns)-1], cells[len(csvColumns)] = analyze.CSVText(valid), string(more)
+		var b bytes.Buffer
+		want := csv.NewWriter(&b)
+		if err := want.Write(cells); err != nil {
+			t.Fatal(err)
+		}
+		want.Flush()
+		// encoding/json has a short form of CR, which ours has not.
+		if w := strings.ReplaceAll(b.String(), `\r`, `\u000d`); string(got) != w {
+			t.Errorf("%q: got %s want %s", s, got, w)
+		}
+	}
+}
+
 // TestDump: only what is known, and where.
 func TestDump(t *testing.T) {
 	tr := open(t, replaytest.Log(t))
@@ -217,5 +246,29 @@ func TestDump(t *testing.T) {
 	}
 	if _, err := s.WriteDump(context.Background(), dir, DumpOptions{}, false); err == nil {
 		t.Error("an existing directory was taken")
+	}
+}
+
+// TestZerosOfCore: a core has zeros up to a limit, all mappings together, and says what
+// it leaves out.
+func TestZerosOfCore(t *testing.T) {
+	b := replaytest.New(t)
+	changes := []format.Change{&format.MMNew{MM: 1}, replaytest.Thread(1, 100, 100, 1, 1, 0)}
+	for i := range 16 { // of 128 MiB
+		a := replaytest.Anon + addr.Addr(i)<<28
+		changes = append(changes, replaytest.Map(1, a, 1<<15, 3, ""), &format.Pages{MM: 1, Addr: a, N: 1 << 15, What: format.PageZero})
+	}
+	b.Event(1, &format.Exec{Path: "/bin/a"}, changes...)
+	file, err := os.Create(filepath.Join(t.TempDir(), "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	notes, err := core(context.Background(), replay.New(replaytest.Open(t, b.Bytes())), file, Options{})
+	if err != nil || !slices.Contains(notes, "1 GiB that hold zeros are left out: 1 GiB of them are in the core") {
+		t.Errorf("%q, %v", notes, err)
+	}
+	if st, err := file.Stat(); err != nil || st.Size() < maxZeros || st.Size() > maxZeros+1<<20 {
+		t.Errorf("%v, %v", st.Size(), err)
 	}
 }

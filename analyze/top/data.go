@@ -7,12 +7,14 @@
 package top
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +22,8 @@ import (
 	"time"
 
 	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/proctext"
 	"memtrace/format/vma"
 	"memtrace/replay"
 )
@@ -40,7 +44,12 @@ type Mapping struct {
 	Name   string
 	Count  int
 	Size   uint64
-	Growth int64 // since the process was first seen
+	Growth int64   // since the process was first seen
+	RSS    *uint64 // resident, or of a log what snapshots saw in use; nil: not known
+	Rate   float64 // bytes a second of RSS of late, or of Size where RSS is not known
+
+	ranges []addr.Range
+	shown  string // Name as the log has it
 }
 
 // Frame is what there is to show at a moment.
@@ -48,25 +57,39 @@ type Frame struct {
 	Time       time.Duration
 	Step, Last format.Step
 	Procs      []Proc
-	Events     []string // the last ones, oldest first
-	Free, Cach uint64   // of the system: MemAvailable and Cached
+	Events     []Event // the last ones, oldest first
+	Free, Cach uint64  // of the system: MemAvailable and Cached
 	Total      uint64
+}
+
+// Event is a line of events that are alike, one after the other.
+type Event struct {
+	Text  string // the last of them
+	Count int
 }
 
 // Source is what a view looks at.
 type Source interface {
-	Frame() (Frame, error)
+	// Frame is what there is to show; in is the process that is looked into, 0 for none.
+	Frame(in uint32) (Frame, error)
+	// Memory reads bytes of a process at the frame's moment. known says which of them are known.
+	Memory(no uint32, at addr.Addr, b []byte) (known []bool)
+	// Data is the first address in r at or after from that has data, false if none is known.
+	Data(no uint32, r addr.Range) (addr.Addr, bool)
 	// Slide moves by that part of the whole, where it can.
 	Slide(part float64)
 	// Live says that it moves by itself.
 	Live() bool
 }
 
-// keptEvents is how many events are at hand.
-const keptEvents = 12
+// keptEvents is how many events are at hand, and keptLines how many lines of alike ones.
+const (
+	keptEvents = 200
+	keptLines  = 24
+)
 
 // sparkPoints is how many values a sparkline is made of.
-const sparkPoints = 20
+const sparkPoints = 60
 
 // rateOver is how far back a rate looks.
 const rateOver = 5 * time.Second
@@ -133,7 +156,7 @@ func (b *book) sample(m *replay.Moment, r *format.MemInfo) {
 			}
 			p := b.of(t.Proc)
 			if p.name == "" { // attached to: no exec was seen
-				p.name = text(s.Data, "Name")
+				p.name = proctext.Field(s.Data, "Name").String()
 			}
 			p.points = append(p.points, point{time.Duration(m.Event.Time), field(s.Data, "VmRSS"), field(s.Data, "RssAnon") + field(s.Data, "VmSwap")})
 			if p.base == nil && m.State.MMs[t.MM] != nil {
@@ -146,27 +169,10 @@ func (b *book) sample(m *replay.Moment, r *format.MemInfo) {
 	}
 }
 
-// field is a line of "Key: 123 kB" in bytes.
-func field(b []byte, key string) uint64 {
-	f := strings.Fields(text(b, key))
-	if len(f) == 0 {
-		return 0
-	}
-	n, err := strconv.ParseUint(f[0], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n << 10
-}
-
-// text is what follows "Key:" in its line.
-func text(b []byte, key string) string {
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
+// field is the size that a text of /proc has under a key, 0 for none.
+func field(text []byte, key string) uint64 {
+	n, _ := proctext.Field(text, key).Size()
+	return n
 }
 
 // groups sums up mappings by name.
@@ -178,9 +184,10 @@ func groups(set *vma.Set) map[string]Mapping {
 			name = v.Kind.String()
 		}
 		g := gs[name]
-		g.Name = name
+		g.Name, g.shown = name, name
 		g.Count++
 		g.Size += v.Len()
+		g.ranges = append(g.ranges, v.Range)
 		gs[name] = g
 	}
 	return gs
@@ -247,9 +254,19 @@ type Feed struct {
 	mu    sync.Mutex
 	f     *replay.Follower
 	book  book
-	lines []string
+	lines []Event
 	err   error
 	now   time.Duration
+	rss   map[uint32]*resident // of the processes that were looked into
+	// Smaps reads /proc/PID/smaps, ReadMem a process's memory; either may be nil.
+	Smaps   func(pid uint32) ([]byte, error)
+	ReadMem func(pid uint32, b []byte, at addr.Addr) (int, error)
+}
+
+// resident is the resident memory of a process's mappings over time, by name.
+type resident struct {
+	at    []time.Time
+	sizes []map[string]uint64
 }
 
 // NewFeed makes a Feed for a recording that began at start.
@@ -269,24 +286,116 @@ func (f *Feed) See(e *format.Event) {
 	f.now = time.Duration(e.Time)
 	f.book.see(m)
 	if _, sampled := e.Record.(*format.MemInfo); !sampled {
-		if len(f.lines) == keptEvents {
-			f.lines = append(f.lines[:0], f.lines[1:]...)
-		}
-		f.lines = append(f.lines, f.f.Line())
+		f.lines = collect(f.lines, f.f.Line())
 	}
 }
 
-func (f *Feed) Frame() (Frame, error) {
+// collect adds a line to others. One that is like the last takes its place.
+func collect(lines []Event, text string) []Event {
+	if n := len(lines); n > 0 && alike(lines[n-1].Text) == alike(text) {
+		lines[n-1] = Event{text, lines[n-1].Count + 1}
+		return lines
+	}
+	if len(lines) == keptLines {
+		lines = append(lines[:0], lines[1:]...)
+	}
+	return append(lines, Event{text, 1})
+}
+
+var numbers = regexp.MustCompile(`0x[0-9a-f]+|[0-9]+`)
+
+// alike is what events that are told as one have in common: all but their numbers.
+func alike(text string) string { return numbers.ReplaceAllString(strings.TrimLeft(text, " "), "#") }
+
+func (f *Feed) Frame(in uint32) (Frame, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	fr := f.book.frame(f.f.State(), f.now)
 	if m := f.f.Moment(); m != nil {
 		fr.Step = m.Event.Step
 	}
 	fr.Last = fr.Step
 	fr.Events = slices.Clone(f.lines)
-	return fr, f.err
+	err := f.err
+	f.mu.Unlock()
+	if in != 0 && f.Smaps != nil {
+		for i := range fr.Procs {
+			if p := &fr.Procs[i]; p.No == in {
+				if text, err := f.Smaps(p.PID); err == nil {
+					f.resident(p, text, time.Now())
+				}
+			}
+		}
+	}
+	return fr, err
 }
+
+// resident adds what /proc/PID/smaps says to the mappings of a process.
+func (f *Feed) resident(p *Proc, text []byte, now time.Time) {
+	sizes := map[string]uint64{}
+	name := ""
+	for line := range bytes.Lines(text) {
+		key, value, ok := proctext.Line(line)
+		if !ok {
+			from, _, _ := strings.Cut(string(line), "-")
+			a, err := strconv.ParseUint(from, 16, 64)
+			name = ""
+			for i := range p.Maps {
+				if err == nil && slices.ContainsFunc(p.Maps[i].ranges, func(r addr.Range) bool { return r.Contains(addr.Addr(a)) }) {
+					name = p.Maps[i].Name
+				}
+			}
+			continue
+		}
+		if string(key) == "Rss" && name != "" {
+			n, _ := value.Size()
+			sizes[name] += n
+		}
+	}
+	if f.rss == nil {
+		f.rss = map[uint32]*resident{}
+	}
+	past := f.rss[p.No]
+	if past == nil {
+		past = &resident{}
+		f.rss[p.No] = past
+	}
+	past.at, past.sizes = append(past.at, now), append(past.sizes, sizes)
+	for len(past.at) > 2 && now.Sub(past.at[1]) > rateOver {
+		past.at, past.sizes = past.at[1:], past.sizes[1:]
+	}
+	dt := now.Sub(past.at[0]).Seconds()
+	for i := range p.Maps {
+		g := &p.Maps[i]
+		n := sizes[g.Name]
+		g.RSS = &n
+		if dt > 0 {
+			g.Rate = (float64(n) - float64(past.sizes[0][g.Name])) / dt
+		}
+	}
+}
+
+func (f *Feed) Memory(no uint32, at addr.Addr, b []byte) []bool {
+	known := make([]bool, len(b))
+	if f.ReadMem == nil {
+		return known
+	}
+	f.mu.Lock()
+	pid := uint32(0)
+	for _, t := range f.f.State().Threads {
+		if t.Proc == no {
+			pid = t.TGID
+		}
+	}
+	f.mu.Unlock()
+	if n, _ := f.ReadMem(pid, b, at); n > 0 { // what comes before an error counts
+		for i := range n {
+			known[i] = true
+		}
+	}
+	return known
+}
+
+func (f *Feed) Data(_ uint32, r addr.Range) (addr.Addr, bool) { return r.Start, true }
 
 func (f *Feed) Slide(float64) {}
 
@@ -336,35 +445,141 @@ func (h *History) Live() bool { return false }
 
 // Slide moves by a part of the log, at least a step.
 func (h *History) Slide(part float64) {
-	d := int64(part * float64(h.last+1))
+	d := int64(part * float64(h.t.Count()))
 	switch {
 	case d == 0 && part > 0:
 		d = 1
 	case d == 0 && part < 0:
 		d = -1
 	}
-	h.at = format.Step(min(max(int64(h.at)+d, 0), int64(h.last)))
+	h.at = format.Step(min(max(int64(h.at)+d, int64(h.t.First())), int64(h.last)))
 }
 
-func (h *History) Frame() (Frame, error) {
-	from := format.Step(0)
-	if h.at >= keptEvents {
+func (h *History) Frame(in uint32) (Frame, error) {
+	from := h.t.First()
+	if h.at >= from+keptEvents {
 		from = h.at - keptEvents + 1
 	}
 	if err := h.c.Seek(from); err != nil {
 		return Frame{}, err
 	}
-	lines := []string{h.c.Line()}
+	lines := collect(nil, h.c.Line())
 	for n := from; n < h.at; n++ {
 		if _, err := h.c.Next(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return Frame{}, err
 		}
-		lines = append(lines, h.c.Line())
+		lines = collect(lines, h.c.Line())
 	}
 	m := h.c.Moment()
 	f := h.book.frame(m.State, time.Duration(m.Event.Time))
 	f.Step, f.Last, f.Events = h.at, h.last, lines
+	for i := range f.Procs {
+		if p := &f.Procs[i]; p.No == in {
+			if err := h.inUse(p, f.Time); err != nil {
+				return f, err
+			}
+		}
+	}
 	return f, nil
+}
+
+// inUse adds to the mappings of a process what snapshots saw in use, and how fast it grew.
+func (h *History) inUse(p *Proc, now time.Duration) error {
+	sizes, err := h.used(p.No, h.at)
+	if err != nil || sizes == nil {
+		return err
+	}
+	before, err := h.t.StepAt(max(now-rateOver, 0))
+	if err != nil {
+		return err
+	}
+	old, err := h.used(p.No, before)
+	if err != nil {
+		return err
+	}
+	dt := min(now, rateOver).Seconds()
+	for i := range p.Maps {
+		g := &p.Maps[i]
+		n := sizes[g.shown]
+		g.RSS = &n
+		if dt > 0 && old != nil {
+			g.Rate = (float64(n) - float64(old[g.shown])) / dt
+		}
+	}
+	return nil
+}
+
+// used is what is in use at a step, by the names of mappings; nil if the process has none.
+func (h *History) used(no uint32, at format.Step) (map[string]uint64, error) {
+	space, err := h.space(no, at)
+	if space == nil || err != nil {
+		return nil, err
+	}
+	sizes := map[string]uint64{}
+	for name, g := range groups(space.Set()) {
+		for _, r := range g.ranges {
+			for run, err := range space.Pages(r) {
+				if err != nil {
+					return nil, err
+				}
+				if run.What == format.PageData || run.Mixed {
+					sizes[name] += run.N << addr.PageShift
+				}
+			}
+		}
+	}
+	return sizes, nil
+}
+
+// space is the address space of a process at a step, nil if it has none.
+func (h *History) space(no uint32, at format.Step) (*replay.AddressSpace, error) {
+	v, err := h.t.At(at)
+	if err != nil {
+		return nil, err
+	}
+	p, err := v.ByNo(no)
+	if errors.Is(err, replay.ErrNoProcess) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	space, err := p.Space()
+	if err != nil { // it has just ended
+		return nil, nil
+	}
+	return space, nil
+}
+
+func (h *History) Memory(no uint32, at addr.Addr, b []byte) []bool {
+	known := make([]bool, len(b))
+	space, err := h.space(no, h.at)
+	if err != nil || space == nil {
+		return known
+	}
+	for i := 0; i < len(b); {
+		n, _, err := space.ReadMem(b[i:], at+addr.Addr(i))
+		for k := range n {
+			known[i+k] = true
+		}
+		i += n
+		if err != nil {
+			i++ // that one is not known
+		}
+	}
+	return known
+}
+
+func (h *History) Data(no uint32, r addr.Range) (addr.Addr, bool) {
+	space, err := h.space(no, h.at)
+	if err != nil || space == nil {
+		return 0, false
+	}
+	for run, err := range space.Pages(r) {
+		if err == nil && (run.What == format.PageData || run.Mixed) {
+			return max(run.Addr, r.Start), true
+		}
+	}
+	return 0, false
 }

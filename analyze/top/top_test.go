@@ -2,12 +2,14 @@ package top
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
+	"memtrace/format/addr"
 	"memtrace/replay"
 	"memtrace/replay/replaytest"
 )
@@ -61,7 +63,13 @@ func TestHistory(t *testing.T) {
 	}
 	say("a log", "[log]", "step 17", "120 KiB", "exit_group(3)", "q leave", "17 of 18")
 	press(m, "enter")
-	say("MAPPINGS OF", "[heap]")
+	say("prog, process 100", "IN USE", "[heap]")
+	press(m, "enter")
+	say("?? is not in the log", "42 42 42", "BBBB")
+	press(m, "down", "down", "up", "esc", "?")
+	say("KEYS", "look into a process")
+	press(m, "x")
+	say("IN USE")
 	press(m, "/", "h", "e", "a", "p")
 	say("/heap_")
 	press(m, "enter")
@@ -82,6 +90,51 @@ func TestHistory(t *testing.T) {
 	m.screen()
 	if _, cmd := m.Update(tea.KeyPressMsg{Code: 'q', Text: "q"}); cmd == nil || m.end != Quit {
 		t.Error("q does not leave")
+	}
+}
+
+// Events that differ in numbers only are one line with their count.
+func TestCollect(t *testing.T) {
+	var lines []Event
+	for _, l := range []string{"  7 read(3, 0x7f00) = 12", "  8 read(3, 0x7f10) = 9", " 10 write(1) = 1", "11 read(3, 0x7f10) = 9"} {
+		lines = collect(lines, l)
+	}
+	want := []Event{{"  8 read(3, 0x7f10) = 9", 2}, {" 10 write(1) = 1", 1}, {"11 read(3, 0x7f10) = 9", 1}}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%v", lines)
+	}
+	for range 2 * keptLines {
+		lines = collect(collect(lines, "a()"), "b()")
+	}
+	if len(lines) != keptLines {
+		t.Errorf("%d lines", len(lines))
+	}
+}
+
+// The resident memory of mappings comes from smaps, and so does its rate.
+func TestResident(t *testing.T) {
+	f := NewFeed(time.Now())
+	p := Proc{No: 1, Maps: []Mapping{{Name: "[heap]", ranges: []addr.Range{{Start: 0x1000, End: 0x9000}, {Start: 0x10000, End: 0x20000}}}}}
+	now := time.Now()
+	f.resident(&p, []byte("1000-9000 rw-p 0 00:00 0 [heap]\nRss: 8 kB\n10000-20000 rw-p 0 00:00 0 [heap]\nRss: 4 kB\nPss: 4 kB\n30000-40000 r--p\nRss: 1 kB\n"), now)
+	f.resident(&p, []byte("1000-9000 rw-p 0 00:00 0 [heap]\nRss: 16 kB\n"), now.Add(2*time.Second))
+	if g := p.Maps[0]; g.RSS == nil || *g.RSS != 16<<10 || g.Rate != 2<<10 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// Text of the screen is cut between words, and colours are left out where they are not wanted.
+func TestFit(t *testing.T) {
+	if s := fit(11, "  ", "one", "two", "three"); s != "one  two" {
+		t.Errorf("%q", s)
+	}
+	m := &model{o: Options{Plain: true}}
+	if s := m.paint("x", red); s != "x" {
+		t.Errorf("%q", s)
+	}
+	m.o.Plain = false
+	if s := m.paint("x", red); s != "\x1b[31mx\x1b[0m" {
+		t.Errorf("%q", s)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"memtrace/analyze"
+	"memtrace/replay"
 )
 
 // End is how a view was left.
@@ -74,7 +75,9 @@ type model struct {
 	frame  Frame
 	err    error
 	w, h   int
-	in     uint32 // number of the process that is looked into; 0: the list
+	in     uint32     // number of the process that is looked into; 0: the list
+	bytes  *bytesView // of the mapping that is looked into; nil: none
+	keys   bool       // the keys are shown
 	row    int
 	sort   order
 	filter string
@@ -89,7 +92,7 @@ func newModel(src Source, o Options) *model {
 	return m
 }
 
-func (m *model) look() { m.frame, m.err = m.src.Frame() }
+func (m *model) look() { m.frame, m.err = m.src.Frame(m.in) }
 
 func (m *model) Init() tea.Cmd { return m.wait() }
 
@@ -134,6 +137,10 @@ func (m *model) key(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 		m.row = 0
 		return m, nil
 	}
+	if m.keys { // any key goes back
+		m.keys = false
+		return m, nil
+	}
 	switch k.String() {
 	case "q", "ctrl+c":
 		m.end = Quit
@@ -143,29 +150,26 @@ func (m *model) key(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 			m.end = Detach
 			return m, tea.Quit
 		}
+	case "?":
+		m.keys = true
 	case "up", "k":
-		m.row--
+		m.move(-1)
 	case "down", "j":
-		m.row++
+		m.move(1)
 	case "pgup":
-		m.row -= 10
-	case "pgdown":
-		m.row += 10
+		m.move(-m.page())
+	case "pgdown", "space":
+		m.move(m.page())
 	case "enter":
-		if ps := m.procs(); m.in == 0 && m.row < len(ps) {
-			m.in, m.row = ps[m.row].No, 0
-		}
+		m.enter()
 	case "esc", "backspace":
-		if m.filter != "" {
-			m.filter = ""
-		} else {
-			m.in = 0
-		}
-		m.row = 0
+		m.back()
 	case "s":
 		m.sort = (m.sort + 1) % orders
 	case "/":
-		m.typing, m.filter = true, ""
+		if m.bytes == nil {
+			m.typing, m.filter = true, ""
+		}
 	case "left":
 		m.slide(-0.01)
 	case "right":
@@ -180,6 +184,58 @@ func (m *model) key(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 		m.slide(1)
 	}
 	return m, nil
+}
+
+// page is how many rows a table has.
+func (m *model) page() int { return max(m.h-m.eventRows()-6, 3) }
+
+// eventRows is how many events are shown: a quarter of a large screen.
+func (m *model) eventRows() int { return min(max(m.h/4, 6), keptLines) }
+
+func (m *model) move(rows int) {
+	if m.bytes != nil {
+		m.bytes.move(rows)
+		return
+	}
+	m.row += rows
+}
+
+// enter looks into what is chosen.
+func (m *model) enter() {
+	if p := m.process(); p != nil {
+		if ms := m.maps(p); m.bytes == nil && m.row < len(ms) {
+			m.bytes = newBytes(m.src, p.No, &ms[m.row])
+		}
+		return
+	}
+	if ps := m.procs(); m.in == 0 && m.row < len(ps) {
+		m.in, m.row = ps[m.row].No, 0
+		m.look()
+	}
+}
+
+// back goes back to where one came from.
+func (m *model) back() {
+	switch {
+	case m.bytes != nil:
+		m.bytes = nil
+		return
+	case m.filter != "":
+		m.filter = ""
+	default:
+		m.in = 0
+	}
+	m.row = 0
+}
+
+// process is the process that is looked into, nil for none.
+func (m *model) process() *Proc {
+	for i := range m.frame.Procs {
+		if m.in != 0 && m.frame.Procs[i].No == m.in {
+			return &m.frame.Procs[i]
+		}
+	}
+	return nil
 }
 
 func (m *model) slide(part float64) {
@@ -221,13 +277,10 @@ func (m *model) maps(p *Proc) []Mapping {
 		case bySize:
 			return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
 		}
-		return cmp.Or(cmp.Compare(b.Growth, a.Growth), cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Rate, a.Rate), cmp.Compare(b.Growth, a.Growth), cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
 	})
 	return ms
 }
-
-// eventRows is how many events are shown.
-const eventRows = 6
 
 func (m *model) View() tea.View {
 	v := tea.NewView(m.screen())
@@ -235,132 +288,251 @@ func (m *model) View() tea.View {
 	return v
 }
 
+// Colours of the terminal, as it has them.
+const (
+	bold    = "1"
+	reverse = "7"
+	red     = "31"
+	green   = "32"
+	yellow  = "33"
+	blue    = "36"
+	dim     = "2"
+)
+
 // screen is the view as a text.
 func (m *model) screen() string {
 	var b strings.Builder
-	room := max(m.h-eventRows-6, 3)
 	m.head(&b)
-	var p *Proc
-	for i := range m.frame.Procs {
-		if m.frame.Procs[i].No == m.in {
-			p = &m.frame.Procs[i]
-		}
+	if m.keys {
+		m.table(&b, "KEYS (any key goes back)", keyRows, -1)
+		m.bottom(&b)
+		return b.String()
 	}
-	var head string
-	var rows []string
+	p := m.process()
 	switch {
 	case m.in != 0 && p == nil:
-		head = "this process has ended, or not begun: esc goes back"
-	case m.in != 0:
-		head = fmt.Sprintf("%11s %11s %6s  %s", "MAPPED", "GROWTH", "COUNT", fmt.Sprintf("MAPPINGS OF %s (%d)", p.Name, p.PID))
-		for _, x := range m.maps(p) {
-			rows = append(rows, fmt.Sprintf("%11s %11s %6d  %s", analyze.Size(x.Size), signed(x.Growth), x.Count, tail(x.Name, m.w-34)))
-		}
+		m.table(&b, "this process has ended, or not begun: esc goes back", nil, -1)
+	case m.bytes != nil:
+		head, rows := m.bytes.rows(m.page())
+		m.table(&b, head, rows, -1)
 	default:
-		head, rows = m.list()
-	}
-	m.row = min(max(m.row, 0), max(len(rows)-1, 0))
-	first := max(0, m.row-room+1)
-	m.line(&b, head, false)
-	for i := range room {
-		if k := first + i; k < len(rows) {
-			m.line(&b, rows[k], k == m.row)
-		} else {
-			m.line(&b, "", false)
+		head, rows := m.list()
+		if p != nil {
+			head, rows = m.mappings(p)
 		}
+		m.row = min(max(m.row, 0), max(len(rows)-1, 0))
+		m.table(&b, head, rows, m.row)
 	}
-	m.line(&b, "-- last events "+strings.Repeat("-", max(m.w-15, 0)), false)
-	ev := m.frame.Events
-	ev = ev[max(0, len(ev)-eventRows):]
-	for i := range eventRows {
-		if i < len(ev) {
-			m.line(&b, ev[i], false)
-		} else {
-			m.line(&b, "", false)
-		}
-	}
-	b.WriteString(cut(m.help(), m.w))
+	m.bottom(&b)
 	return b.String()
+}
+
+// table writes a heading and the rows around the chosen one, -1 for the first.
+func (m *model) table(b *strings.Builder, head string, rows []string, chosen int) {
+	room := m.page()
+	first := max(0, chosen-room+1)
+	m.line(b, head, bold)
+	for i := range room {
+		k := first + i
+		switch {
+		case k >= len(rows):
+			m.line(b, "", "")
+		case k == chosen:
+			m.chosen(b, rows[k])
+		default:
+			m.line(b, rows[k], "")
+		}
+	}
+}
+
+// bottom is the last events, and the keys.
+func (m *model) bottom(b *strings.Builder) {
+	m.line(b, "-- last events "+strings.Repeat("-", max(m.w-17, 0)), dim)
+	n := m.eventRows()
+	ev := m.frame.Events
+	ev = ev[max(0, len(ev)-n):]
+	for i := range n {
+		if i >= len(ev) {
+			m.line(b, "", "")
+			continue
+		}
+		times := "      "
+		if c := ev[i].Count; c > 1 {
+			times = fmt.Sprintf("%5s ", fmt.Sprintf("%dx", c))
+		}
+		m.line(b, times+ev[i].Text, colourOf(ev[i].Text))
+	}
+	b.WriteString(m.paint(fit(m.w, "  ", m.help()...), dim))
+}
+
+// colourOf is the colour of an event's line.
+func colourOf(text string) string {
+	switch {
+	case strings.Contains(text, "(fatal)") || strings.Contains(text, "+++ killed"):
+		return red
+	case strings.Contains(text, " = -1 E"):
+		return yellow
+	case strings.Contains(text, "--- SIG"):
+		return blue
+	}
+	return ""
+}
+
+// keyRows are what the keys do.
+var keyRows = []string{
+	"up down k j      choose a row", "pgup pgdn space  a page", "enter            look into a process, or at the bytes of a mapping", "esc              back",
+	"s                sort by growth, size or name", "/                show only what has this text in its name", "left right       a hundredth of the log back or on",
+	"[ ]              a step back or on", "home end         to the beginning or the end of the log", "d                let a running program go on alone", "q                leave",
 }
 
 // list is the table of processes; a narrow screen has no room for all columns.
 func (m *model) list() (head string, rows []string) {
-	wide := func(s string) string {
-		if m.w < 100 {
-			return ""
-		}
-		return fmt.Sprintf("%10s ", s)
+	name, spark := 12, 20
+	wide := func(string) string { return "" }
+	if m.w >= 100 {
+		wide = func(s string) string { return fmt.Sprintf("%10s ", s) }
+		name, spark = min(12+(m.w-100)/4, 30), 20+(m.w-100)/3
 	}
-	head = fmt.Sprintf("%7s %-12s %3s %9s %s%9s %10s  %s", "PID", "PROGRAM", "THR", "RSS", wide("ANON"), "MAPPED", "RSS/s", "RSS OVER TIME")
+	spark = min(spark, sparkPoints)
+	head = fmt.Sprintf("%7s %-*s %3s %9s %s%9s %10s  %s", "PID", name, "PROGRAM", "THR", "RSS", wide("ANON"), "MAPPED", "RSS/s", "RSS OVER TIME")
 	for _, p := range m.procs() {
-		rows = append(rows, fmt.Sprintf("%7d %-12s %3d %9s %s%9s %10s  %s", p.PID, cut(p.Name, 12), p.Threads, analyze.Size(p.RSS),
-			wide(analyze.Size(p.Anon)), analyze.Size(p.Mapped), signed(int64(p.Rate)), analyze.Sparkline(p.Spark, m.o.ASCII)))
+		rows = append(rows, fmt.Sprintf("%7d %-*s %3d %9s %s%9s %10s  %s", p.PID, name, cut(p.Name, name), p.Threads, analyze.Size(p.RSS),
+			wide(analyze.Size(p.Anon)), analyze.Size(p.Mapped), signed(int64(p.Rate)), analyze.Sparkline(fewer(p.Spark, spark), m.o.ASCII)))
+	}
+	return head, rows
+}
+
+// fewer is n of the values, evenly spaced.
+func fewer(v []float64, n int) []float64 {
+	if len(v) <= n {
+		return v
+	}
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = v[i*(len(v)-1)/(n-1)]
+	}
+	return out
+}
+
+// mappings is the table of a process's mappings.
+func (m *model) mappings(p *Proc) (head string, rows []string) {
+	rss, rate := "RSS", "RSS/s"
+	if !m.src.Live() {
+		rss, rate = "IN USE", "PER SECOND"
+	}
+	head = fmt.Sprintf("%10s %11s %10s %11s %5s  MAPPING", rss, rate, "MAPPED", "GROWTH", "COUNT")
+	for _, x := range m.maps(p) {
+		used, speed := "?", "?"
+		if x.RSS != nil {
+			used, speed = analyze.Size(*x.RSS), signed(int64(x.Rate))
+		}
+		rows = append(rows, fmt.Sprintf("%10s %11s %10s %11s %5d  %s", used, speed, analyze.Size(x.Size), signed(x.Growth), x.Count, tail(x.Name, m.w-55)))
 	}
 	return head, rows
 }
 
 func (m *model) head(b *strings.Builder) {
 	f := &m.frame
-	state := "live"
+	state, title := "live", "memtrace top"
 	switch {
 	case m.err != nil:
 		state = m.err.Error()
 	case m.done != "":
 		state = m.done
 	case !m.src.Live():
-		state = "log"
+		state, title = "log", "memtrace replay"
 	}
-	m.line(b, fmt.Sprintf("memtrace top  %s  [%s]", m.o.Title, state), false)
-	m.line(b, fmt.Sprintf("%d processes  step %d  %s  by %s  system: %s of %s free, cache %s", len(f.Procs), f.Step,
-		f.Time.Round(10*time.Millisecond), m.sort, analyze.Size(f.Free), analyze.Size(f.Total), analyze.Size(f.Cach)), false)
-	if !m.src.Live() {
-		width := max(m.w-24, 10)
-		at := 0
-		if f.Last > 0 {
-			at = int(uint64(f.Step) * uint64(width-1) / uint64(f.Last))
-		}
-		m.line(b, fmt.Sprintf("%s%s%s %d of %d", strings.Repeat("=", at), "O", strings.Repeat("-", width-1-at), f.Step, f.Last), false)
+	m.line(b, fit(m.w-1, "  ", title, tail(replay.Escape(m.o.Title), m.w/2), "["+state+"]"), bold)
+	processes := fmt.Sprintf("%d processes", len(f.Procs))
+	if len(f.Procs) == 1 {
+		processes = "1 process"
+	}
+	if p := m.process(); p != nil {
+		processes = fmt.Sprintf("%s, process %d", p.Name, p.PID)
+	}
+	m.line(b, fit(m.w-1, "  ", processes, fmt.Sprintf("step %d", f.Step), f.Time.Round(10*time.Millisecond).String(), "by "+m.sort.String(),
+		fmt.Sprintf("system: %s of %s free", analyze.Size(f.Free), analyze.Size(f.Total)), "cache "+analyze.Size(f.Cach)), "")
+	if m.src.Live() {
+		m.line(b, "", "")
 		return
 	}
-	m.line(b, "", false)
+	where := fmt.Sprintf(" step %d of %d", f.Step, f.Last)
+	width := max(m.w-2-len(where), 10)
+	at := 0
+	if f.Last > 0 {
+		at = int(uint64(f.Step) * uint64(width-1) / uint64(f.Last))
+	}
+	m.line(b, strings.Repeat("=", at)+"O"+strings.Repeat("-", width-1-at)+where, green)
 }
 
-func (m *model) help() string {
-	if m.typing || m.filter != "" {
-		s := "/" + m.filter
-		if m.typing {
-			s += "_   enter keeps it, esc clears it"
-		} else {
-			s += "   esc clears it"
+// help is what the keys do, the most important first.
+func (m *model) help() []string {
+	if m.typing {
+		return []string{"/" + m.filter + "_", "enter keeps it", "esc clears it"}
+	}
+	var s []string
+	if m.filter != "" {
+		s = append(s, "/"+m.filter, "esc clears it")
+	}
+	s = append(s, "q leave", "? keys")
+	if m.bytes != nil || m.in != 0 {
+		s = append(s, "esc back")
+	}
+	if m.bytes == nil {
+		s = append(s, "enter into")
+	}
+	if m.src.Live() {
+		s = append(s, "d detach")
+	} else {
+		s = append(s, "left/right time")
+	}
+	return append(s, "s sort", "/ filter", "arrows choose")
+}
+
+// fit joins as many of the parts as n columns have room for.
+func fit(n int, between string, parts ...string) string {
+	out := ""
+	for i, p := range parts {
+		if i > 0 {
+			p = between + p
 		}
+		if len([]rune(out))+len([]rune(p)) > n {
+			break
+		}
+		out += p
+	}
+	return out
+}
+
+// paint gives a text a colour, where there are colours.
+func (m *model) paint(s, colour string) string {
+	if m.o.Plain || colour == "" || s == "" {
 		return s
 	}
-	s := "q leave  arrows choose  enter into  esc back  s sort  / filter"
-	if m.src.Live() {
-		return s + "  d detach"
-	}
-	return s + "  left/right time"
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
 }
 
 // line writes one line of the screen.
-func (m *model) line(b *strings.Builder, s string, chosen bool) {
-	mark := " "
-	if chosen {
-		mark = ">"
-	}
-	s = cut(mark+s, m.w)
-	if chosen && !m.o.Plain {
-		s = "\x1b[7m" + s + strings.Repeat(" ", max(m.w-len([]rune(s)), 0)) + "\x1b[0m"
-	}
-	b.WriteString(s)
+func (m *model) line(b *strings.Builder, s, colour string) {
+	b.WriteString(m.paint(cut(" "+s, m.w), colour))
 	b.WriteByte('\n')
 }
 
-// cut shortens to n columns.
+// chosen writes the line of the chosen row.
+func (m *model) chosen(b *strings.Builder, s string) {
+	s = cut(">"+s, m.w)
+	b.WriteString(m.paint(s+strings.Repeat(" ", max(m.w-len([]rune(s)), 0)), reverse))
+	b.WriteByte('\n')
+}
+
+// cut shortens to n columns, and marks where something is missing.
 func cut(s string, n int) string {
 	r := []rune(s)
-	if len(r) <= n {
+	switch {
+	case len(r) <= n:
 		return s
+	case n > 20:
+		return string(r[:n-3]) + "..."
 	}
 	return string(r[:max(n, 0)])
 }

@@ -91,7 +91,14 @@ func TestGolden(t *testing.T) {
 		"report-list":      "report list",
 		"report-two":       "report memtrace.data syscalls growth --top 2",
 		"report-json":      "report syscalls growth --format json",
+		"replay-failed":    "replay --failed --type syscall",
+		"replay-slower":    "replay --slower 2us --tid 100 -T",
+		"replay-type":      "replay --type signal,exit --pid 101",
+		"report-csv":       "report slow memtrace.data threads --format csv",
+		"diff":             "diff memtrace.data memtrace.data --top -1",
+		"diff-errors":      "diff memtrace.data -- memtrace.data errors files",
 		"info":             "info",
+		"info-csv":         "info --format csv",
 		"man":              "man replay",
 	} {
 		status, out, errs := invoke(t, "", strings.Fields(line)...)
@@ -117,8 +124,16 @@ func TestLong(t *testing.T) {
 		lines     int
 	}{
 		{"replay --diff 3..14 --bytes", "\n-555555558ff0  41 41", 8 + 2*256},
-		{"replay --find AAA --pid 100", "0x555555558ffd steps 3..13, process 100, [heap]", 4094},
-		{"replay --find AAA --json --pid 100", `{"addr":"0x555555558000","from":3,"to":13,"pid":100,"path":"[heap]"}`, 4094},
+		{"replay --diff 3..14 --bytes --json", `"bytes":[{"addr":"0x555555558000","old":"414141`, 1},
+		{"replay --diff 3..14 -t", "process 100 from step 3 [0.000040] to step 14 [0.000153]\n", 8},
+		{"replay --diff 3..14 --top 1", "\npages 555555558000-555555559000 changed: 1 in [heap]\n", 3},
+		{"replay --history heap:4 -t", "steps 3..13 [0.000040..0.000143] (at latest): 41 41 41 41 |AAAA|\n", 4},
+		{"replay --history heap:4 --top 2", "steps 3..13 (at latest)", 2},
+		{"replay --history heap:4 --json", `{"from":3,"to":13,"from_time":40960,"to_time":143360,"exact":false,"to_end":false,"since":3,"seen":3,"bytes":"41414141"}`, 4},
+		{"replay --find AAA -t --pid 100", "0x555555558000 steps 3..13 [0.000040..0.000143] (at latest), process 100, [heap], 4094 times, at every byte |AAAAAAAAAAA|\n", 1},
+		{"replay --find \"\\103C\\x43\" --top 1", "steps 14..17", 1},
+		{"replay --find AAA --pid 100", "0x555555558000 steps 3..13 (at latest), process 100, [heap], 4094 times, at every byte |AAAAAAAAAAA|\n", 1},
+		{"replay --find AAA --json --pid 100", `{"addr":"0x555555558000","from":3,"to":13,"from_time":40960,"to_time":143360,"exact":false,"to_end":false,"pid":100,"path":"[heap]","count":4094,"stride":1,"last":"0x555555558ffd","around_start":"0x555555558000","around":"4141414141414141414141"}`, 1},
 	} {
 		status, out, errs := invoke(t, "", strings.Fields(c.line)...)
 		if n := strings.Count(out, "\n"); status != 0 || !strings.Contains(out, c.has) || n != c.lines {
@@ -126,7 +141,7 @@ func TestLong(t *testing.T) {
 		}
 	}
 	console := "find AAA all\nhistory heap 4\n"
-	if _, out, errs := invoke(t, console, "replay", "--step"); !strings.Contains(out, "and 8168 more") || !strings.Contains(out, "steps 3..13: 41 41 41 41 |AAAA|") {
+	if _, out, errs := invoke(t, console, "replay", "--step"); !strings.Contains(out, "4094 times, at every byte") || !strings.Contains(out, "steps 3..13 (at latest): 41 41 41 41 |AAAA|") {
 		t.Errorf("console: %s%s", out, errs)
 	}
 }
@@ -161,7 +176,35 @@ func TestExits(t *testing.T) {
 		{"replay --history=", 2, "no address"},
 		{"replay --history nothing", 2, "neither an address"},
 		{"replay --bytes", 2, "goes with --diff"},
-		{"replay --history 0x1000 --at 3", 2, "question of their own"},
+		{"replay --history 0x1000 --at 3", 2, "--at does not go with --history"},
+		{"replay --at 3 --maps -t", 2, "--time does not go with --maps"},
+		{"replay --at 3 --regs -e memory", 2, "--trace does not go with --regs"},
+		{"replay --find x -t=delta", 2, "in the list of events"},
+		{"replay --tid 7", 1, "no such thread"},
+		{"replay --type call", 2, "want one or more of unknown, syscall"},
+		{"replay --slower 0s", 2, "want a time as 10ms"},
+		{"replay --slower 10", 2, "a time needs its unit: 10s or 10ms"},
+		{"replay -t absolute", 2, "-t=absolute"},
+		{"replay --slower x", 2, "want a time as 10ms"},
+		{"replay nofolder/x", 1, "there is no folder nofolder"},
+		{"--version", 0, ""},
+		{"replay --path=", 2, "want a path"},
+		{"replay --at 3 --maps --failed", 2, "--failed does not go with --maps"},
+		{"report memtrace.data cut", 2, "are two logs"},
+		{"report syscalls nosuchtable", 2, "no report"},
+		{"diff", 2, "memtrace diff A B"},
+		{"diff memtrace.data", 2, "memtrace diff A B"},
+		{"diff a b c", 2, "diff A1 A2 -- B1 B2"},
+		{"diff -- memtrace.data", 2, "before -- and behind it"},
+		{"diff memtrace.data nosuch", 1, "open nosuch"},
+		{"diff memtrace.data memtrace.data --fail-if calls", 2, "is no bound"},
+		{"diff memtrace.data memtrace.data --fail-if call>1", 2, "no figure"},
+		{"diff memtrace.data memtrace.data --fail-if calls>=a", 1, "calls>=a: A has 9, B has 9"},
+		{"diff memtrace.data memtrace.data --fail-if calls>a", 0, ""},
+		{"diff memtrace.data memtrace.data --align x", 2, "want markers"},
+		{"replay --top 3", 2, "--top goes with --find"},
+		{"replay --step -t", 2, "--step goes with no other"},
+		{`replay --find "\8"`, 2, "no such escape"},
 		{"replay nosuch", 1, "open nosuch: no such file or directory"},
 		{"replay .", 1, "is a directory"},
 		{"replay text", 1, "read text: not a memtrace log; name a log"},
@@ -172,17 +215,20 @@ func TestExits(t *testing.T) {
 		{"bogus", 2, `unknown command "bogus"`},
 		{"replay --bogus", 2, "unknown flag: --bogus (memtrace replay --help)"},
 		{"replay a b", 2, "accepts at most 1 arg"},
-		{"replay --at nope", 1, `"nope" is no step`},
+		{"record --keep-on signal ls", 2, "--keep-on goes with --ring"},
+		{"record --ring-memory 1M ls", 2, "--ring-memory goes with --ring"},
+		{"record -p 1 ls", 2, "not both"},
+		{"replay --at nope", 2, `"nope" is not a step`},
 		{"replay --at 99 --maps", 1, "step 99 lies after the last"},
 		{"replay --at 3 --from 1", 2, "--at is one step"},
 		{"replay --raw", 2, "--raw goes with --mem"},
 		{"replay --from 9 --to 3", 2, "run backwards"},
 		{"replay --diff 3", 2, "want two steps as N..M"},
 		{"replay --step --json", 2, "--step goes with no other"},
-		{"replay --diff 1..2 --maps", 2, "--diff names its own"},
+		{"replay --diff 1..2 --maps", 2, "--maps does not go with --diff"},
 		{"replay -e nosuchcall", 2, "nosuchcall"},
 		{"replay --time=never", 2, "want relative, absolute or delta"},
-		{"replay --at 3 --mem heap", 2, "no range"},
+		{"replay --at 3 --mem heap", 2, "is not a range"},
 		{"replay --at 2 --mem heap:8", 4, "0x555555558000 at step 2: not in the log"},
 		{"replay --at 14 --mem heap:8192 --raw", 4, "0x555555559000 at step 14: not in the log"},
 		{"replay --at 3 --mem 0x1000:1", 4, "0x1000 at step 3: not mapped"},
@@ -195,15 +241,20 @@ func TestExits(t *testing.T) {
 		{"completion nosuch", 2, `no shell "nosuch"`},
 		{"report --top x", 2, `invalid argument "x" for "--top" flag: invalid syntax`},
 		{"replay --at 3 --pid 5 --maps", 1, "memtrace report processes"},
-		{"report nosuchtable", 1, "open nosuchtable"},
+		{"report nosuchtable", 2, "there is no file of that name"},
 		{"report memtrace.data nosuchtable", 2, "no report"},
 		{"report --format yaml", 2, `no format "yaml"`},
-		{"report syscalls --sort x", 1, "has no column"},
+		{"report syscalls --sort x", 2, "no column"},
 		{"recover cut", 2, "required flag(s)"},
 		{"recover cut -o cut", 1, "exists already"},
 		{"recover cut -o whole", 0, "recovered 19 events, up to step 18 of cut"},
 		{"recover text -o x", 1, "not a memtrace log"},
-		{"info whole", 0, ""},
+		{"info whole", 0, ""}, {"info --files", 0, ""},
+		{"pack -o whole", 1, "whole exists already"},
+		{"pack", 2, "required flag(s)"},
+		{"pack -o x --files some", 2, `--files: "some" is none of code, all, none and stacks`},
+		{"pack text -o x", 1, "not a memtrace log"},
+		{"pack -o nosuch/x", 1, "no such file or directory; there is no folder nosuch"},
 		{"verify", 0, ""},
 		{"verify whole", 0, ""},
 		{"verify cut", 3, "verify cut"},
@@ -238,7 +289,7 @@ func TestReportArguments(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"report growth": "Mapped memory by kind\n", "report ./growth syscalls": "System calls\n",
-		"report ./growth": "program ", "report sysc": "System calls\n",
+		"report ./growth": "CRASH: ", "report sysc": "System calls\n", "report syscalls ./growth": "System calls\n", "report sysc growth": "System calls\n",
 	} {
 		if status, out, errs := invoke(t, "", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: %d %s\n%s", line, status, errs, out)
@@ -255,13 +306,36 @@ func TestConsole(t *testing.T) {
 }
 
 func TestManPages(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "new", "man1")
 	if status, _, errs := invoke(t, "", "man", "-o", dir); status != 0 {
 		t.Fatal(errs)
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
 	if err != nil || len(pages) < 8 {
 		t.Errorf("%q, %v", pages, err)
+	}
+}
+
+// TestCompletion: what the shell offers for arguments and the values of flags.
+func TestCompletion(t *testing.T) {
+	sample(t)
+	for line, want := range map[string]string{
+		"replay -e open":            "openat\n",
+		"replay -e read,%st":        "read,%stat\n",
+		"record --snapshot exec,si": "exec,signal\n",
+		"replay --pid ":             "101\t",
+		"report growth --sort pe":   "peak\tPEAK\n",
+		"report memtrace.data sys":  "syscalls\tcalls by name",
+		"replay --type sig":         "signal\n",
+		"man rep":                   "replay\tShow",
+		"diff --align ti":           "time\n",
+		"replay --fin":              "--find\twhere and when BYTES were",
+		"replay --his":              "--history\twhat the bytes of ADDR[:LEN] were",
+	} {
+		_, out, errs := invoke(t, "", append([]string{"__complete"}, strings.Split(line, " ")...)...)
+		if !strings.Contains(out, want) || strings.Contains(out, "`") {
+			t.Errorf("%s: %s%s, want %q", line, out, errs, want)
+		}
 	}
 }
 

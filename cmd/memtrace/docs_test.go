@@ -9,7 +9,6 @@ import (
 
 	"memtrace/analyze"
 	"memtrace/format"
-	"memtrace/replay"
 	"memtrace/replay/replaytest"
 )
 
@@ -30,11 +29,8 @@ func TestDocs(t *testing.T) {
 	for _, r := range analyze.Reports {
 		needs("table", r.Name)
 	}
-	for _, r := range []format.Record{
-		&format.Syscall{}, &format.Signal{}, &format.Exec{}, &format.Clone{}, &format.Exit{}, &format.Stop{}, &format.Snapshot{},
-		&format.MemInfo{}, &format.Attach{}, &format.Detach{}, &format.Lost{}, &format.Check{}, &format.Poke{},
-	} {
-		needs("type", replay.TypeName(r))
+	for k := range format.NumKinds {
+		needs("type", k.String())
 	}
 	for _, c := range newRoot().Commands() {
 		if !strings.Contains(doc, c.Name()) {

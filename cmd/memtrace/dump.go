@@ -32,8 +32,8 @@ which says what is where, what of it is known, and the threads' registers. With
 --core it writes an ELF core instead.
 
 With -p it stops all threads of a living process, reads its memory and lets it go
-on; without, it takes what a log knows at --at STEP. What is not known is a hole
-in the file, and not in the list of known stretches.`,
+on. Without -p it writes what a log knows at --at STEP. Bytes that are not known are
+a hole in the file, and index.json does not list them as known.`,
 		Example: `  memtrace dump -p 1234 --heap -o heap.d
   memtrace dump -p 1234 --core -o core
   memtrace dump --at 50% --range '[stack]:4096' -o stack.d`,
@@ -42,8 +42,8 @@ in the file, and not in the list of known stretches.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runDump(cmd, args, &o) },
 	}
 	f := cmd.Flags()
-	f.Uint32VarP(&o.live, "process", "p", 0, "a living process")
-	f.StringVar(&o.at, "at", "", "the `STEP` of a log (default: the last with the process's memory)")
+	f.Uint32VarP(&o.live, "process", "p", 0, "the living process `PID`")
+	f.StringVar(&o.at, "at", "", "the `STEP` of a log (default: that of the fatal signal, else the last with the process's memory)")
 	f.Uint32Var(&o.pid, "pid", 0, "the process of a log (default: its first)")
 	f.BoolVar(&o.heap, "heap", false, "the heap only")
 	f.BoolVar(&o.stack, "stack", false, "the stacks only")
@@ -86,6 +86,9 @@ func runDump(cmd *cobra.Command, args []string, o *dumpOptions) error {
 		}
 		return fmt.Errorf("dump %s: %w", name, err)
 	}
+	if o.pid, err = t.PIDOf(cmd.Context(), o.pid); err != nil {
+		return dumping(err)
+	}
 	at, err := lastOr(cmd.Context(), t, o.at, o.pid)
 	if err != nil {
 		return dumping(err)
@@ -97,10 +100,13 @@ func runDump(cmd *cobra.Command, args []string, o *dumpOptions) error {
 	return dumping(dump(cmd, s, o, false))
 }
 
-// lastOr is the step that the user named, else the last one at which the
-// process has memory.
+// lastOr is the step that the user named, else that of the signal that killed the
+// process, else the last one at which it has memory.
 func lastOr(ctx context.Context, t *replay.Trace, at string, pid uint32) (format.Step, error) {
-	if at == "" || at == "last" {
+	switch at {
+	case "":
+		return t.LastWhole(ctx, pid)
+	case "last":
 		return t.LastAlive(ctx, pid)
 	}
 	return t.StepOf(at)
@@ -118,10 +124,15 @@ func dump(cmd *cobra.Command, s *export.Subject, o *dumpOptions, live bool) erro
 		}
 	}
 	if o.core {
-		err = writeTo(cmd, out, true, func(w io.Writer) error {
+		write := func(w io.Writer) error {
 			notes, err = s.WriteCore(cmd.Context(), w)
 			return err
-		})
+		}
+		if o.out == "" {
+			err = writeWhole(cmd, out, write)
+		} else {
+			err = writeTo(cmd, out, true, write)
+		}
 	} else {
 		do := export.DumpOptions{Heap: o.heap, Stack: o.stack}
 		var space *replay.AddressSpace

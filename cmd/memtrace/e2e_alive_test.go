@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,10 +25,11 @@ import (
 // These tests end or begin a recording while the program runs. It must run on as
 // if nothing had been there, and the log must be right as far as it goes.
 
-// running is a program that was started in a place, to be waited for.
+// running is a program that was started in a place, to be waited for. It writes to a
+// file: a pipe would be waited for until all that have it open have ended.
 type running struct {
 	cmd  *exec.Cmd
-	out  bytes.Buffer
+	said string // the file's name
 	done chan error
 }
 
@@ -38,14 +40,27 @@ func (p *place) start(t *testing.T, argv ...string) *running {
 			t.Fatal(err)
 		}
 	}
-	r := &running{cmd: exec.Command(argv[0], argv[1:]...), done: make(chan error, 1)}
-	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = p.run(), &r.out, &r.out
-	r.cmd.Env = append(os.Environ(), "MARK_DIR="+p.marks())
-	if err := r.cmd.Start(); err != nil {
+	c := exec.Command(argv[0], argv[1:]...)
+	c.Dir = p.run()
+	c.Env = append(os.Environ(), "MARK_DIR="+p.marks())
+	t.Cleanup(p.end)
+	return p.launch(t, c, "said")
+}
+
+// launch starts a command that writes to a file of the place.
+func (p *place) launch(t *testing.T, c *exec.Cmd, name string) *running {
+	t.Helper()
+	r := &running{cmd: c, said: filepath.Join(p.dir, name), done: make(chan error, 1)}
+	f, err := os.Create(r.said)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { r.done <- r.cmd.Wait() }()
-	t.Cleanup(p.end)
+	defer f.Close()
+	c.Stdout, c.Stderr = f, f
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { r.done <- c.Wait() }()
 	return r
 }
 
@@ -56,10 +71,16 @@ func (r *running) wait(t *testing.T) string {
 	t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(2 * time.Minute):
-		t.Fatalf("%s does not end; it wrote %s", r.cmd, brief(r.out.Bytes()))
+	case <-time.After(patience):
+		t.Fatalf("%s does not end; it wrote %s", r.cmd, brief(r.output()))
 	}
-	return r.out.String()
+	return string(r.output())
+}
+
+// output is what it has written.
+func (r *running) output() []byte {
+	b, _ := os.ReadFile(r.said) // gone with its place, once the test is over
+	return b
 }
 
 // untouched fails the test if a trace of tracing is left on the process.
@@ -118,38 +139,67 @@ func checkPrefix(t *testing.T, log, marks string) (steps format.Step, seen int) 
 }
 
 // killRecorder kills a recorder and waits for the end of the program, which must be
-// as it would be without one. It reports whether the recorder was still there.
-func killRecorder(t *testing.T, p *place, r *running) bool {
+// as it would be without one. Until then the program waits for letGo, which is called
+// until it has ended.
+func killRecorder(t *testing.T, p *place, r *running, letGo func()) {
 	t.Helper()
-	killed := r.cmd.Process.Kill() == nil
-	<-r.done
-	killed = killed && !r.cmd.ProcessState.Exited()
+	if err := r.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t)
+	if r.cmd.ProcessState.Exited() {
+		t.Fatalf("the recorder had ended: %s", brief(r.output()))
+	}
 	for _, pid := range p.inhabitants() {
 		untouched(t, pid)
 	}
-	for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			t.Fatal("the program does not end")
+	eventually(t, func() error {
+		letGo()
+		if pids := p.inhabitants(); len(pids) > 0 {
+			return fmt.Errorf("the program does not end: %v", pids)
 		}
-	}
-	return killed
+		return nil
+	})
 }
 
-// TestKilledRecorder: SIGKILL at any moment leaves the program running, and a log
-// that is right up to its last complete group.
+// snapshotTaken waits until a log that is being written has a snapshot. For the first
+// one memtrace makes calls in the program's name: a program whose recorder is killed
+// in the middle of one goes on at the wrong place.
+func (p *place) snapshotTaken(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		log, err := soFar(p)
+		if err != nil {
+			return err
+		}
+		for e, err := range log.Events(0) {
+			if err != nil {
+				return err
+			}
+			if _, ok := e.Record.(*format.Snapshot); ok {
+				return nil
+			}
+		}
+		return errors.New("no snapshot so far")
+	})
+}
+
+// TestKilledRecorder: SIGKILL at any moment after the first snapshot leaves the
+// program running, and a log that is right up to its last complete group.
 func TestKilledRecorder(t *testing.T) {
+	t.Parallel()
 	require(t, "ptrace", tracing())
 	prog := compile(t, "race", "x86_64")
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			p := newPlace(t)
-			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, "mix", "4", "20", "300")
-			time.Sleep(time.Duration(50+rand.IntN(1500)) * time.Millisecond)
-			killed := killRecorder(t, p, r)
-			if files, err := os.ReadDir(p.marks()); err == nil && len(files) == 0 {
-				t.Skip("killed before the program began")
+			if i >= 2 {
+				long(t)
 			}
-			// cmd.Wait closed our end of its output: its marks tell how far it came
+			p := newPlace(t)
+			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, "mix", "4", "20", "300", "go")
+			p.snapshotTaken(t)
+			time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+			killRecorder(t, p, r, func() { p.letGo(t) })
 			if _, err := os.Stat(filepath.Join(p.marks(), fmt.Sprintf("%s.21.maps", firstMark(t, p)))); err != nil {
 				t.Errorf("the program did not come to its end: %v", err)
 			}
@@ -157,9 +207,7 @@ func TestKilledRecorder(t *testing.T) {
 			whole := filepath.Join(p.dir, "whole")
 			tell(t, 0, "recover", p.log(), "-o", whole)
 			tell(t, 0, "verify", whole)
-			if killed { // else it was done already
-				tell(t, 3, "verify", p.log())
-			}
+			tell(t, 3, "verify", p.log())
 			t.Logf("%d steps, %d marks", steps, seen)
 		})
 	}
@@ -178,19 +226,23 @@ func firstMark(t *testing.T, p *place) string {
 
 // TestCut: a log cut anywhere is one that ends earlier.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--", "bash", "-c", "for i in $(seq 200); do /bin/true $i; done")
+	p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "--", "bash", "-c", "for i in $(seq 200); do /bin/true $i; done")
 	log, err := os.ReadFile(p.log())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var before format.Step
-	cuts := 300
+	cuts := 60
+	if longRun {
+		cuts = 300
+	}
 	for i := range cuts {
 		n := (len(log)*i + rand.IntN(len(log))) / cuts // ascending
 		var whole bytes.Buffer
-		in, err := format.Recover(bytes.NewReader(log[:n]), int64(n), &whole)
+		in, err := format.Recover(bytes.NewReader(log[:n]), int64(n), nil, &whole)
 		if err != nil {
 			if n < 4096 && (errors.Is(err, format.ErrFormat) || errors.Is(err, format.ErrTruncated)) {
 				continue // not even its header
@@ -202,7 +254,7 @@ func TestCut(t *testing.T) {
 		}
 		before = in.Steps
 		if i%10 == 0 {
-			if _, err := format.Verify(bytes.NewReader(whole.Bytes()), int64(whole.Len()), nil); err != nil {
+			if _, err := format.Verify(bytes.NewReader(whole.Bytes()), int64(whole.Len()), nil, nil); err != nil {
 				t.Errorf("cut at %d: recovered, but %v", n, err)
 			}
 		}
@@ -218,11 +270,19 @@ func TestAttach(t *testing.T) {
 	require(t, "ptrace", tracing())
 	for _, build := range []string{"x86_64", "i386"} {
 		t.Run("to-its-end-"+build, func(t *testing.T) {
+			if build == "i386" {
+				long(t)
+			}
 			p := newPlace(t)
-			r := p.start(t, compile(t, "race", build), "mix", "8", "20", "300")
+			r := p.start(t, compile(t, "race", build), "mix", "8", "5", "300", "go")
 			time.Sleep(100 * time.Millisecond)
-			tell(t, 0, "record", "-q", "--check", "-o", p.log(), "-p", r.pid())
-			if out := r.wait(t); out != "race: 48000 calls\n" {
+			recorder := p.attach(t, r, p.log())
+			p.letGo(t)
+			recorder.wait(t)
+			if code := recorder.cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("exit status %d: %s", code, brief(recorder.output()))
+			}
+			if out := r.wait(t); !raceDone.MatchString(out) {
 				t.Errorf("it wrote %q", out)
 			}
 			steps, seen := checkPrefix(t, p.log(), p.marks())
@@ -235,20 +295,25 @@ func TestAttach(t *testing.T) {
 	}
 	t.Run("one-event", func(t *testing.T) {
 		p := newPlace(t)
-		r := p.start(t, compile(t, "waiters", "x86_64"), "4")
+		r := p.start(t, compile(t, "waiters", "x86_64"), "go")
 		time.Sleep(200 * time.Millisecond)
 		for range 20 {
 			tell(t, 0, "record", "-q", "--max-events", "1", "-o", p.log(), "-p", r.pid())
 			untouched(t, r.cmd.Process.Pid)
 		}
+		p.letGo(t)
 		if out := r.wait(t); out != "waiters ok\n" {
 			t.Errorf("it wrote %q", out)
 		}
 	})
 	t.Run("again-and-again", func(t *testing.T) {
 		p := newPlace(t)
-		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "150", "500")
-		for i := range 18 {
+		r := p.start(t, compile(t, "race", "x86_64"), "mix", "8", "20", "500", "go")
+		times := 6
+		if longRun {
+			times = 24
+		}
+		for i := range times {
 			log := filepath.Join(p.dir, fmt.Sprint("log", i))
 			c := exec.Command(binary(), "record", "-q", "--check", "-o", log, "-p", r.pid())
 			var say bytes.Buffer
@@ -264,23 +329,50 @@ func TestAttach(t *testing.T) {
 			if st := c.ProcessState.Sys().(syscall.WaitStatus); err != nil && !(st.Signaled() && st.Signal() == sig) {
 				t.Errorf("%d, %v: %v: %s", i, sig, err, brief(say.Bytes()))
 			}
-			select {
-			case <-r.done:
-				r.done <- nil
-				if i < 3 {
-					t.Fatalf("it ended too early: %s", brief(r.out.Bytes()))
-				}
-			default:
-				untouched(t, r.cmd.Process.Pid)
-			}
+			untouched(t, r.cmd.Process.Pid)
 			if st, err := os.Stat(log); err == nil && st.Size() > 4096 {
 				checkPrefix(t, log, p.marks())
 			}
 		}
-		if out := r.wait(t); out != "race: 600000 calls\n" {
+		p.letGo(t)
+		if out := r.wait(t); !raceDone.MatchString(out) {
 			t.Errorf("it wrote %q", out)
 		}
 	})
+}
+
+// raceDone is what testdata/progs/race.c says when all was right.
+var raceDone = regexp.MustCompile(`^race: \d+ calls\n$`)
+
+// letGo makes the file that programs of testdata/progs wait for.
+func (p *place) letGo(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(p.run(), "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attach begins to record a program that runs, and returns when it is traced.
+func (p *place) attach(t *testing.T, r *running, log string) *running {
+	t.Helper()
+	a := p.launch(t, exec.Command(binary(), "record", "-q", "--check", "-o", log, "-p", r.pid()), "recorder-said")
+	eventually(t, func() error {
+		select {
+		case err := <-a.done:
+			a.done <- err
+			if !a.cmd.ProcessState.Success() {
+				t.Fatalf("the recorder has ended: %s", brief(a.output()))
+			}
+			return nil // and the program, which it had traced
+		default:
+		}
+		status, err := os.ReadFile("/proc/" + r.pid() + "/status")
+		if err == nil && bytes.Contains(status, []byte("TracerPid:\t0\n")) {
+			err = errors.New("it is not traced")
+		}
+		return err
+	})
+	return a
 }
 
 // TestUnnoticed: what a program sees of itself, started under all sorts of
@@ -294,7 +386,7 @@ func TestUnnoticed(t *testing.T) {
 		"descriptors":     `exec 5</dev/null 9>here; exec "$@"`,
 		"no-output":       `exec 3>&1 >&- ; exec "$@"`,
 		"nice":            `exec nice -n 5 "$@"`,
-		"one-cpu":         `exec taskset -c 1 "$@"`,
+		"one-cpu":         `exec taskset -c "$(sed -n "s/^Cpus_allowed_list:\t\([0-9]*\).*/\1/p" /proc/self/status)" "$@"`,
 		"environment":     `exec env -i A=b "MARK_DIR=$MARK_DIR" "C=$(printf 'x\ny')" "$@"`,
 		"session":         `exec setsid -w "$@"`,
 		"terminal":        `exec script -qec "$*" /dev/null`,
@@ -303,7 +395,7 @@ func TestUnnoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			run := func(argv ...string) *outcome {
-				return p.execute(t, time.Minute, nil, append([]string{"bash", "-c", script, "bash"}, argv...)...)
+				return p.execute(t, patience, nil, append([]string{"bash", "-c", script, "bash"}, argv...)...)
 			}
 			alone := run(self, "argument")
 			recorded := run(binary(), "record", "-q", "-o", p.log(), "--", self, "argument")
@@ -337,7 +429,7 @@ func TestFilter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			p.compare(t, time.Minute, []string{"-q", "--check", "-e", "memory,write", "--snapshot", "every=40"}, nil, compile(t, name, "x86_64"))
+			p.compare(t, patience, []string{"-q", "--check", "-e", "memory,write", "--snapshot", "every=40"}, nil, compile(t, name, "x86_64"))
 			checkMarks(t, p)
 		})
 	}
@@ -350,7 +442,7 @@ func TestStale(t *testing.T) {
 	for _, build := range []string{"x86_64", "i386"} {
 		t.Run(build, func(t *testing.T) {
 			p := newPlace(t)
-			p.compare(t, time.Minute, []string{"-q", "--snapshot", "syscall=getppid"}, nil, compile(t, "stale", build))
+			p.compare(t, patience, []string{"-q", "--snapshot", "syscall=getppid"}, nil, compile(t, "stale", build))
 			f, err := os.Open(p.log())
 			if err != nil {
 				t.Fatal(err)
@@ -403,28 +495,28 @@ func TestStale(t *testing.T) {
 func TestOptions(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "-C", "/usr", "-E", "X=y", "-E", "HOME", "--",
+	o := p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "-C", "/usr", "-E", "X=y", "-E", "HOME", "--",
 		"bash", "-c", `pwd; echo "$X" "${HOME-unset}"`)
 	if got := string(o.stdout); got != "/usr\ny unset\n" || o.status != 0 {
 		t.Errorf("-C and -E: %v", o)
 	}
-	o = p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", filepath.Join(p.dir, "log.%p"), "--", "bash", "-c", "echo $$")
+	o = p.execute(t, patience, nil, binary(), "record", "-q", "-o", filepath.Join(p.dir, "log.%p"), "--", "bash", "-c", "echo $$")
 	if _, err := os.Stat(filepath.Join(p.dir, "log."+strings.TrimSpace(string(o.stdout)))); err != nil {
 		t.Errorf("%%p: %v; %v", err, o)
 	}
 	if os.Getuid() == 0 {
-		o = p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "-u", "nobody", "--", "id", "-un")
+		o = p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "-u", "nobody", "--", "id", "-un")
 		if got := string(o.stdout); got != "nobody\n" {
 			t.Errorf("-u: %v", o)
 		}
 	}
-	o = p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--follow=false", "--", "bash", "-c", "/bin/echo child; (exit 3)")
+	o = p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "--follow=false", "--", "bash", "-c", "/bin/echo child; (exit 3)")
 	if string(o.stdout) != "child\n" || o.status.ExitStatus() != 3 {
 		t.Errorf("--follow=false: %v", o)
 	}
 	checkMarks(t, p)
 	for _, limit := range []string{"--max-events=50", "--max-size=40K", "--max-time=100ms"} {
-		o = p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), limit, "--",
+		o = p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), limit, "--",
 			"bash", "-c", "for i in $(seq 100); do /bin/true; done; sleep 0.2; echo end; exit 4")
 		if string(o.stdout) != "end\n" || o.status.ExitStatus() != 4 {
 			t.Errorf("%s: %v", limit, o)
@@ -437,19 +529,16 @@ func TestOptions(t *testing.T) {
 // TestAttachServer attaches to a server under load and leaves it, again and
 // again: no request may fail or get lost.
 func TestAttachServer(t *testing.T) {
+	long(t)
 	require(t, "ptrace", tracing())
 	server, bench := tool(t, "redis-server"), tool(t, "redis-benchmark")
 	p := newPlace(t)
 	sock := filepath.Join(p.dir, "sock")
 	r := p.start(t, server, "--port", "0", "--unixsocket", sock, "--save", "", "--appendonly", "no")
-	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(sock); err == nil {
-			break
-		}
-		if time.Since(begun) > 10*time.Second {
-			t.Fatalf("no server: %s", brief(r.out.Bytes()))
-		}
-	}
+	eventually(t, func() error {
+		_, err := os.Stat(sock)
+		return err
+	})
 	load := exec.Command(bench, "-s", sock, "-n", "400000", "-c", "20", "-t", "set,get", "-q")
 	var said bytes.Buffer
 	load.Stdout, load.Stderr = &said, &said
@@ -483,11 +572,8 @@ func TestAttachServer(t *testing.T) {
 		if err != nil || bytes.Contains(said.Bytes(), []byte("rror")) {
 			t.Errorf("the clients: %v: %s", err, brief(said.Bytes()))
 		}
-	case <-time.After(2 * time.Minute):
+	case <-time.After(patience):
 		t.Error("the clients do not come to an end")
-	}
-	if times < 3 {
-		t.Errorf("attached only %d times", times)
 	}
 	t.Logf("attached %d times", times)
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"memtrace/analyze/export"
 )
@@ -24,7 +23,7 @@ func TestCallBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := tool(t, "head")
-	if o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "none", "-o", p.log(), "--", head, "-c", "41", hay); o.status != 0 {
+	if o := p.execute(t, patience, nil, binary(), "record", "-q", "--snapshot", "none", "-o", p.log(), "--", head, "-c", "41", hay); o.status != 0 {
 		t.Fatal(o)
 	}
 	out, _ := memtraceRun(t, "replay", p.log(), "--find", "a needle", "--json")
@@ -43,10 +42,12 @@ func TestCallBytes(t *testing.T) {
 		{"--mem " + found.Addr + ":18 --at " + at, "|a needle in a fi|", ""},
 		{"--mem " + found.Addr + ":18 --at " + then, "|a needle in a fi|", "as of step " + at + ", whose call wrote it"},
 		{"--mem " + found.Addr + ":8 --at " + then + " --json", `"as_of":` + at + `,"exact":false,"source":"call",`, ""},
-		{"--history " + found.Addr + ":8", "steps " + at + ".." + fmt.Sprint(found.To) + " (read): 61 20 6e 65 65 64 6c 65 |a needle|", ""},
+		{"--history " + found.Addr + ":8", "steps " + at + ".." + fmt.Sprint(found.To) + " (exact, read): 61 20 6e 65 65 64 6c 65 |a needle|", ""},
 		{"--history " + found.Addr + ":8 --json", `"call":"read"`, ""},
 		{"--diff " + fmt.Sprint(found.From-1) + ".." + at, "captured: 1 in ", ""},
-		{"--from " + at + " --to " + at, `read(3<` + hay + `>, "some text, a needle in a file, m"..., 41) = 41`, ""},
+		{"--path */" + filepath.Base(hay) + " -e read --no-steps", "read(3<" + hay, ""},
+		{"--path nowhere -e read", "", ""},
+		{"--from " + at + " --to " + at, `<` + hay + `>, "some text, a needle in a file, m"..., 41) = 41`, ""},
 	} {
 		out, said := memtraceRun(t, append([]string{"replay", p.log()}, strings.Fields(c.args)...)...)
 		if !strings.Contains(out, c.want) || !strings.Contains(said, c.said) || c.said == "" && said != "" {

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // memtraceRun runs the built program, which must succeed, and returns what it
@@ -47,7 +46,7 @@ func TestCore(t *testing.T) {
 			tool(t, "gdb")
 			prog := compile(t, "recurse", build)
 			p := newPlace(t)
-			o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
+			o := p.execute(t, patience, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
 			if o.status != 0 {
 				t.Fatal(o)
 			}
@@ -88,7 +87,7 @@ func TestCore(t *testing.T) {
 			// nothing.
 			before := fmt.Sprint(n - 1)
 			_, notes = memtraceRun(t, "export", p.log(), "--to", "core", "--at", before, "-o", core)
-			if !strings.Contains(notes, "as of step") || !strings.Contains(notes, "not in the log, and absent") {
+			if !strings.Contains(notes, "as of step") || !strings.Contains(notes, "not in the log: the core leaves them out") {
 				t.Errorf("export said %s", notes)
 			}
 			maps, _ := memtraceRun(t, "replay", p.log(), "--at", before, "--maps")
@@ -108,7 +107,7 @@ func TestCore(t *testing.T) {
 func TestCoreOfSignal(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--", "/bin/sh", "-c", "kill -SEGV $$")
+	o := p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "--", "/bin/sh", "-c", "kill -SEGV $$")
 	if o.status == 0 {
 		t.Fatal(o)
 	}
@@ -129,6 +128,36 @@ func TestCoreOfSignal(t *testing.T) {
 	}
 }
 
+// TestCoreWithoutStep: without a step it is the process as the signal that killed it
+// found it, with the registers of all threads, though the log goes on until the last
+// of them has ended.
+func TestCoreWithoutStep(t *testing.T) {
+	require(t, "ptrace", tracing())
+	tool(t, "gdb")
+	prog := compile(t, "killed", "x86_64")
+	p := newPlace(t)
+	p.execute(t, patience, nil, binary(), "record", "-q", "-o", p.log(), "--", prog)
+	for _, how := range [][]string{{"export", p.log(), "--to", "core"}, {"dump", p.log(), "--core"}} {
+		core := filepath.Join(p.dir, how[0])
+		_, notes := memtraceRun(t, append(how, "-o", core)...)
+		if strings.Contains(notes, "registers") || strings.Contains(notes, "as of step") {
+			t.Errorf("%s said %s", how[0], notes)
+		}
+		out := gdb(t, prog, core, "info threads", "print $_siginfo.si_signo", "bt", "thread apply all bt")
+		for _, w := range []string{"terminated with signal SIGABRT", "$1 = 6", " in main () at "} {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s: no %q in what gdb said:\n%s", how[0], w, out)
+			}
+		}
+		if n := strings.Count(out, " in sleeper ("); n != 3 {
+			t.Errorf("%s: %d sleepers in what gdb said:\n%s", how[0], n, out)
+		}
+		if n := strings.Count(out, " in descend (n="); n != 12 { // in both lists
+			t.Errorf("%s: %d frames in what gdb said:\n%s", how[0], n, out)
+		}
+	}
+}
+
 // TestCoreOfFault: the address of a fault, frames, and vector registers that have
 // not changed since an earlier snapshot.
 func TestCoreOfFault(t *testing.T) {
@@ -138,7 +167,7 @@ func TestCoreOfFault(t *testing.T) {
 			t.Parallel()
 			prog := compile(t, "fault", build)
 			p := newPlace(t)
-			p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "signal,syscall=getppid", "-o", p.log(), "--", prog)
+			p.execute(t, patience, nil, binary(), "record", "-q", "--snapshot", "signal,syscall=getppid", "-o", p.log(), "--", prog)
 			list, _ := memtraceRun(t, "replay", p.log())
 			m := regexp.MustCompile(`(?m)^ *(\d+) (\[pid .*\] )?--- SIGSEGV`).FindStringSubmatch(list)
 			if m == nil {
@@ -186,7 +215,7 @@ func TestCoreOfGo(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
 	prog := buildGo(t, "recurse", recurseGo, "-gcflags=-N -l")
-	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
+	o := p.execute(t, patience, nil, binary(), "record", "-q", "--snapshot", "exec,syscall=getppid", "-o", p.log(), "--", prog)
 	if o.status != 0 {
 		t.Fatal(o)
 	}

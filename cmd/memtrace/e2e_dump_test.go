@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"memtrace/analyze/export"
 )
@@ -165,7 +164,7 @@ func bytesAt(t *testing.T, dir string, r export.DumpRange, at string, n int) []b
 func TestDumpLog(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	o := p.execute(t, time.Minute, nil, binary(), "record", "-q", "--snapshot", "exec", "-o", p.log(), "--", compile(t, "recurse", "x86_64"))
+	o := p.execute(t, patience, nil, binary(), "record", "-q", "--snapshot", "exec", "-o", p.log(), "--", compile(t, "recurse", "x86_64"))
 	if o.status != 0 {
 		t.Fatal(o)
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	encoding "encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,9 +68,12 @@ func TestStepIsExact(t *testing.T) {
 	for _, build := range []string{"x86_64", "i386"} {
 		for _, name := range []string{"churn", "signals"} {
 			t.Run(name+"-"+build, func(t *testing.T) {
+				if build == "i386" {
+					long(t)
+				}
 				t.Parallel()
 				p := newPlace(t)
-				p.compare(t, time.Minute, []string{"-q", "--snapshot", "step"}, nil, compile(t, name, build))
+				p.compare(t, patience, []string{"-q", "--snapshot", "step"}, nil, compile(t, name, build))
 				r := openRun(t, p)
 				seen := map[format.Kind]int{}
 				for e, state := range applied(t, r) {
@@ -112,7 +117,7 @@ func TestStepIsExact(t *testing.T) {
 func TestFilesStayFiles(t *testing.T) {
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=5ms,syscall=write"}, nil, compile(t, "content", "x86_64"))
+	p.compare(t, patience, []string{"-q", "--snapshot", "interval=5ms,syscall=write"}, nil, compile(t, "content", "x86_64"))
 	r := openRun(t, p)
 	for e, state := range applied(t, r) {
 		for _, c := range e.Changes {
@@ -127,12 +132,17 @@ func TestFilesStayFiles(t *testing.T) {
 	}
 }
 
-// TestKilledSnapshots: SIGKILL at any moment under --snapshot interval=10ms leaves
-// the program running, and a log in which the memory of every snapshot is what the
-// program had then. MEMTRACE_KILLS says how often, else 6 times.
+// TestKilledSnapshots: SIGKILL at any moment after the first snapshot leaves the
+// program running, and a log in which the memory of every snapshot is what the
+// program had then. MEMTRACE_KILLS says how often, else twice, or 6 times with
+// MEMTRACE_LONG.
 func TestKilledSnapshots(t *testing.T) {
+	t.Parallel()
 	require(t, "ptrace", tracing())
-	kills := 6
+	kills := 2
+	if longRun {
+		kills = 6
+	}
 	if s := os.Getenv("MEMTRACE_KILLS"); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {
@@ -145,12 +155,10 @@ func TestKilledSnapshots(t *testing.T) {
 			prog := compile(t, "pages", build)
 			p := newPlace(t)
 			const threads, pages = 3, 64
-			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, fmt.Sprint(threads), fmt.Sprint(pages), "400")
-			time.Sleep(time.Duration(100+rand.IntN(700)) * time.Millisecond)
-			killed := killRecorder(t, p, r)
-			if _, err := os.Stat(filepath.Join(p.run(), "begun")); err != nil {
-				t.Skip("killed before the program began")
-			}
+			r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=10ms", "-o", p.log(), "--", prog, fmt.Sprint(threads), fmt.Sprint(pages), "400", "bed")
+			p.snapshotTaken(t)
+			time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond)
+			killRecorder(t, p, r, func() { _ = p.wake() })
 			if _, err := os.Stat(filepath.Join(p.run(), "done")); err != nil {
 				t.Fatalf("the program did not come to its end: %v", err)
 			}
@@ -158,9 +166,7 @@ func TestKilledSnapshots(t *testing.T) {
 			whole := filepath.Join(p.dir, "whole")
 			tell(t, 0, "recover", p.log(), "-o", whole)
 			tell(t, 0, "verify", whole)
-			if killed { // else it was done already
-				tell(t, 3, "verify", p.log())
-			}
+			tell(t, 3, "verify", p.log())
 			checkPages(t, p, threads, pages)
 		})
 	}
@@ -176,11 +182,12 @@ func TestKilledLauncher(t *testing.T) {
 			r := p.start(t, binary(), "record", "-q", "-e", set, "-o", p.log(), "--", "/bin/true")
 			time.Sleep(time.Duration(i) * time.Millisecond)
 			_ = r.cmd.Process.Kill()
-			for begun := time.Now(); len(p.inhabitants()) > 0; time.Sleep(time.Millisecond) {
-				if time.Since(begun) > 10*time.Second {
-					t.Fatalf("killed after %d ms: %v is left", i, p.inhabitants())
+			eventually(t, func() error {
+				if pids := p.inhabitants(); len(pids) > 0 {
+					return fmt.Errorf("killed after %d ms: %v is left", i, pids)
 				}
-			}
+				return nil
+			})
 		}
 	}
 }
@@ -197,9 +204,12 @@ func TestShortAndLarge(t *testing.T) {
 		spare  bool
 	}{{"default", true}, {"default,exit", false}} {
 		t.Run(c.policy, func(t *testing.T) {
+			if !c.spare {
+				long(t)
+			}
 			p := newPlace(t)
 			begin := time.Now()
-			p.compare(t, time.Minute, []string{"-q", "--snapshot", c.policy}, nil, prog, fmt.Sprint(threads), fmt.Sprint(pages), "4")
+			p.compare(t, patience, []string{"-q", "--snapshot", c.policy}, nil, prog, fmt.Sprint(threads), fmt.Sprint(pages), "4")
 			took := time.Since(begin)
 			known, looked := checkPages(t, p, threads, pages)
 			var end format.Step
@@ -211,7 +221,7 @@ func TestShortAndLarge(t *testing.T) {
 				}
 				switch rec := e.Record.(type) {
 				case *format.Snapshot:
-					if end = e.Step; rec.PauseNS == 0 {
+					if end = e.Step; rec.PauseNS == 0 && rec.Reason != format.ReasonSweep {
 						t.Errorf("step %d: %s snapshot, and nobody was held", e.Step, rec.Reason)
 					}
 				case *format.Lost:
@@ -232,14 +242,70 @@ func TestShortAndLarge(t *testing.T) {
 // TestAsleep: a program that has all its threads in calls from before the first
 // snapshot on is saved whole, however much it has.
 func TestAsleep(t *testing.T) {
+	long(t)
 	require(t, "ptrace", tracing())
 	t.Parallel()
 	const threads, pages = 4, 4096
 	p := newPlace(t)
-	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=300ms"}, nil, compile(t, "pages", "x86_64"), fmt.Sprint(threads), fmt.Sprint(pages), "4", "2000")
-	if known, looked := checkPages(t, p, threads, pages); known < looked {
-		t.Errorf("%d of %d pages known", known, looked)
+	r := p.start(t, binary(), "record", "-q", "--snapshot", "interval=300ms", "-o", p.log(), "--",
+		compile(t, "pages", "x86_64"), fmt.Sprint(threads), fmt.Sprint(pages), "4", "bed")
+	eventually(t, func() error {
+		time.Sleep(100 * time.Millisecond)
+		log, err := soFar(p)
+		if err != nil {
+			return err
+		}
+		tr := replay.New(log)
+		last, _ := tr.Last()
+		known, err := knownPages(tr, last, threads, pages)
+		if err == nil && known < threads*pages {
+			err = fmt.Errorf("step %d: %d of %d pages known", last, known, threads*pages)
+		}
+		return err
+	})
+	if err := p.wake(); err != nil {
+		t.Fatal(err)
 	}
+	r.wait(t)
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d: %s", code, brief(r.output()))
+	}
+	checkPages(t, p, threads, pages)
+}
+
+// wake ends the sleep of testdata/progs/pages.c in its FIFO, which is called bed. It
+// fails if the program is not there yet, or has ended.
+func (p *place) wake() error {
+	bed, err := os.OpenFile(filepath.Join(p.run(), "bed"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	return bed.Close()
+}
+
+// knownPages counts the pages of testdata/progs/pages.c that a log has at a step.
+func knownPages(tr *replay.Trace, step format.Step, threads, pages int) (known int, err error) {
+	view, err := tr.At(step)
+	if err != nil {
+		return 0, err
+	}
+	procs := view.Processes()
+	if len(procs) == 0 {
+		return 0, fmt.Errorf("step %d: no process", step)
+	}
+	space, err := procs[0].Space()
+	if err != nil {
+		return 0, err
+	}
+	var page [addr.PageSize]byte
+	for th := range threads {
+		for no := range pages {
+			if _, err := space.Page(addr.Addr(0x10000000+th*0x1000000+no*addr.PageSize), &page); err == nil {
+				known++
+			}
+		}
+	}
+	return known, nil
 }
 
 // TestHeadless: an address space is saved after the thread or the process that it
@@ -254,33 +320,80 @@ func TestHeadless(t *testing.T) {
 		for _, what := range []string{"thread", "process"} {
 			for _, policy := range []string{"exit", "interval=10ms", "syscall=nanosleep,syscall=clock_nanosleep"} {
 				t.Run(build+"/"+what+"/"+policy, func(t *testing.T) {
+					if build == "i386" {
+						long(t)
+					}
 					t.Parallel()
 					p := newPlace(t)
-					p.execute(t, time.Minute, nil, binary(), "record", "-q", "-o", p.log(), "--snapshot", policy, "--", compile(t, "headless", build), what)
-					r := openRun(t, p)
-					var last format.Step
-					var pid uint32
-					for e, state := range applied(t, r) {
-						switch rec := e.Record.(type) {
-						case *format.Lost:
-							if !strings.Contains(rec.What, "left out") { // as on a busy machine; others follow
-								t.Error(rec.What)
+					r := p.start(t, binary(), "record", "-q", "-o", p.log(), "--snapshot", policy, "--", compile(t, "headless", build), what)
+					if policy != "exit" {
+						eventually(t, func() error {
+							time.Sleep(50 * time.Millisecond)
+							log, err := soFar(p)
+							if err != nil {
+								return err
 							}
-						case *format.Snapshot:
-							if th := state.Threads[e.Thread]; th != nil {
-								last, pid = e.Step, th.TGID
-							}
+							return headlessKnown(log, want)
+						})
+					}
+					p.letGo(t)
+					r.wait(t)
+					log := openRun(t, p)
+					for e, err := range log.Events(0) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						// "left out", as on a busy machine; others follow
+						if lost, ok := e.Record.(*format.Lost); ok && !strings.Contains(lost.What, "left out") {
+							t.Error(lost.What)
 						}
 					}
-					space := spaceAt(t, replay.New(r), last, pid)
-					got := make([]byte, len(want))
-					if n, _, err := space.ReadMem(got, 0x10000000); n < len(got) || !bytes.Equal(got, want) {
-						t.Errorf("step %d: %d of %d bytes: %v", last, n, len(got), err)
+					if err := headlessKnown(log, want); err != nil {
+						t.Error(err)
 					}
 				})
 			}
 		}
 	}
+}
+
+// headlessKnown says what a log lacks of what testdata/progs/headless.c has filled,
+// at its last snapshot.
+func headlessKnown(log *format.Reader, want []byte) error {
+	var last format.Step
+	var pid uint32
+	state := log.Initial()
+	for e, err := range log.Events(0) {
+		if err == nil {
+			err = state.ApplyEvent(e)
+		}
+		if err != nil {
+			return err
+		}
+		if _, ok := e.Record.(*format.Snapshot); ok && state.Threads[e.Thread] != nil {
+			last, pid = e.Step, state.Threads[e.Thread].TGID
+		}
+	}
+	if last == 0 {
+		return errors.New("no snapshot")
+	}
+	view, err := replay.New(log).At(last)
+	if err != nil {
+		return err
+	}
+	proc, err := view.Process(pid)
+	if err != nil {
+		return err
+	}
+	space, err := proc.Space()
+	if err != nil {
+		return err
+	}
+	got := make([]byte, len(want))
+	if n, _, err := space.ReadMem(got, 0x10000000); n < len(got) || !bytes.Equal(got, want) {
+		return fmt.Errorf("step %d: %d of %d bytes: %v", last, n, len(got), err)
+	}
+	return nil
 }
 
 // checkPages compares the pages of testdata/progs/pages.c at every snapshot with

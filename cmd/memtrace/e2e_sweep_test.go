@@ -5,8 +5,8 @@ package main
 import (
 	le "encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
-	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -22,6 +22,7 @@ func TestSweep(t *testing.T) {
 	for _, c := range [][]string{{"x86_64", "1000"}, {"x86_64", "1000", "heap"}, {"i386", "1000", "heap"},
 		{"x86_64", "1500", "slow"}, {"i386", "1500", "slow"}, {"x86_64", "1500", "poke"}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			long(t)
 			p := newPlace(t)
 			flags := []string{"-q", "--snapshot", "interval=30ms"}
 			if c[1] == "1500" {
@@ -29,7 +30,7 @@ func TestSweep(t *testing.T) {
 			}
 			swept, whole := 0, 0
 			for try := 0; try < 4 && whole == 0; try++ { // a busy machine may leave no time for a whole one
-				p.compare(t, time.Minute, flags, nil, append([]string{compile(t, "sweep", c[0])}, c[1:]...)...)
+				p.compare(t, patience, flags, nil, append([]string{compile(t, "sweep", c[0])}, c[1:]...)...)
 				swept, whole = checkInstants(t, p.log())
 			}
 			if t.Logf("%d areas of snapshots, %d pages of others", whole, swept); whole == 0 || swept == 0 {
@@ -42,7 +43,7 @@ func TestSweep(t *testing.T) {
 // checkInstants returns how many areas and pages it has looked at.
 func checkInstants(t *testing.T, log string) (swept, whole int) {
 	t.Helper()
-	tr, err := replay.Open(log)
+	tr, err := replay.Open(log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,10 +124,11 @@ func instant(b []byte) error {
 // TestDropped: memory that a thread is giving back is not said to be there when
 // another has seen that it is not.
 func TestDropped(t *testing.T) {
+	long(t)
 	require(t, "ptrace", tracing())
 	p := newPlace(t)
-	p.compare(t, time.Minute, []string{"-q", "--snapshot", "interval=5ms"}, nil, compile(t, "dropped", "x86_64"), "60")
-	tr, err := replay.Open(p.log())
+	p.compare(t, patience, []string{"-q", "--snapshot", "interval=5ms"}, nil, compile(t, "dropped", "x86_64"), "60")
+	tr, err := replay.Open(p.log(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,4 +159,24 @@ func TestDropped(t *testing.T) {
 		}
 	}
 	t.Logf("%d snapshots while it was given back", looked) // few of these are whole
+}
+
+// TestBefore: the log of a program that ends soon has its memory as it was before.
+func TestBefore(t *testing.T) {
+	require(t, "ptrace", tracing())
+	p := newPlace(t)
+	prog := compile(t, "before", "x86_64")
+	for try := 0; ; try++ { // a busy machine may let the program begin too late for the first snapshot
+		memtraceRun(t, "record", "-q", "-o", p.log(), "--", prog)
+		status, out, errs := invoke(t, "", "replay", p.log(), "--find", "the before")
+		if status == 0 {
+			break
+		}
+		if try == 9 {
+			t.Fatalf("%d %s%s", status, out, errs)
+		}
+	}
+	if _, out, errs := invoke(t, "", "replay", p.log(), "--find", "the after."); !strings.Contains(out, "[heap]") {
+		t.Errorf("%s%s", out, errs)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"memtrace/record/recordtest"
 )
 
 // The tests of this file and its sisters (e2e_*_test.go) run the built program
@@ -25,6 +28,11 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given { // most of them wait most of the time
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
 	status := m.Run()
 	for _, f := range atEnd {
 		f()
@@ -64,20 +72,40 @@ var lab = sync.OnceValue(func() string {
 func scratch() string { return lab() }
 func binary() string  { return filepath.Join(lab(), "memtrace") }
 
-// require skips a test on a machine without what. Where $MEMTRACE_REQUIRE
-// (a comma-separated list, or "all") says that it is there, skipping would hide
-// a failure, and is one.
+// require skips a test on a machine without what, unless $MEMTRACE_REQUIRE says
+// that it is there.
 func require(t *testing.T, what string, err error) {
 	t.Helper()
-	if err == nil {
-		return
+	recordtest.Require(t, what, err)
+}
+
+// longRun says whether to run what takes long too, as .ci/run does.
+var longRun = os.Getenv("MEMTRACE_LONG") != ""
+
+// long skips a test that takes long.
+func long(t *testing.T) {
+	t.Helper()
+	if !longRun {
+		t.Skip("takes long: MEMTRACE_LONG=1 runs it")
 	}
-	for _, r := range strings.Split(os.Getenv("MEMTRACE_REQUIRE"), ",") {
-		if r == what || r == "all" {
-			t.Fatalf("%s is required here: %v", what, err)
+}
+
+// patience is how long a test waits for what takes a moment on an idle machine. It
+// only ends tests that would wait for ever: nothing is judged by how long it takes.
+const patience = 3 * time.Minute
+
+// eventually waits until check has nothing to say.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("after %v: %v", patience, err)
 		}
 	}
-	t.Skipf("no %s: %v", what, err)
 }
 
 // tool skips a test on a machine without a program, and returns its path.
@@ -126,6 +154,7 @@ func brief(b []byte) string {
 type place struct {
 	dir   string // holds out, err and run
 	older bool   // what the log has of its memory at a mark may be of a step before
+	maps  bool   // only the mappings are compared at marks
 }
 
 func newPlace(t *testing.T) *place {
@@ -225,7 +254,7 @@ func (p *place) inhabitants() []int {
 
 // end ends what a failed test has left behind.
 func (p *place) end() {
-	for range 20 {
+	for range 1000 {
 		pids := p.inhabitants()
 		if len(pids) == 0 {
 			return
@@ -241,7 +270,7 @@ func (p *place) end() {
 func (p *place) quiet(t *testing.T) {
 	t.Helper()
 	var pids []int
-	for range 100 {
+	for begun := time.Now(); time.Since(begun) < patience; {
 		if pids = p.inhabitants(); len(pids) == 0 {
 			return
 		}

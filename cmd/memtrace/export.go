@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -15,41 +18,59 @@ import (
 
 // exportOptions are the flags of export.
 type exportOptions struct {
-	to, at, first, last, out, set string
-	pid                           uint32
+	to, at, first, last, out, set, value string
+	pid                                  uint32
+	lake                                 lakeOptions
 }
 
 func newExportCmd() *cobra.Command {
 	var o exportOptions
 	cmd := &cobra.Command{
-		Use:   "export [FILE] --to FORMAT",
-		Short: "Give what a log holds to other programs: an ELF core, JSON lines, CSV",
+		Use:   "export [FILE...] --to FORMAT",
+		Short: "Give what logs hold to other programs: a core, JSON, CSV, flame graphs, pprof, Perfetto, Parquet",
 		Long: `export writes a log, or a step of it, in a format that other programs read.
 
-A core has the registers of all threads and the memory as far as the log knows
-them at --at STEP. What is not in the log is absent: gdb takes unchanged pages of
-files from the files, and says of the rest that it cannot read it. What is older
-than the step is noted on stderr.
+A core has the registers of all threads and the memory of a process, as far as the
+log knows them at --at STEP. Memory that is not in the log is not in the core: gdb
+reads unchanged pages from the files, and says that it cannot read the rest. A note
+on stderr says what is older than the step.
+
+Parquet is for many logs: -o DIR becomes a lake, a folder of tables that DuckDB,
+ClickHouse, Spark and Trino read. A log that is exported again replaces itself. All
+other formats are of one log. memtrace query asks questions of a lake.
 
 Formats:
 ` + formatList(),
 		Example: `  memtrace export --to core --at 50% -o core && gdb ./prog core
   memtrace export --to jsonl -e memory | jq .name
-  memtrace export --to csv -o events.csv`,
-		Args:              cobra.MaximumNArgs(1),
+  memtrace export --to csv -o events.csv
+  memtrace export --to pprof -o mem.pb.gz && go tool pprof -top mem.pb.gz
+  memtrace export --to folded --value committed | flamegraph.pl >mem.svg
+  memtrace export --to parquet -o lake --label commit=4f061ed *.data`,
 		ValidArgsFunction: logFiles,
-		RunE:              func(cmd *cobra.Command, args []string) error { return runExport(cmd, fileArg(args), &o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case o.to == lakeFormat:
+				return runLake(cmd, args, &o)
+			case len(args) > 1:
+				return usagef("%d logs: only --to parquet takes more than one", len(args))
+			}
+			return runExport(cmd, fileArg(args), &o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "the `FORMAT`")
-	f.StringVar(&o.at, "at", "", "the `STEP` of a core (default: the last with the process's memory)")
+	f.StringVar(&o.at, "at", "", "the `STEP` of a core (default: that of the fatal signal, else the last with the process's memory)")
 	f.StringVar(&o.first, "from", "", "first `STEP` of a list of events")
 	f.StringVar(&o.last, "until", "", "last `STEP` of a list of events")
 	f.Uint32Var(&o.pid, "pid", 0, "only the process `PID`; of a core: which (default: the log's first)")
 	f.StringVarP(&o.set, "trace", "e", "all", "only these system calls, in strace's `SET` syntax")
 	f.StringVarP(&o.out, "output", "o", "-", "write to `OUT`; - is standard output")
+	f.StringVar(&o.value, "value", "", "what stacks weigh: live, committed, mapped or calls (live)")
+	addLakeFlags(cmd, &o.lake)
+	addSymbolFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("to", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		var names []string
+		names := []string{lakeFormat + "\t" + lakeShort}
 		for _, f := range export.Formats {
 			names = append(names, f.Name+"\t"+f.Short)
 		}
@@ -63,7 +84,8 @@ func formatList() string {
 	for _, f := range export.Formats {
 		fmt.Fprintf(&b, "  %-10s %s\n", f.Name, f.Short)
 	}
-	return strings.TrimRight(b.String(), "\n")
+	fmt.Fprintf(&b, "  %-10s %s", lakeFormat, lakeShort)
+	return b.String()
 }
 
 func runExport(cmd *cobra.Command, name string, o *exportOptions) error {
@@ -72,16 +94,18 @@ func runExport(cmd *cobra.Command, name string, o *exportOptions) error {
 	}
 	form, err := export.Find(o.to)
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("%w, %s", err, lakeFormat)}
 	}
 	flags := cmd.Flags()
 	switch {
+	case changed(cmd, lakeFlags) != "":
+		return usagef("--%s is for --to %s", changed(cmd, lakeFlags), lakeFormat)
 	case form.Moment && (flags.Changed("from") || flags.Changed("until") || flags.Changed("trace")):
 		return usagef("%s is about one step: --from, --until and --trace do not go with it", o.to)
 	case !form.Moment && flags.Changed("at"):
 		return usagef("%s is a list of events: --at does not go with it; want --from and --until", o.to)
 	}
-	eo := export.Options{PID: o.pid, AllCalls: !flags.Changed("trace")}
+	eo := export.Options{PID: o.pid, AllCalls: !flags.Changed("trace"), Value: o.value}
 	if eo.Set, err = arch.ParseSet(o.set); err != nil {
 		return usageError{err}
 	}
@@ -91,6 +115,10 @@ func runExport(cmd *cobra.Command, name string, o *exportOptions) error {
 	}
 	defer t.Close()
 	exporting := func(err error) error { return fmt.Errorf("export %s: %w", name, err) }
+	if o.pid, err = t.PIDOf(cmd.Context(), o.pid); err != nil {
+		return exporting(err)
+	}
+	eo.PID = o.pid
 	if form.Moment {
 		if eo.At, err = lastOr(cmd.Context(), t, o.at, o.pid); err != nil {
 			return exporting(err)
@@ -116,9 +144,9 @@ func runExport(cmd *cobra.Command, name string, o *exportOptions) error {
 	return nil
 }
 
-// writeTo calls f with where output goes: a new file of its own, which is
-// removed if f fails, or standard output, which is no place for binary data if
-// it is a terminal.
+// writeTo calls f with where output goes: a file that has its name when all of it is written, or
+// standard output, which is no place for binary data if it is a terminal. What is no regular file
+// is written to.
 func writeTo(cmd *cobra.Command, name string, binary bool, f func(io.Writer) error) error {
 	if name == "-" {
 		if binary && cmd.OutOrStdout() != nil && isatty.IsTerminal(os.Stdout.Fd()) {
@@ -126,17 +154,69 @@ func writeTo(cmd *cobra.Command, name string, binary bool, f func(io.Writer) err
 		}
 		return f(cmd.OutOrStdout())
 	}
-	// What is in a process's memory is nobody else's business.
-	w, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	return writeFile(name, f)
+}
+
+// writeFile is writeTo for a file. One that is there is replaced.
+func writeFile(name string, f func(io.Writer) error) error {
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		w, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			w, err = os.OpenFile(name, os.O_WRONLY, 0) // a pipe that others only read
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(f(w), w.Close())
+	}
+	if to, err := filepath.EvalSymlinks(name); err == nil {
+		name = to
+	}
+	return whole(name, func(w *os.File) error { return f(w) }, os.Rename)
+}
+
+// writeWhole calls f with a file that gets its name when all of it is on the disk, or with standard
+// output. A file of that name must not exist. Whatever happens meanwhile, there is none.
+func writeWhole(cmd *cobra.Command, name string, f func(io.Writer) error) error {
+	if name == "-" {
+		return writeTo(cmd, name, true, f)
+	}
+	return writeNew(name, func(w *os.File) error { return f(w) })
+}
+
+// writeNew is writeWhole for f that needs a file. Nothing may have its name, not a link either: who
+// has made that would choose what is written to.
+func writeNew(name string, f func(*os.File) error) error {
+	exists := fmt.Errorf("%s exists already: name another with -o", name)
+	if _, err := os.Lstat(name); err == nil {
+		return exists
+	}
+	return whole(name, f, func(old, name string) error {
+		err := os.Link(old, name) // unlike a rename it leaves what is there
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return exists
+		case err != nil: // the file system has no links
+			return os.Rename(old, name)
+		}
+		return nil
+	})
+}
+
+// whole calls f with a file beside name, and has it named when all of it is on the disk.
+func whole(name string, f func(*os.File) error, named func(old, name string) error) error {
+	// What is in a process's memory is nobody else's business: it is readable by its owner only.
+	w, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.part")
 	if err != nil {
 		return err
 	}
-	if err = f(w); err == nil {
-		return w.Close()
+	defer os.Remove(w.Name())
+	err = f(w)
+	if err == nil {
+		err = w.Sync()
 	}
-	_ = w.Close()
-	if st, serr := os.Stat(name); serr == nil && st.Mode().IsRegular() {
-		_ = os.Remove(name)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return err
 	}
-	return err
+	return named(w.Name(), name)
 }

@@ -8,15 +8,19 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/record"
 	"memtrace/record/procfs"
 )
 
-// header says what is recorded, where and by what.
-func header(argv []string) *format.Header {
+// header says what is recorded, where, by what and how: with these options, of
+// which the set of calls was given as trace.
+func header(argv []string, trace string, o *record.Options) *format.Header {
 	dir, _ := os.Getwd()
 	host, _ := os.Hostname()
-	return &format.Header{
-		Arch: arch.X86_64, TimeShift: 9, Start: time.Now(), Mono: procfs.Monotonic(),
+	h := &format.Header{
+		Arch: arch.X86_64, TimeShift: format.DefaultTimeShift, Start: time.Now(), Mono: procfs.Monotonic(),
 		Version: version(), Kernel: procfs.Kernel(), Host: host, Dir: dir, Argv: argv,
 	}
+	o.Describe(h, trace)
+	return h
 }

@@ -10,6 +10,7 @@ import (
 
 func newInfoCmd() *cobra.Command {
 	var form string
+	var files bool
 	cmd := &cobra.Command{
 		Use:   "info [FILE]",
 		Short: "Say what a log is, how big its parts are, and whether it is whole",
@@ -28,13 +29,14 @@ snapshots, and whether it is whole. FILE may be - for standard input.`,
 				return err
 			}
 			defer t.Close()
-			r, err := analyze.Info(cmd.Context(), t, name)
+			r, err := analyze.Info(cmd.Context(), t, name, files)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", name, err)
 			}
-			return r.Write(cmd.OutOrStdout(), f)
+			return r.Sheet().Write(cmd.OutOrStdout(), f)
 		},
 	}
 	cmd.Flags().StringVar(&form, "format", "table", "table, json, csv or markdown")
+	cmd.Flags().BoolVar(&files, "files", false, "list the files that programs mapped, and where they are")
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 // withLive calls f with a living process while all its threads stand still.
 func withLive(ctx context.Context, pid int, f func(s *export.Subject, restless int) error) (time.Duration, error) {
 	return record.Hold(ctx, pid, func(h *record.Held) error {
-		v := &replay.View{State: h.State, Pages: h, Files: h, Start: time.Now()}
+		v := &replay.View{State: h.State, Pages: h, Files: h, Start: time.Now(), Symbols: &replay.Symbols{Start: time.Now()}}
 		p, err := v.ByNo(1)
 		if err != nil {
 			return err

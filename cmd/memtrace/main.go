@@ -12,7 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,7 +61,14 @@ func usagef(format string, a ...any) error { return usageError{fmt.Errorf(format
 
 func main() {
 	launch()
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	out, errw := screen(os.Stdout), screen(os.Stderr)
+	status := run(context.Background(), os.Args[1:], os.Stdin, out, errw)
+	for _, w := range []io.Writer{out, errw} {
+		if s, ok := w.(*replay.Screen); ok {
+			_ = s.Flush() // a terminal that has gone shows nothing
+		}
+	}
+	os.Exit(status)
 }
 
 // run carries out a command line and returns the exit status.
@@ -72,6 +82,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetOut(buf)
 	root.SetErr(&after{buf, errw})
 	strict(root) // after SetOut: what it adds keeps the output
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		withoutBackquotes(root)
+	}
 	started := false
 	atRun(root, func(cmd *cobra.Command) { started = true; interruptible(cmd) })
 	cmd, err := root.ExecuteContextC(ctx)
@@ -144,18 +157,22 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 				hint = "memtrace record " + name + " records that program; " + hint
 			}
 		}
-		err = fmt.Errorf("%s (%s)", strings.Join(strings.Fields(plain(err)), " "), hint)
+		text := strings.Join(strings.Fields(plain(err)), " ")
+		text = strings.Replace(text, ` for "memtrace" Did you mean this? `, "; did you mean ", 1)
+		err = fmt.Errorf("%s (%s)", text, hint)
+	case errors.As(err, new(replay.WordError)):
+		status = statusUsage
 	case errors.Is(err, replay.ErrUnmapped), errors.Is(err, replay.ErrUnknown):
 		status = statusUnknown
-	case errors.Is(err, format.ErrCorrupt):
+	case errors.Is(err, format.ErrCorrupt), errors.Is(err, format.ErrLimit):
 		status = statusDamaged
 	}
-	fmt.Fprintf(w, "memtrace: %s%s\n", strings.ReplaceAll(err.Error(), "\n", " "), remedy(err))
+	fmt.Fprintf(w, "memtrace: %s%s\n", strings.ReplaceAll(err.Error(), "\n", " "), remedy(cmd, err))
 	return status
 }
 
 // remedy is what to do about an error.
-func remedy(err error) string {
+func remedy(cmd *cobra.Command, err error) string {
 	var pe *fs.PathError
 	switch {
 	case errors.Is(err, format.ErrVersion):
@@ -164,7 +181,13 @@ func remedy(err error) string {
 		return "; name a log that memtrace record made"
 	case errors.Is(err, format.ErrCorrupt), errors.Is(err, format.ErrTruncated):
 		return "; memtrace verify says what is wrong, memtrace recover saves what can be read"
-	case errors.As(err, &pe) && errors.Is(err, fs.ErrNotExist) && pe.Path == defaultLog:
+	case errors.Is(err, format.ErrBudget):
+		return "; if the log is yours, --memory SIZE allows more memory and time"
+	case errors.As(err, &pe) && pe.Path == defaultLog && (cmd.Name() == "record" || cmd.Name() == "top"):
+		return "; this folder cannot be written to: -o FILE puts the log elsewhere"
+	case pe != nil && errors.Is(err, fs.ErrNotExist) && !exists(filepath.Dir(pe.Path)):
+		return "; there is no folder " + filepath.Dir(pe.Path)
+	case pe != nil && errors.Is(err, fs.ErrNotExist) && pe.Path == defaultLog:
 		return "; name a log, or make one: memtrace record PROG"
 	case errors.Is(err, context.Canceled):
 		return " (interrupted)"
@@ -175,7 +198,8 @@ func remedy(err error) string {
 // commands make the subcommands; platformCommands adds those that not every
 // system has.
 var commands = []func() *cobra.Command{
-	newReplayCmd, newReportCmd, newExportCmd, newDumpCmd, newInfoCmd, newVerifyCmd, newRecoverCmd, newVersionCmd, newManCmd,
+	newReplayCmd, newViewCmd, newGDBCmd, newReportCmd, newDiffCmd, newExportCmd, newQueryCmd, newDumpCmd, newInfoCmd, newVerifyCmd, newRecoverCmd, newPackCmd, newRedactCmd, newCutCmd,
+	newVersionCmd, newManCmd,
 }
 
 // size writes a number of bytes.
@@ -185,10 +209,10 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "memtrace",
 		Short: "Record what a program does to its memory, and look at it again at any step",
-		Long: `memtrace records every system call, signal, process and thread of a program,
-with what each did to the address space and with snapshots of the memory itself,
-and shows the program's memory at any step of the log: live while it runs, or
-later and elsewhere.
+		Long: `memtrace records a program: its system calls, signals, processes and threads,
+what each of them did to the address space, and the memory itself. It says what
+went wrong, and shows the program's memory at any step of the log. It can do so
+while the program runs, or later and on another machine.
 
 A log that is not named is memtrace.data in the current directory.`,
 		Example: `  memtrace record ./prog
@@ -201,6 +225,16 @@ A log that is not named is memtrace.data in the current directory.`,
 	for _, f := range append(platformCommands, commands...) {
 		root.AddCommand(f())
 	}
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "replay", "view", "gdb", "report", "diff", "export", "query", "dump", "info", "verify", "recover", "pack", "cut":
+			addMemoryFlag(c)
+		}
+	}
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "show the version of memtrace, and exit")
+	addCompletions(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	return root
 }
@@ -208,8 +242,30 @@ A log that is not named is memtrace.data in the current directory.`,
 // goSays is how Go's number parser begins its errors.
 var goSays = regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": `)
 
-// plain says an error of a flag without it.
-func plain(err error) string { return goSays.ReplaceAllString(err.Error(), "") }
+// goTime is what Go says of a time that it cannot read.
+var goTime = regexp.MustCompile(`time: (missing|unknown) unit (?:"[^"]*" )?in duration "([^"]*)"|time: invalid duration "([^"]*)"`)
+
+// plain says an error of a flag without it, and what to type.
+func plain(err error) string {
+	text := goSays.ReplaceAllString(err.Error(), "")
+	m := goTime.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	say := "want a time as 10ms, 5s or 2m"
+	if m[1] == "missing" {
+		say = fmt.Sprintf("a time needs its unit: %ss or %sms", m[2], m[2])
+	}
+	return goTime.ReplaceAllLiteralString(text, say)
+}
+
+// count writes a number of things.
+func count(n uint64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
 
 // strict makes the commands that the library adds refuse what they do not know,
 // as ours do.
@@ -240,22 +296,108 @@ func strict(root *cobra.Command) {
 
 // openTrace opens the log that a command reads, and says so if it was cut.
 func openTrace(cmd *cobra.Command, name string) (*replay.Trace, error) {
-	t, err := replay.Open(name)
+	var logSize int64
+	if fi, err := os.Stat(name); err == nil {
+		logSize = fi.Size()
+	}
+	opt, err := readerOptions(cmd, logSize)
+	if err != nil {
+		return nil, err
+	}
+	t, err := replay.Open(name, opt)
 	if err != nil {
 		return nil, reading(name, err)
 	}
 	if t.Truncated() {
 		warnTruncated(cmd, name, t)
 	}
+	if what := t.Header().Redacted; what != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %s %s\n", name, redactedNote(what))
+	}
+	if err := useSymbols(cmd, t); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
 	return t, nil
 }
 
-func warnTruncated(cmd *cobra.Command, name string, t *replay.Trace) {
-	where := "before its first step"
-	if last, ok := t.Last(); ok {
-		where = fmt.Sprintf("at step %d", last)
+// rawLog is a log as it lies in its file, for commands that look at what is stored.
+type rawLog struct {
+	io.ReaderAt
+	size  int64
+	opt   *format.ReaderOptions
+	close func()
+}
+
+// openRaw opens a log without reading it.
+func openRaw(cmd *cobra.Command, name string) (*rawLog, error) {
+	f, closer, err := replay.OpenFile(name)
+	if err != nil {
+		return nil, reading(name, err)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated %s; memtrace recover %s -o OUT makes a whole log of it\n", name, where, name)
+	l := &rawLog{ReaderAt: f, close: func() { _ = closer() }}
+	fi, err := f.Stat()
+	if err == nil {
+		l.size = fi.Size()
+		l.opt, err = readerOptions(cmd, l.size)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// memoryFlag is the flag of the commands that read logs.
+const memoryFlag = "memory"
+
+func addMemoryFlag(cmd *cobra.Command) {
+	usage := "read a log whose state takes up to `SIZE` (128M, and 64 times the log's size)"
+	if cmd.Name() == "report" {
+		usage += "; what-if: the memory that the program has (64M)"
+	}
+	cmd.Flags().String(memoryFlag, "", usage)
+}
+
+// readerOptions are what a command reads a log of a size with. The collector keeps
+// what is no longer needed only as far as the limit of the state allows.
+func readerOptions(cmd *cobra.Command, size int64) (*format.ReaderOptions, error) {
+	limit := int64(128<<20) + 64*size
+	o := new(format.ReaderOptions)
+	if s, err := cmd.Flags().GetString(memoryFlag); err == nil && s != "" {
+		if o.MaxState, err = parseSize(s); err != nil || o.MaxState <= 0 {
+			return nil, usagef("--%s %s: want a size as 512M", memoryFlag, s)
+		}
+		limit = o.MaxState
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit + 80<<20)
+	}
+	return o, nil
+}
+
+// parseSize reads a number of bytes with an optional K, M, G or T.
+func parseSize(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	shift := 0
+	if i := strings.IndexByte("KMGT", s[len(s)-1]&^0x20); i >= 0 {
+		shift, s = 10*(i+1), s[:len(s)-1]
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 || n > 1<<62>>shift {
+		return 0, fmt.Errorf("%q is not a size such as 500K, 64M or 2G", s)
+	}
+	return n << shift, nil
+}
+
+func warnTruncated(cmd *cobra.Command, name string, t *replay.Trace) {
+	last, ok := t.Last()
+	if !ok {
+		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated before its first step: nothing of it can be read\n", name)
+		return
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated at step %d; memtrace recover %s -o OUT makes a whole log of it\n", name, last, name)
 }
 
 // reading gives an error of a file its place, where it has none.

@@ -20,9 +20,20 @@ func newManCmd() *cobra.Command {
 writes those of all commands into a folder.`,
 		Example: "  memtrace man replay | man -l -\n  memtrace man -o /usr/local/share/man/man1",
 		Args:    cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			for _, c := range cmd.Root().Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			if dir != "" {
+				if err := os.MkdirAll(dir, 0o755); err != nil {
+					return err
+				}
 				return writeManPages(root, dir)
 			}
 			c := root
@@ -67,8 +78,16 @@ func manPage(w io.Writer, c *cobra.Command) error {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"memtrace\" \"memtrace manual\"\n", strings.ToUpper(name))
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(name), roff(c.Short))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", roff(c.UseLine()))
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n", roff(name), roff(c.Short))
+	if !c.HasParent() {
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				manSynopsis(&b, sub)
+			}
+		}
+	} else {
+		manSynopsis(&b, c)
+	}
 	b.WriteString(".SH DESCRIPTION\n")
 	text := c.Long
 	if text == "" {
@@ -82,28 +101,7 @@ func manPage(w io.Writer, c *cobra.Command) error {
 		}
 		fmt.Fprintf(&b, ".PP\n%s\n", roff(para))
 	}
-	flags := func(title string, fs *pflag.FlagSet) {
-		if !fs.HasAvailableFlags() {
-			return
-		}
-		fmt.Fprintf(&b, ".SH %s\n", title)
-		fs.VisitAll(func(f *pflag.Flag) {
-			if f.Hidden {
-				return
-			}
-			arg, usage := pflag.UnquoteUsage(f)
-			b.WriteString(".TP\n")
-			if f.Shorthand != "" {
-				fmt.Fprintf(&b, "\\fB\\-%s\\fR, ", f.Shorthand)
-			}
-			fmt.Fprintf(&b, "\\fB\\-\\-%s\\fR", roff(f.Name))
-			if arg != "" {
-				fmt.Fprintf(&b, " \\fI%s\\fR", roff(arg))
-			}
-			fmt.Fprintf(&b, "\n%s\n", roff(usage))
-		})
-	}
-	flags("OPTIONS", c.NonInheritedFlags())
+	manFlags(&b, c.NonInheritedFlags())
 	if c.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(c.Example))
 	}
@@ -115,11 +113,81 @@ func manPage(w io.Writer, c *cobra.Command) error {
 			}
 		}
 	}
-	b.WriteString(".SH EXIT STATUS\n0 for success, 1 for a failure, 2 for a mistake in the command line, " +
-		"3 for a damaged log, 4 for memory that is not in the log.\n" +
-		".B memtrace record\nhas the status of the program it ran.\n")
+	manEnd(&b, c)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// manSynopsis writes a line for each way to call a command.
+func manSynopsis(b *strings.Builder, c *cobra.Command) {
+	for use := range strings.SplitSeq(c.Use, " | ") {
+		_, args, _ := strings.Cut(use, " ")
+		flags := ""
+		if c.HasAvailableFlags() && !strings.Contains(args, "[flags]") {
+			flags = "[flags] "
+		}
+		fmt.Fprintf(b, ".B %s\n", roff(c.CommandPath()))
+		if args = strings.TrimSpace(flags + args); args != "" {
+			b.WriteString(roff(args) + "\n")
+		}
+		b.WriteString(".br\n")
+	}
+}
+
+// manFlags writes the flags, with their defaults.
+func manFlags(b *strings.Builder, fs *pflag.FlagSet) {
+	if !fs.HasAvailableFlags() {
+		return
+	}
+	b.WriteString(".SH OPTIONS\n")
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		arg, usage := pflag.UnquoteUsage(f)
+		b.WriteString(".TP\n")
+		if f.Shorthand != "" {
+			fmt.Fprintf(b, "\\fB\\-%s\\fR, ", f.Shorthand)
+		}
+		fmt.Fprintf(b, "\\fB\\-\\-%s\\fR", roff(f.Name))
+		if arg != "" {
+			fmt.Fprintf(b, " \\fI%s\\fR", roff(arg))
+		}
+		fmt.Fprintf(b, "\n%s", roff(usage))
+		switch f.DefValue {
+		case "", "0", "false", "[]", "0s":
+		default:
+			if !strings.Contains(usage, "(default") {
+				fmt.Fprintf(b, " (default %s)", roff(f.DefValue))
+			}
+		}
+		b.WriteByte('\n')
+	})
+}
+
+// manEnd writes the sections that all pages end with.
+func manEnd(b *strings.Builder, c *cobra.Command) {
+	b.WriteString(".SH EXIT STATUS\n0 for success, 1 for a failure, 2 for a mistake in the command line, " +
+		"3 for a damaged log, 4 for memory that is not in the log.\n" +
+		".B memtrace record\nhas the status of the program it ran.\n" +
+		".SH FILES\n" +
+		".TP\n.I memtrace.data\nthe log that is written and read if none is named\n" +
+		".TP\n.I $XDG_STATE_HOME/memtrace/history\nwhat was typed in the console\n" +
+		".TP\n.I $XDG_CACHE_HOME/memtrace/debuginfod\nfiles from servers (\\-\\-debuginfod)\n" +
+		".SH SEE ALSO\n")
+	var also []string
+	if c.HasParent() {
+		also = append(also, "memtrace")
+	}
+	for _, sub := range c.Root().Commands() {
+		if sub.IsAvailableCommand() && sub != c {
+			also = append(also, "memtrace-"+sub.Name())
+		}
+	}
+	for _, name := range append(also, "strace", "gdb") {
+		fmt.Fprintf(b, ".BR %s (1),\n", roff(name))
+	}
+	b.WriteString(".BR ptrace (2),\n.BR proc (5)\n")
 }
 
 // roff escapes text for troff.

@@ -7,7 +7,7 @@ import (
 )
 
 // platformCommands are the commands that need Linux underneath.
-var platformCommands = []func() *cobra.Command{newRecordCmd, newTopCmd}
+var platformCommands = []func() *cobra.Command{newRecordCmd, newTopCmd, newRingCmd}
 
 // launch runs the stage of record that becomes the program, if this process was
 // started to be that; it does not return then.

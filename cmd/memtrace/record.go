@@ -3,24 +3,22 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"os/user"
-	"runtime/debug"
+	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"memtrace/analyze/web"
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/format/redact"
 	"memtrace/record"
 	"memtrace/replay"
 )
@@ -31,6 +29,9 @@ const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
 )
+
+// defaultStacks are the calls whose stacks are taken unless -k says otherwise.
+const defaultStacks = "none"
 
 type recordFlags struct {
 	output      string
@@ -50,8 +51,17 @@ type recordFlags struct {
 	dataLimit   int
 	stringLimit int
 	noPin       bool
+	inProcess   string
 	meminfo     string
+	stacks      string
+	stackDepth  int
+	perfMap     string
+	pageTrace   string
+	redact      string
+	redactRules string
+	html        string
 	stepFlags
+	ringFlags
 }
 
 func newRecordCmd() *cobra.Command {
@@ -72,14 +82,20 @@ seccomp filter. A program with such a filter cannot outlive its recorder: it is
 killed if memtrace is. The filter is not used with -p, --follow=false and --max-*.`,
 		Example: `  memtrace record ./prog
   memtrace record -e memory -o prog.mtl -- ./prog --its --flags
+  memtrace record -k ./prog      # with call stacks: see report callsites
   memtrace record -p 1234 --max-time 10s`,
 		Args: func(c *cobra.Command, args []string) error {
-			if (len(args) == 0) == (len(f.attach) == 0) {
-				return errors.New("name a program to run, or processes to attach to with -p")
-			}
-			return nil
+			return wantTarget(args, f.attach)
 		},
-		RunE: func(c *cobra.Command, args []string) error { return runRecord(&f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.ringFlags.check(c.Flags()); err != nil {
+				return err
+			}
+			if name := os.Getenv("VMT_TRACENAME"); name != "" && !c.Flags().Changed("output") {
+				f.output = name
+			}
+			return runRecord(c, &f, args)
+		},
 	}
 	fs := c.Flags()
 	fs.SetInterspersed(false)
@@ -96,16 +112,39 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.Uint64Var(&f.maxEvents, "max-events", 0, "stop recording after `N` events; the program runs on")
 	fs.StringVarP(&f.print, "print", "v", "", "print each event as it happens, to standard error or `FILE`")
 	fs.Lookup("print").NoOptDefVal = "-"
+	fs.StringVar(&f.html, "report", "", "when the recording ends, write it as a page into `FILE`, as report --html")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
 	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
 	fs.Lookup("meminfo").NoOptDefVal = "auto"
 	fs.BoolVarP(&f.step, "step", "s", false, "live console: stop before and after every system call")
 	fs.StringVar(&f.script, "exec-script", "", "console commands from `FILE`, from the program's start on")
 	fs.IntVar(&f.dataLimit, "data-limit", o.DataLimit, "keep up to `N` bytes of what each call writes into memory")
-	fs.IntVar(&f.stringLimit, "string-limit", o.StringLimit, "keep up to `N` bytes of the data that each call reads from memory")
+	fs.IntVar(&f.stringLimit, "string-limit", o.StringLimit, "keep up to `N` bytes of the data that each call reads from memory; 4096 of what goes to standard error")
+	fs.StringVarP(&f.stacks, "stack-trace", "k", defaultStacks, "take the call stack of each of these calls, a `SET`; what ends a process always has one")
+	fs.Lookup("stack-trace").NoOptDefVal = "memory"
+	fs.IntVar(&f.stackDepth, "stack-depth", o.StackDepth, "at most `N` frames a stack; 0 takes none")
+	fs.StringVar(&f.perfMap, "perf-map", "on", "keep the names that programs give to code they make at run time (/tmp/perf-PID.map): `WORD` on or off")
+	fs.StringVar(&f.pageTrace, "page-trace", "", "record page references, with a `POOL` of pages (or 16M, auto; write for writes alone), and ,granule=SIZE ,engine=prot|wp")
+	fs.Lookup("page-trace").NoOptDefVal = "auto"
+	fs.StringVar(&f.redact, "redact", "", "write a log that others may see, as memtrace redact does: keep `CLASS,...`")
+	fs.Lookup("redact").NoOptDefVal = redact.DefaultClasses
+	fs.StringVar(&f.redactRules, "redact-rules", "", "rules for --redact from `FILE`")
 	fs.BoolVar(&f.check, "check", false, "compare the log's mappings with the kernel's after every change")
-	fs.BoolVar(&f.noPin, "no-pin", false, "leave a program with one thread on all its CPUs")
+	fs.StringVar(&f.inProcess, "in-process", "off", "have programs record their calls themselves, without stops: `WHEN` is auto, always or off")
+	f.ringFlags.add(fs)
+	fs.BoolVar(&f.noPin, "no-pin", false, "leave all threads on all their CPUs")
 	return c
+}
+
+// wantTarget says whether record is told what to record: a program, or processes.
+func wantTarget(args []string, attach []int) error {
+	switch {
+	case len(args) == 0 && len(attach) == 0:
+		return errors.New("name a program to run, or processes to attach to with -p")
+	case len(args) > 0 && len(attach) > 0:
+		return errors.New("name a program to run, or processes to attach to with -p, not both")
+	}
+	return nil
 }
 
 // failRecord gives an error of record its exit status.
@@ -113,104 +152,155 @@ func failRecord(status int, format string, args ...any) error {
 	return &exitError{code: status, err: fmt.Errorf(format, args...)}
 }
 
-func runRecord(f *recordFlags, args []string) error {
-	o, err := f.options()
-	if err == nil {
-		err = f.goesWith(f.output)
-	}
+func runRecord(c *cobra.Command, f *recordFlags, args []string) error {
+	job, err := f.job("record", args)
 	if err != nil {
+		return err
+	}
+	if err := f.goesWith(f.output); err != nil {
 		return usageError{err}
 	}
-	var path string
-	argv := args
-	if len(f.attach) == 0 {
-		if path, err = findProgram(args[0]); err != nil {
-			if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-				return failRecord(exitNotFound, "record %s: not found", args[0])
-			}
-			return failRecord(exitNotExecutable, "record %s: cannot execute: %w", args[0], bare(err))
-		}
+	if f.html != "" && f.output == "-" {
+		return usagef("record --report -o -: the page is made from the log: name a file with -o")
 	}
 	if f.dir != "" {
 		if st, err := os.Stat(f.dir); err != nil || !st.IsDir() {
 			return failRecord(exitFailed, "record -C %s: not a directory", f.dir)
 		}
 	}
-	debug.SetGCPercent(400) // the recorder keeps little, and each collection holds the program up
-	out, err := openLog(f.output)
+	s, err := f.open(job, args)
 	if err != nil {
-		return failRecord(exitFailed, "record -o %s: %w", f.output, err)
+		return err
 	}
-	w, err := format.NewWriter(out, header(argv), nil)
+	stopPrinting, err := f.printTo(s, &job.Options)
 	if err != nil {
-		return failRecord(exitFailed, "record -o %s: %w", f.output, err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	var pid atomic.Int64
-	o.Started = func(p int) { pid.Store(int64(p)) }
-	var job jobControl
-	o.Stopped = job.program
-	stopPrinting, err := f.printTo(w, o)
-	if err != nil {
-		out.remove()
+		s.Discard()
 		return failRecord(exitFailed, "record -v: %w", err)
 	}
 	defer stopPrinting()
-	interrupt, endConsole, err := f.console(o, w.Header().Start)
+	endConsole, err := f.console(job, s.Header().Start)
 	if err != nil {
-		out.remove()
+		s.Discard()
 		return failRecord(exitFailed, "record --exec-script: %w", err)
 	}
-	r := record.New(w, *o)
-	onInterrupt := func() bool { return false }
-	if interrupt != nil {
-		onInterrupt = func() bool { return interrupt(r) }
-	}
-	go serveSignals(stop, onInterrupt, len(f.attach) > 0, &pid, &job)
-	var res *record.Result
-	if len(f.attach) > 0 {
-		res, err = r.Attach(ctx, f.attach...)
-	} else {
-		res, err = r.Run(ctx, path, argv, f.environ())
-	}
+	s.Prepare(job)
+	out, err := s.Record(job)
 	quit := endConsole()
-	if err != nil {
-		_ = w.Close("failed")
-		out.remove()
-		switch {
-		case errors.Is(err, record.ErrNotFound):
-			return failRecord(exitNotFound, "record %s: %w", args[0], err)
-		case errors.Is(err, record.ErrNotExecutable):
-			return failRecord(exitNotExecutable, "record %s: %w", args[0], err)
-		}
+	switch {
+	case errors.Is(err, record.ErrNotFound):
+		return failRecord(exitNotFound, "record %s: %w", args[0], err)
+	case errors.Is(err, record.ErrNotExecutable):
+		return failRecord(exitNotExecutable, "record %s: %w", args[0], err)
+	case err != nil:
 		return failRecord(exitFailed, "record: %w", err)
 	}
-	cerr := w.Close(res.Reason)
-	if res.Err == nil {
-		res.Err = cerr
-	}
-	if !res.Ended && pid.Load() != 0 && res.Reason != record.Interrupted && res.Reason != record.Detached {
-		// The program is our child still: the shell waits for us, and we for it.
-		res.Status, res.Ended = record.WaitFor(int(pid.Load()))
-	}
-	name := out.finish(int(pid.Load()))
-	if res.Err != nil {
-		fmt.Fprintf(os.Stderr, "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, res.Err)
-	}
-	if !f.quiet && f.output != "-" {
-		fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", uint64(w.State().Step)+1, size(w.Bytes()), name, name)
-		if res.InPart > 0 {
-			fmt.Fprintf(os.Stderr, "memtrace: processes whose memory was saved in part at their end, not to slow the program down: %d (--snapshot exit saves all)\n", res.InPart)
-		}
-	}
+	f.report(out)
+	f.writeHTML(c, out)
 	if quit {
 		return nil
 	}
-	if f.check {
-		fmt.Fprintf(os.Stderr, "memtrace: %d checks of the mappings against the kernel's, %d differed\n", res.Checks, res.Differed)
+	return recordStatus(f, out)
+}
+
+// open makes the log, or the ring.
+func (f *recordFlags) open(job *record.Job, args []string) (*record.Session, error) {
+	if f.redact == "" && f.redactRules != "" {
+		return nil, usagef("record --redact-rules: only with --redact")
 	}
-	return recordStatus(res)
+	kept, err := f.ringFlags.options(f.output, &job.Options)
+	if err == nil && kept != nil && f.html != "" {
+		err = errors.New("record --ring does not go with --report: memtrace report --html makes a page of what was kept")
+	}
+	if err == nil && kept != nil && f.redact != "" {
+		err = errors.New("record --ring does not go with --redact: memtrace redact makes another log of what was kept")
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	h := header(args, f.trace, &job.Options)
+	var s *record.Session
+	switch {
+	case kept != nil:
+		kept.Say = job.Options.Warn
+		s, err = record.OpenRing(*kept, h)
+	case f.redact != "":
+		pol, perr := redactPolicy(f.redact, f.redactRules)
+		if perr != nil {
+			return nil, fmt.Errorf("record --redact: %w", perr)
+		}
+		key, kerr := redact.NewKey()
+		if kerr != nil {
+			return nil, failRecord(exitFailed, "record --redact: %w", kerr)
+		}
+		s, err = record.OpenRedacted(f.output, h, pol, key)
+	default:
+		s, err = record.Open(f.output, h)
+	}
+	if err != nil {
+		return nil, failRecord(exitFailed, "record -o %s: %w", f.output, err)
+	}
+	return s, nil
+}
+
+// report says what a recording has come to.
+func (f *recordFlags) report(out *record.Outcome) {
+	if out.Err != nil {
+		fmt.Fprintf(screen(os.Stderr), "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, out.Err)
+	}
+	if f.quiet || f.output == "-" {
+		return
+	}
+	if f.ring != "" {
+		f.reportKept(out)
+		return
+	}
+	fmt.Fprintf(screen(os.Stderr), "memtrace: %s, %s in %s (memtrace report %s)\n", count(uint64(out.Events), "event"), size(out.Bytes), out.Log, out.Log)
+	if out.InPart > 0 {
+		fmt.Fprintf(screen(os.Stderr), "memtrace: the memory of %s was saved only in part at the end, so as not to slow the program down (--snapshot exit saves all)\n", processes(out.InPart))
+	}
+}
+
+// writeHTML writes record --report. What prevents it is said: the status is the program's.
+func (f *recordFlags) writeHTML(cmd *cobra.Command, out *record.Outcome) {
+	if f.html == "" {
+		return
+	}
+	t, err := openTrace(cmd, out.Log)
+	if err == nil {
+		defer t.Close()
+		_, err = writeHTML(cmd.Context(), t, out.Log, f.html, web.Limits{Bytes: htmlLimit})
+	}
+	if err != nil {
+		fmt.Fprintf(screen(os.Stderr), "memtrace: record --report %s: %v: the log is whole, memtrace report --html can make the page from it\n", f.html, err)
+	}
+}
+
+// job is what the flags and arguments of a command ask to be recorded.
+func (f *recordFlags) job(command string, args []string) (*record.Job, error) {
+	o, err := f.options()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	j := &record.Job{Attach: f.attach, Options: *o}
+	if len(f.attach) > 0 {
+		j.Options.Running = true
+		return j, nil
+	}
+	path, err := findProgram(args[0], f.dir)
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return nil, failRecord(exitNotFound, "%s %s: not found", command, args[0])
+	default:
+		return nil, failRecord(exitNotExecutable, "%s %s: cannot execute: %w", command, args[0], bare(err))
+	}
+	j.Program = &record.Program{Path: path, Argv: args, Env: f.environ(), Dir: f.dir, StdoutToStderr: f.output == "-"}
+	if f.user != "" {
+		if j.Program.User, err = findUser(f.user); err != nil {
+			return nil, usageError{fmt.Errorf("%s -u: %w", command, err)}
+		}
+	}
+	return j, nil
 }
 
 // options turns the flags into what the recorder is asked for.
@@ -226,21 +316,35 @@ func (f *recordFlags) options() (*record.Options, error) {
 	if o.MaxBytes, err = parseSize(f.maxSize); err != nil {
 		return nil, fmt.Errorf("record --max-size: %w", err)
 	}
-	if f.user != "" {
-		if o.User, err = findUser(f.user); err != nil {
-			return nil, fmt.Errorf("record -u: %w", err)
-		}
-	}
 	switch f.meminfo {
 	case "auto":
 	case "off", "0":
 		o.MemInfo = false
 	default:
 		if o.MemInfoInterval, err = time.ParseDuration(f.meminfo); err != nil || o.MemInfoInterval < time.Millisecond {
-			return nil, fmt.Errorf("record --meminfo: %q is no interval of 1ms or more, auto or off", f.meminfo)
+			return nil, fmt.Errorf("record --meminfo: %q is not an interval of 1ms or more, auto or off", f.meminfo)
 		}
 	}
-	o.Follow, o.Dir, o.Check, o.NoPin = f.follow, f.dir, f.check, f.noPin
+	if o.Stacks, err = arch.ParseSet(f.stacks); err != nil {
+		return nil, fmt.Errorf("record -k: %w", err)
+	}
+	if o.StackDepth = f.stackDepth; o.StackDepth < 0 || o.StackDepth > format.MaxDepth {
+		return nil, fmt.Errorf("record --stack-depth: between 0 and %d frames", format.MaxDepth)
+	}
+	switch f.perfMap {
+	case "on":
+	case "off":
+		o.NoPerfMaps = true
+	default:
+		return nil, fmt.Errorf("record --perf-map: %q is not on or off", f.perfMap)
+	}
+	if o.InProcess, err = record.ParseInProcess(f.inProcess); err != nil {
+		return nil, fmt.Errorf("record --in-process: %w", err)
+	}
+	if o.PageTrace, err = f.pageTraced(); err != nil {
+		return nil, err
+	}
+	o.Follow, o.Check, o.NoPin = f.follow, f.check, f.noPin
 	if f.maxTime < 0 {
 		return nil, usagef("record --max-time: %v is in the past", f.maxTime)
 	}
@@ -254,13 +358,29 @@ func (f *recordFlags) options() (*record.Options, error) {
 	}
 	o.DataLimit, o.StringLimit = f.dataLimit, f.stringLimit
 	o.MaxTime, o.MaxEvents = f.maxTime, f.maxEvents
-	o.StdoutToStderr = f.output == "-"
-	o.Warn = func(s string) { fmt.Fprintln(os.Stderr, "memtrace:", s) }
+	o.Warn = func(s string) { fmt.Fprintln(screen(os.Stderr), "memtrace:", s) }
 	return &o, nil
 }
 
+// pageTraced is what --page-trace asks for, or else the environment as VMTRACE's users
+// know it: VMT_SIZE is the pool in pages.
+func (f *recordFlags) pageTraced() (record.PageTrace, error) {
+	from, text := "record --page-trace", f.pageTrace
+	if text == "" {
+		from, text = "VMT_SIZE", os.Getenv("VMT_SIZE")
+	}
+	if text == "" || text == "none" {
+		return record.PageTrace{}, nil
+	}
+	p, err := record.ParsePageTrace(text)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", from, err)
+	}
+	return p, nil
+}
+
 // printTo has each event printed as -v says.
-func (f *recordFlags) printTo(w *format.Writer, o *record.Options) (stop func(), err error) {
+func (f *recordFlags) printTo(s *record.Session, o *record.Options) (stop func(), err error) {
 	if f.print == "" {
 		return func() {}, nil
 	}
@@ -270,12 +390,12 @@ func (f *recordFlags) printTo(w *format.Writer, o *record.Options) (stop func(),
 			return nil, err
 		}
 	}
-	live := replay.NewLive(out, w.Header().Start, replay.PrintOptions{})
+	live := replay.NewLive(screen(out), s.Header().Start, replay.PrintOptions{})
 	if !o.Trace.All() {
 		// What is recorded beside, to know what a mapping is of, was not asked for.
 		live.Only(replay.ListOptions{Set: o.Trace})
 	}
-	o.Observe = func(e *format.Event) { _ = live.Print(e, w.State()) }
+	o.Observe = func(e *format.Event) { _ = live.Print(e, s.State()) }
 	return func() {
 		if out != os.Stderr {
 			out.Close()
@@ -301,10 +421,29 @@ func (f *recordFlags) environ() []string {
 	return env
 }
 
-// findProgram is the search of execvp(3). A program in the current directory
-// that PATH names is meant.
-func findProgram(name string) (string, error) {
+// findProgram is the search of execvp(3) from a directory, "" is the current one. A
+// program in that directory that PATH names is meant.
+func findProgram(name, dir string) (string, error) {
+	if dir != "" && strings.Contains(name, "/") && !filepath.IsAbs(name) {
+		// The path is looked up once the program's process is in the directory.
+		_, err := exec.LookPath(filepath.Join(dir, name))
+		return name, err
+	}
 	path, err := exec.LookPath(name)
+	if dir != "" && err != nil && !strings.Contains(name, "/") || errors.Is(err, exec.ErrDot) {
+		for _, at := range filepath.SplitList(os.Getenv("PATH")) {
+			if filepath.IsAbs(at) {
+				continue
+			}
+			here := filepath.Join(dir, at, name)
+			if dir == "" {
+				here = "./" + here
+			}
+			if _, err := exec.LookPath(here); err == nil {
+				return "./" + filepath.Join(at, name), nil
+			}
+		}
+	}
 	if errors.Is(err, exec.ErrDot) {
 		err = nil
 	}
@@ -349,96 +488,27 @@ func findUser(name string) (*record.User, error) {
 	return &r, nil
 }
 
-// parseSize reads a number of bytes with an optional K, M, G or T.
-func parseSize(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	shift := 0
-	if i := strings.IndexByte("KMGT", s[len(s)-1]&^0x20); i >= 0 {
-		shift, s = 10*(i+1), s[:len(s)-1]
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n <= 0 || n > 1<<62>>shift {
-		return 0, fmt.Errorf("%q is not a size such as 500K, 64M or 2G", s)
-	}
-	return n << shift, nil
-}
-
-// serveSignals does with a signal to memtrace what its sender wants: Ctrl-C
-// reaches the program by itself, as under strace, and memtrace goes on until the
-// program has ended; with -p it ends the recording. A SIGTERM or SIGHUP is
-// passed on to the program; a second one ends the recording.
-func serveSignals(stop func(), interrupt func() bool, attached bool, pid *atomic.Int64, job *jobControl) {
-	// A reader of the log that goes away is an error of the write, not our end.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	c := make(chan os.Signal, 8)
-	signal.Notify(c, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
-	asked := 0
-	for s := range c {
-		switch s {
-		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
-			job.self()
-			continue
-		case syscall.SIGINT, syscall.SIGQUIT:
-			if s == syscall.SIGINT && interrupt() || !attached {
-				continue
-			}
-		}
-		if asked++; attached || asked > 1 || pid.Load() == 0 {
-			stop()
-			continue
-		}
-		_ = syscall.Kill(int(pid.Load()), s.(syscall.Signal))
-	}
-}
-
-// jobControl stops memtrace when a stop from the terminal has been sent to it and
-// has stopped the program too, so that the shell sees its job stop. A program
-// that handles the signal decides for itself. What continues memtrace continues
-// the program.
-type jobControl struct {
-	mu            sync.Mutex
-	told, stopped bool
-}
-
-// program is told what stopped the program, 0 that it goes on.
-func (j *jobControl) program(sig int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.stopped = sig != 0
-	j.stop()
-}
-
-// self is called when memtrace was sent a stop.
-func (j *jobControl) self() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.told = true
-	j.stop()
-}
-
-func (j *jobControl) stop() {
-	if j.told && j.stopped {
-		j.told = false
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	}
-}
-
 // recordStatus makes the program's end memtrace's own.
-func recordStatus(res *record.Result) error {
-	if res.Differed > 0 {
-		return failRecord(exitFailed, "record --check: %d of %d checks differed", res.Differed, res.Checks)
+func recordStatus(f *recordFlags, out *record.Outcome) error {
+	if f.check {
+		fmt.Fprintf(screen(os.Stderr), "memtrace: %d checks of the mappings against the kernel's, %d differed\n", out.Checks, out.Differed)
 	}
-	switch {
-	case res.Ended && res.Status.Signaled():
-		record.DieBy(int(res.Status.Signal()))
-		return &exitError{code: 128 + int(res.Status.Signal())}
-	case res.Ended && res.Status.ExitStatus() != 0:
-		return &exitError{code: res.Status.ExitStatus()}
+	if out.Differed > 0 {
+		return failRecord(exitFailed, "record --check: %d of %d checks differed", out.Differed, out.Checks)
 	}
-	if res.Err != nil {
+	if status, ended := out.EndAs(); ended && status != 0 {
+		return &exitError{code: status}
+	}
+	if out.Err != nil {
 		return &exitError{code: exitFailed} // what was wrong has been said
 	}
 	return nil
+}
+
+// processes is a number of processes in words.
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprintf("%d processes", n)
 }

@@ -22,7 +22,7 @@ func BenchmarkReplayAt(b *testing.B) {
 	if *seekLog == "" {
 		b.Skip("-seek.log names no log")
 	}
-	tr, err := replay.Open(*seekLog)
+	tr, err := replay.Open(*seekLog, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -21,28 +21,30 @@ type stepFlags struct {
 
 func (f *stepFlags) used() bool { return f.step || f.script != "" }
 
-// console has the recorder pause for a console. The function that it returns is
-// called on Ctrl-C and says whether that was the console's, done gives the terminal back and says whether
-// the user has killed the program.
-func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(*record.Recorder) bool, done func() (quit bool), err error) {
+// console has a recording pause for a console. done gives the terminal back and says
+// whether the user has killed the program.
+func (f *stepFlags) console(j *record.Job, start time.Time) (done func() (quit bool), err error) {
 	if !f.used() {
-		return nil, func() bool { return false }, nil
+		return func() bool { return false }, nil
 	}
+	o := &j.Options
 	var script, in io.Reader
 	closeScript := func() {}
 	if f.script != "" {
 		file, err := os.Open(f.script)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		script, closeScript = file, func() { file.Close() }
 	}
 	if f.step {
 		in = os.Stdin
 		// Commands on a pipe are not for the program.
-		o.NoStdin = !console.Terminal()
+		if j.Program != nil {
+			j.Program.NoStdin = !console.Terminal()
+		}
 	}
-	live := console.NewLive(start, script, in, os.Stdout, os.Stderr)
+	live := console.NewLive(start, script, in, screen(os.Stdout), screen(os.Stderr))
 	live.Foreground = record.TakeTerminal
 	observe := o.Observe
 	o.Observe = func(e *format.Event) {
@@ -61,7 +63,7 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		}
 		p.Keep = live.Pause(at)
 	}
-	interrupt = func(r *record.Recorder) bool {
+	j.Interrupt = func(r *record.Recorder) bool {
 		if live.Silent() {
 			return false
 		}
@@ -73,12 +75,12 @@ func (f *stepFlags) console(o *record.Options, start time.Time) (interrupt func(
 		time.AfterFunc(100*time.Millisecond, func() {
 			if !live.Waiting() {
 				live.Interrupt()
-				r.Interrupt()
+				_ = r.Interrupt()
 			}
 		})
 		return true
 	}
-	return interrupt, func() bool { live.Close(); closeScript(); return live.Killed() }, nil
+	return func() bool { live.Close(); closeScript(); return live.Killed() }, nil
 }
 
 // goesWith says what does not go together.

@@ -3,42 +3,37 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"memtrace/analyze/console"
 	"memtrace/analyze/top"
-	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/record"
+	"memtrace/record/procfs"
 )
 
 func newTopCmd() *cobra.Command {
-	f := recordFlags{meminfo: "250ms", snapshot: "none", follow: true}
+	f := recordFlags{meminfo: "250ms", snapshot: "none", stacks: "none", perfMap: "off", inProcess: "off", follow: true}
 	c := &cobra.Command{
 		Use:   "top [flags] [--] PROG [ARG...] | top -p PID",
 		Short: "Watch the processes and mappings of a running program on the whole screen",
-		Long: `Record a program, or running ones with -p, and show meanwhile which processes
-and mappings grow, with the last events.
+		Long: `Record a program, or running ones with -p, and show which processes and mappings
+grow meanwhile, and the last events.
 
-The arrows choose, enter looks into a process, esc goes back, s sorts by growth,
-size or name, / filters, d detaches and leaves the program running. q leaves: it
-ends a program that top has started, and detaches from others.
+The arrow keys choose a row. Enter looks into a process, and then at the bytes of a
+mapping; esc goes back. ? lists the other keys. d detaches and leaves the program
+running. q leaves: it ends a program that top has started, and detaches from others.
 
 The program's input is empty and its output is thrown away: the terminal is in
 use. The log is written as record writes it; no memory contents are saved.`,
 		Example: "  memtrace top -p 1234\n  memtrace top -- ./server --port 80",
 		Args: func(c *cobra.Command, args []string) error {
-			if (len(args) == 0) == (len(f.attach) == 0) {
-				return errors.New("name a program to run, or processes to attach to with -p")
-			}
-			return nil
+			return wantTarget(args, f.attach)
 		},
 		RunE: func(c *cobra.Command, args []string) error { return runTop(&f, args) },
 	}
@@ -55,58 +50,67 @@ func runTop(f *recordFlags, args []string) error {
 	if !console.Terminal() {
 		return usagef("top needs a terminal")
 	}
-	o, err := f.options()
+	job, err := f.job("top", args)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	var path string
-	if len(f.attach) == 0 {
-		if path, err = findProgram(args[0]); err != nil {
-			return failRecord(exitNotFound, "top %s: %w", args[0], err)
-		}
-	}
-	out, err := openLog(f.output)
+	s, err := record.Open(f.output, header(args, f.trace, &job.Options))
 	if err != nil {
 		return fmt.Errorf("top -o %s: %w", f.output, err)
 	}
-	w, err := format.NewWriter(out, header(args), nil)
-	if err != nil {
-		return fmt.Errorf("top -o %s: %w", f.output, err)
+	if job.Program != nil {
+		job.Program.NoStdin, job.Program.NoOutput = true, true
 	}
-	ctx, detach := context.WithCancel(context.Background())
-	defer detach()
-	var pid atomic.Int64
-	o.Started = func(p int) { pid.Store(int64(p)) }
-	o.NoStdin, o.NoOutput = true, true
-	feed := top.NewFeed(w.Header().Start)
-	o.Observe = feed.See
-	r := record.New(w, *o)
+	feed := top.NewFeed(s.Header().Start)
+	feed.Smaps = func(pid uint32) ([]byte, error) { return procfs.ReadText(fmt.Sprintf("/proc/%d/smaps", pid)) }
+	feed.ReadMem = readMemory
+	job.Options.Observe = feed.See
+	s.Prepare(job)
+	out, end, err := watch(s, job, feed, topTitle(f, args))
+	if err != nil {
+		return fmt.Errorf("top: %w", err)
+	}
+	fmt.Fprintf(screen(os.Stderr), "memtrace: %s, %s in %s (memtrace report %s)\n", count(uint64(out.Events), "event"), size(out.Bytes), out.Log, out.Log)
+	if end == top.Detach && !out.Ended {
+		fmt.Fprintln(os.Stderr, "memtrace: detached: the program runs on")
+	}
+	return out.Err
+}
+
+// readMemory reads the memory of a process that runs on meanwhile.
+func readMemory(pid uint32, b []byte, at addr.Addr) (int, error) {
+	p, err := procfs.Open(int(pid))
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	return p.ReadMem(b, at)
+}
+
+func topTitle(f *recordFlags, args []string) string {
+	if len(f.attach) > 0 {
+		return fmt.Sprintf("process %d", f.attach[0])
+	}
+	return strings.Join(args, " ")
+}
+
+// watch records while the screen shows what is recorded, until one of them ends.
+func watch(s *record.Session, job *record.Job, feed *top.Feed, title string) (*record.Outcome, top.End, error) {
 	type outcome struct {
-		res *record.Result
+		out *record.Outcome
 		err error
 	}
 	done := make(chan outcome, 1)
 	over := make(chan string, 1)
 	go func() {
-		var x outcome
-		if len(f.attach) > 0 {
-			x.res, x.err = r.Attach(ctx, f.attach...)
-		} else {
-			x.res, x.err = r.Run(ctx, path, args, f.environ())
-		}
-		over <- endText(x.res, x.err)
-		done <- x
+		out, err := s.Record(job)
+		over <- endText(out, err)
+		done <- outcome{out, err}
 	}()
-	title := strings.Join(args, " ")
-	if len(f.attach) > 0 {
-		title = fmt.Sprintf("process %d", f.attach[0])
-	}
 	select { // what cannot be started has no screen
 	case x := <-done:
 		if x.err != nil {
-			_ = w.Close("failed")
-			out.remove()
-			return fmt.Errorf("top: %w", x.err)
+			return nil, 0, x.err
 		}
 		done <- x
 	case <-time.After(200 * time.Millisecond):
@@ -114,30 +118,18 @@ func runTop(f *recordFlags, args []string) error {
 	end, err := top.Run(feed, top.Options{
 		Plain: os.Getenv("NO_COLOR") != "", ASCII: !utf8Terminal(), Title: title, Ended: over,
 	})
-	if end == top.Quit && len(f.attach) == 0 {
-		r.Kill()
-	} else {
-		detach()
+	if end != top.Quit || job.Program == nil || s.Kill() != nil {
+		s.Stop()
 	}
 	x := <-done
-	if x.err != nil {
-		_ = w.Close("failed")
-		out.remove()
-		return fmt.Errorf("top: %w", x.err)
+	if err == nil {
+		err = x.err
 	}
-	if cerr := w.Close(x.res.Reason); err == nil {
-		err = cerr
-	}
-	name := out.finish(int(pid.Load()))
-	fmt.Fprintf(os.Stderr, "memtrace: %d events, %s in %s (memtrace report %s)\n", x.res.Events, size(w.Bytes()), name, name)
-	if end == top.Detach && !x.res.Ended {
-		fmt.Fprintln(os.Stderr, "memtrace: detached: the program runs on")
-	}
-	return err
+	return x.out, end, err
 }
 
 // endText says how a program that was watched has ended.
-func endText(res *record.Result, err error) string {
+func endText(res *record.Outcome, err error) string {
 	switch {
 	case err != nil:
 		return "failed: " + err.Error()

@@ -48,6 +48,15 @@ func Span(start Addr, n uint64) (r Range, ok bool) {
 	return Range{start, end}, ok
 }
 
+// Reach returns [start, start+n), cut at the end of the 64-bit space.
+func Reach(start Addr, n uint64) Range {
+	r, ok := Span(start, n)
+	if !ok {
+		r.End = ^Addr(0)
+	}
+	return r
+}
+
 // Len is the number of bytes in r, 0 for an empty range.
 func (r Range) Len() uint64 {
 	if r.End <= r.Start {
@@ -61,9 +70,6 @@ func (r Range) Empty() bool { return r.End <= r.Start }
 
 // Contains says whether a lies in r.
 func (r Range) Contains(a Addr) bool { return r.Start <= a && a < r.End }
-
-// Covers says whether every address of s lies in r.
-func (r Range) Covers(s Range) bool { return s.Empty() || r.Start <= s.Start && s.End <= r.End }
 
 // Overlaps says whether r and s share an address.
 func (r Range) Overlaps(s Range) bool {
@@ -85,6 +91,11 @@ func (r Range) Union(s Range) Range {
 		return r
 	}
 	return Range{min(r.Start, s.Start), max(r.End, s.End)}
+}
+
+// Widen returns r with n more addresses on either side, as far as there are any.
+func (r Range) Widen(n uint64) Range {
+	return Range{r.Start - min(r.Start, Addr(n)), Reach(r.End, n).End}
 }
 
 // PageAlign widens r to whole pages. A range that ends in the last page of the

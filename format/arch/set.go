@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// ErrSet is returned, wrapped, for a set that cannot be understood.
-var ErrSet = errors.New("bad system call set")
+// errSet is returned, wrapped, for a set that cannot be understood.
+var errSet = errors.New("bad system call set")
 
 // Set is a set of system calls in all architectures at once. The zero Set is
 // empty. Sets may be compared.
@@ -79,6 +80,18 @@ var classes = map[string]Flags{
 	"%stat": Stat | LStat | FStat, "%statfs": StatFS | FStatFS,
 }
 
+// Classes are the names of the classes, as ParseSet reads them.
+func Classes() (names []string) {
+	for name, f := range classes {
+		if name[0] != '%' && f&bareClasses == 0 {
+			name = "%" + name
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // The classes that may stand without "%".
 const bareClasses = Memory | File | Process | Signal | Network | Desc | IPC
 
@@ -97,7 +110,7 @@ func ParseSet(s string) (Set, error) {
 		list, negate = list[1:], !negate
 	}
 	if list == "" {
-		return Set{}, fmt.Errorf("%w %q: nothing named", ErrSet, s)
+		return Set{}, fmt.Errorf("%w %q: nothing named", errSet, s)
 	}
 	var set Set
 	for _, token := range strings.Split(list, ",") {
@@ -133,7 +146,7 @@ func parseToken(token string) (set Set, err error) {
 		case maybe:
 			return set, nil
 		default:
-			return set, fmt.Errorf("%w: no ABI %q in %q", ErrSet, abi, token)
+			return set, fmt.Errorf("%w: no ABI %q in %q", errSet, abi, token)
 		}
 	}
 	add := func(match func(c Syscall) bool) {
@@ -150,7 +163,7 @@ func parseToken(token string) (set Set, err error) {
 	number, numErr := strconv.ParseUint(name, 10, 32)
 	switch {
 	case name == "":
-		return set, fmt.Errorf("%w: empty name", ErrSet)
+		return set, fmt.Errorf("%w: empty name", errSet)
 	case name == "none":
 		return set, nil
 	case name == "all" && len(ids) == 3:
@@ -163,7 +176,7 @@ func parseToken(token string) (set Set, err error) {
 	case name[0] == '/':
 		re, err := regexp.Compile(name[1:])
 		if err != nil {
-			return set, fmt.Errorf("%w: %q: %w", ErrSet, token, err)
+			return set, fmt.Errorf("%w: %q: %w", errSet, token, err)
 		}
 		add(func(c Syscall) bool { return re.MatchString(c.Name) })
 	case numErr == nil && number < MaxSyscall:
@@ -178,7 +191,7 @@ func parseToken(token string) (set Set, err error) {
 		}
 	}
 	if set.Empty() && !maybe {
-		return set, fmt.Errorf("%w: no system call %q", ErrSet, name)
+		return set, fmt.Errorf("%w: no system call %q", errSet, name)
 	}
 	return set, nil
 }

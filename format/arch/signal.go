@@ -8,25 +8,13 @@ import (
 // Numbers of the signals that the code speaks of; the same on all three
 // architectures.
 const (
-	SIGHUP  = 1
-	SIGINT  = 2
-	SIGQUIT = 3
 	SIGILL  = 4
 	SIGTRAP = 5
 	SIGABRT = 6
 	SIGBUS  = 7
 	SIGFPE  = 8
-	SIGKILL = 9
 	SIGSEGV = 11
-	SIGPIPE = 13
-	SIGALRM = 14
-	SIGTERM = 15
 	SIGCHLD = 17
-	SIGCONT = 18
-	SIGSTOP = 19
-	SIGTSTP = 20
-	SIGTTIN = 21
-	SIGTTOU = 22
 	SIGSYS  = 31
 
 	sigRTMin = 32 // the kernel's; the libc keeps the first two for itself

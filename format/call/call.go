@@ -11,6 +11,7 @@ package call
 
 import (
 	"strconv"
+	"strings"
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
@@ -30,6 +31,7 @@ type Buf struct {
 const (
 	BufRetName = 0x10 // what /proc/PID/fd/N links to, N in Addr: the name of a descriptor the call made
 	BufArgs    = 0x11 // the argument block of i386's socketcall, mmap and select
+	BufFDName  = 0x12 // what /proc/PID/fd/N linked to when the call began, N in Addr, empty if it was not open: a name that no call tells
 	BufArgv    = 0x20 // element of an argument vector, in order
 )
 
@@ -44,6 +46,9 @@ type Call struct {
 	// FD names a descriptor, "" where it is not known; may be nil. FD(AtFDCWD) is
 	// asked for the working directory.
 	FD func(fd int32) string
+	// Netlink says whether a descriptor is a netlink socket, and of what protocol;
+	// may be nil.
+	Netlink func(fd int32) (protocol int, ok bool)
 	// MaxString is how many bytes of a buffer are shown (strace's -s), 0 means 32.
 	// Paths are shown whole.
 	MaxString int
@@ -62,13 +67,30 @@ func (c *Call) Name() string {
 	return p.name()
 }
 
-// Effective returns the name and the arguments as a direct call would have them:
-// those of the sub-call for socketcall and ipc, those of the block for i386's
-// old mmap and select (as far as the block is in Bufs).
-func (c *Call) Effective() (name string, args [6]uint64) {
-	var p printer
-	p.init(c, nil)
-	return p.name(), p.args
+// ToStandardError says whether the call writes to descriptor 2.
+func (c *Call) ToStandardError() bool {
+	if uint32(c.Args[0]) != 2 {
+		return false
+	}
+	row, _ := c.Arch.Syscall(c.Nr)
+	return row.Name == "write" || row.Name == "writev"
+}
+
+// Written is the data of a write or writev, as far as c.Bufs has it.
+func (c *Call) Written() (data []byte) {
+	row, _ := c.Arch.Syscall(c.Nr)
+	array := row.Name == "writev" // it comes first
+	for i := range c.Bufs {
+		b := &c.Bufs[i]
+		switch {
+		case b.Arg != 1 || b.Out:
+		case array:
+			array = false
+		default:
+			data = append(data, b.Data...)
+		}
+	}
+	return data
 }
 
 // Failed returns the errno of a call that failed, 0 for one that did not.
@@ -99,14 +121,34 @@ func (c *Call) Append(b []byte) []byte {
 	return p.b
 }
 
-// AppendRet appends the result as Append does: ` = 0`.
-func (c *Call) AppendRet(b []byte) []byte {
-	var p printer
-	p.init(c, nil)
-	p.printArgs() // the remark after the result comes from the arguments
-	p.b = b
-	p.printRet()
+// AppendExec appends the execve that started a program. Its third argument is in
+// memory that is gone.
+func AppendExec(b []byte, path string, argv []string) []byte {
+	p := printer{c: &Call{}, b: b}
+	p.s("execve(")
+	p.path(&Buf{Data: []byte(path)})
+	p.s(", [")
+	for i, a := range argv {
+		p.comma(i)
+		if i >= maxListed {
+			p.s("...")
+			break
+		}
+		p.quoted([]byte(a), false)
+	}
+	p.s("]) = 0")
 	return p.b
+}
+
+// AuxValue finds an entry of an auxiliary vector.
+func AuxValue(auxv []byte, id arch.ID, key uint64) (uint64, bool) {
+	w := id.PointerSize()
+	for v := (view{auxv, w}); len(v.b) >= 2*w; v.b = v.b[2*w:] {
+		if v.word(0) == key {
+			return v.word(w), true
+		}
+	}
+	return 0, false
 }
 
 // printer writes one call.
@@ -208,8 +250,12 @@ func (p *printer) printRet() {
 	case retOct:
 		p.octal(p.ret)
 	case retFD:
-		p.newFD(int32(p.ret))
+		p.madeFD(int32(p.ret))
 	default:
+		if p.sig != nil && (p.sig.name == "bpf" || p.sig.name == "seccomp") { // some of their results are descriptors
+			p.newFD(int32(p.ret))
+			break
+		}
 		p.d(p.signed(p.ret))
 	}
 	if len(p.note) > 0 {
@@ -258,8 +304,9 @@ func (p *printer) comma(i int) {
 	}
 }
 
-func (p *printer) d(v int64)  { p.b = strconv.AppendInt(p.b, v, 10) }
-func (p *printer) u(v uint64) { p.b = strconv.AppendUint(p.b, v, 10) }
+func (p *printer) d(v int64)   { p.b = strconv.AppendInt(p.b, v, 10) }
+func (p *printer) d32(v int32) { p.d(int64(v)) }
+func (p *printer) u(v uint64)  { p.b = strconv.AppendUint(p.b, v, 10) }
 
 // x writes hex, and a bare 0 for zero.
 func (p *printer) x(v uint64) { p.b = appendHex(p.b, v) }
@@ -293,44 +340,83 @@ func appendHex(b []byte, v uint64) []byte {
 	return strconv.AppendUint(b, v, 16)
 }
 
+// maxListed is how many elements of an array are shown.
+const maxListed = 32
+
 // fd writes a descriptor with its name.
 func (p *printer) fd(fd int32) {
-	if fd == AtFDCWD {
-		p.s("AT_FDCWD")
-	} else {
-		p.d(int64(fd))
+	p.d(int64(fd))
+	if fd >= 0 {
+		p.fdName(p.known(fd))
 	}
-	if p.c.FD == nil {
-		return
-	}
-	p.fdName(p.c.FD(fd))
 }
 
-// newFD writes a descriptor that the call made.
+// known is the name of a descriptor that the call uses, "" where it is not known.
+func (p *printer) known(fd int32) string {
+	if name, ok := p.c.asked(fd); ok {
+		return name
+	}
+	if p.c.FD == nil {
+		return ""
+	}
+	return p.c.FD(fd)
+}
+
+// asked is what /proc said of a descriptor when the call began, if it was asked.
+func (c *Call) asked(fd int32) (name string, ok bool) {
+	for i := range c.Bufs {
+		if b := &c.Bufs[i]; b.Arg == BufFDName && int32(b.Addr) == fd {
+			return string(b.Data), true
+		}
+	}
+	return "", false
+}
+
+// dirFD writes a descriptor that a path starts from.
+func (p *printer) dirFD(fd int32) {
+	if fd != AtFDCWD {
+		p.fd(fd)
+		return
+	}
+	p.s("AT_FDCWD")
+	p.fdName(p.known(fd))
+}
+
+// newFD writes a descriptor that the call made. What had its number before the
+// call does not name it.
 func (p *printer) newFD(fd int32) {
+	p.d(int64(fd))
 	for i := range p.c.Bufs {
 		if b := &p.c.Bufs[i]; b.Arg == BufRetName && int32(b.Addr) == fd {
-			p.d(int64(fd))
-			p.s("<")
-			p.b = appendEscaped(p.b, b.Data, '<')
-			p.s(">")
+			p.fdName(string(b.Data))
 			return
 		}
 	}
-	if fd < 0 {
+}
+
+// madeFD writes the result of a call that makes a descriptor. A copy is called
+// what the original is.
+func (p *printer) madeFD(fd int32) {
+	switch p.sig.name {
+	case "dup", "dup2", "dup3", "fcntl", "fcntl64":
 		p.d(int64(fd))
-		return
+		p.fdName(p.known(int32(p.args[0])))
+	default:
+		p.newFD(fd)
 	}
-	p.fd(fd)
 }
 
 func (p *printer) fdName(name string) {
 	if name == "" {
 		return
 	}
+	name, gone := strings.CutSuffix(name, " (deleted)")
 	p.s("<")
 	p.b = appendEscaped(p.b, []byte(name), '<')
 	p.s(">")
+	if gone {
+		p.s("(deleted)")
+	}
 }
 
 // path writes a string that ends at a NUL, whole.
@@ -350,13 +436,21 @@ func (p *printer) path(b *Buf) {
 	}
 }
 
-// quoted writes bytes, cut to the limit.
-func (p *printer) quoted(data []byte, more bool) {
-	limit := p.c.MaxString
+// shown is how many bytes of a buffer are shown.
+func (c *Call) shown() int {
+	limit := c.MaxString
 	if limit <= 0 {
 		limit = 32
 	}
-	if len(data) > limit {
+	if c.ToStandardError() {
+		limit = max(limit, errorText)
+	}
+	return limit
+}
+
+// quoted writes bytes, cut to the limit.
+func (p *printer) quoted(data []byte, more bool) {
+	if limit := p.c.shown(); len(data) > limit {
 		data, more = data[:limit], true
 	}
 	p.s(`"`)

@@ -58,7 +58,9 @@ func TestAppend(t *testing.T) {
 		{arch.X86_64, "openat", []uint64{none - 99, 0x10, 0x10000}, -2, []Buf{{Arg: 1, Data: []byte("a\"\\\x01\x80b")}}, nil,
 			`openat(AT_FDCWD, "a\"\\\1\200b", O_RDONLY|O_DIRECTORY) = -1 ENOENT (No such file or directory)`},
 		{arch.AArch64, "openat", []uint64{3, 0x10, 0x4000}, 5, nil, fd,
-			`openat(3</etc/passwd>, 0x10, O_RDONLY|O_DIRECTORY) = 5</odd\n\74name\76>`},
+			`openat(3</etc/passwd>, 0x10, O_RDONLY|O_DIRECTORY) = 5`}, // what was 5 before is no name of what it is now
+		{arch.X86_64, "close", []uint64{5}, 0, nil, fd, `close(5</odd\n\74name\76>) = 0`},
+		{arch.X86_64, "close", []uint64{none - 99}, -9, nil, fd, `close(-100) = -1 EBADF (Bad file descriptor)`},
 		{arch.X86_64, "close", []uint64{4}, 0, nil, fd, `close(4<pipe:[12]>) = 0`},
 		{arch.X86_64, "mmap", []uint64{0, 8192, 3, 0x22, none, 0}, 0x7f0000001000, nil, nil,
 			`mmap(NULL, 8192, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7f0000001000`},
@@ -77,7 +79,7 @@ func TestAppend(t *testing.T) {
 		{arch.X86_64, "mremap", []uint64{0x1000, 4096, 8192, 3, 0x9000}, 0x9000, nil, nil,
 			`mremap(0x1000, 4096, 8192, MREMAP_MAYMOVE|MREMAP_FIXED, 0x9000) = 0x9000`},
 		{arch.X86_64, "munmap", []uint64{0x1000, 4096}, 0, nil, nil, `munmap(0x1000, 4096) = 0`},
-		{arch.X86_64, "prctl", []uint64{PrSetVMA, 0, 0x1000, 4096, 0x55}, 0, []Buf{{Arg: 4, Data: []byte("heap")}}, nil,
+		{arch.X86_64, "prctl", []uint64{prSetVMA, 0, 0x1000, 4096, 0x55}, 0, []Buf{{Arg: 4, Data: []byte("heap")}}, nil,
 			`prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, 0x1000, 4096, "heap") = 0`},
 		{arch.X86_64, "pipe2", []uint64{0x100, 0x80000}, 0,
 			[]Buf{{Arg: 0, Out: true, Data: u32s(3, 4)}, {Arg: BufRetName, Addr: 3, Data: []byte("pipe:[1]")}, {Arg: BufRetName, Addr: 4, Data: []byte("pipe:[1]")}}, nil,
@@ -101,8 +103,9 @@ func TestAppend(t *testing.T) {
 			`clone3({flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM|CLONE_SETTLS|CLONE_PARENT_SETTID|CLONE_CHILD_CLEARTID, child_tid=0x100, parent_tid=0x100, exit_signal=0, stack=0x7000, stack_size=0x1000, tls=0x200} => {parent_tid=[9]}, 88) = 9`},
 		{arch.AArch64, "clone", []uint64{0x80011, 0, 0, 0x7000, 0}, 9, nil, nil, `clone(child_stack=NULL, flags=CLONE_SETTLS|SIGCHLD, tls=0x7000) = 9`},
 		{arch.X86_64, "fcntl", []uint64{3, 3}, 0x8002, nil, nil, `fcntl(3, F_GETFL) = 0x8002 (flags O_RDWR|O_LARGEFILE)`},
-		{arch.X86_64, "fcntl", []uint64{3, 1030, 0}, 4, nil, fd, `fcntl(3</etc/passwd>, F_DUPFD_CLOEXEC, 0) = 4<pipe:[12]>`},
-		{arch.X86_64, "dup2", []uint64{3, 4}, 4, nil, fd, `dup2(3</etc/passwd>, 4) = 4<pipe:[12]>`},
+		{arch.X86_64, "fcntl", []uint64{3, 1030, 0}, 4, nil, fd, `fcntl(3</etc/passwd>, F_DUPFD_CLOEXEC, 0) = 4</etc/passwd>`},
+		{arch.X86_64, "dup", []uint64{9}, 4, nil, fd, `dup(9) = 4`},
+		{arch.X86_64, "dup2", []uint64{3, 4}, 4, nil, fd, `dup2(3</etc/passwd>, 4<pipe:[12]>) = 4</etc/passwd>`},
 		{arch.X86_64, "kill", []uint64{5, 9}, -4000, nil, nil, `kill(5, SIGKILL) = -1 (errno 4000)`},
 		{arch.X86_64, "mseal", []uint64{0x1000, 4096, 0}, 0, nil, nil, `mseal(0x1000, 4096, 0) = 0`},
 		{arch.Unknown, "", []uint64{1, 2, 3, 4, 5, 6}, 0, nil, nil, `syscall_0x9(0x1, 0x2, 0x3, 0x4, 0x5, 0x6) = 0`},
@@ -115,9 +118,8 @@ func TestAppend(t *testing.T) {
 		if got := string(call.Append(nil)); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
-		whole := call.Name() + "(" + string(call.AppendArgs(nil)) + ")" + string(call.AppendRet(nil))
-		if whole != c.want {
-			t.Errorf("in pieces: %s\nwant       %s", whole, c.want)
+		if begin := call.Name() + "(" + string(call.AppendArgs(nil)) + ")"; !strings.HasPrefix(c.want, begin) {
+			t.Errorf("name and arguments: %s\nof                  %s", begin, c.want)
 		}
 	}
 }
@@ -145,11 +147,8 @@ func TestSignals(t *testing.T) {
 		}
 	}
 	s := ParseSigInfo(si(11, 0, 2, 0, 0x1000, 0x7f))
-	if s.Signo != 11 || s.Addr != 0x7f00001000 || s.CodeName() != "SEGV_ACCERR" || s.Sender() != 0 {
+	if s.Signo != 11 || s.Addr != 0x7f00001000 || s.CodeName() != "SEGV_ACCERR" {
 		t.Errorf("%+v", s)
-	}
-	if s := ParseSigInfo(si(10, 0, 0, 0, 5, 6)); s.Sender() != 5 {
-		t.Errorf("sender of %+v", s)
 	}
 }
 
@@ -271,7 +270,7 @@ func TestSignaturesFit(t *testing.T) {
 				if int(cp.Arg) >= 6 || int(cp.N) >= 6 {
 					t.Errorf("%v %s: capture %+v", id, c.Name, cp)
 				}
-				if cp.What == Bytes && cp.Len == 0 {
+				if cp.What == readBytes && cp.Len == 0 {
 					t.Errorf("%v %s: capture of nothing %+v", id, c.Name, cp)
 				}
 			}
@@ -287,37 +286,27 @@ func TestFlagTables(t *testing.T) {
 			}
 		}
 	}
-	if Prot(3) != "PROT_READ|PROT_WRITE" || MapFlags(0x22) != "MAP_PRIVATE|MAP_ANONYMOUS" || Advice(4) != "MADV_DONTNEED" ||
-		OpenFlags(0x80000) != "O_RDONLY|O_CLOEXEC" || CloneFlags(0x111) != "CLONE_VM" {
-		t.Error("names of flags")
-	}
 }
 
-func TestChangesMM(t *testing.T) {
-	x := arch.X86_64
-	for _, c := range []struct {
-		name string
-		args [6]uint64
-		want bool
-	}{
-		{"mmap", [6]uint64{}, true},
-		{"read", [6]uint64{}, false},
-		{"madvise", [6]uint64{0, 0, 4}, false},
-		{"madvise", [6]uint64{0, 0, 14}, true},
-		{"prctl", [6]uint64{15}, false},
-		{"prctl", [6]uint64{PrSetVMA}, true},
-		{"ioctl", [6]uint64{3, 0xc020aa00}, true},
-		{"ioctl", [6]uint64{3, 0x5401}, false},
-		{"arch_prctl", [6]uint64{0x1002}, false},
-		{"arch_prctl", [6]uint64{0x5001}, true},
-		{"mlock", [6]uint64{}, true},
-	} {
-		if got := ChangesMM(x, nr(t, x, c.name), &c.args); got != c.want {
-			t.Errorf("%s %x: %v", c.name, c.args, got)
-		}
+// What each advice does, by the names of its numbers.
+func TestAdvice(t *testing.T) {
+	want := map[string]arch.Advice{
+		"MADV_DONTNEED": arch.Drops | arch.LeavesZeros, "MADV_DONTNEED_LOCKED": arch.Drops | arch.LeavesZeros,
+		"MADV_FREE": arch.DropsLater, "MADV_REMOVE": arch.Drops, "MADV_GUARD_INSTALL": arch.Drops,
+		"MADV_WIPEONFORK": arch.WipesOnFork, "MADV_KEEPONFORK": arch.KeepsOnFork,
 	}
-	if n := nr(t, arch.I386, "ipc"); !ChangesMM(arch.I386, n, &[6]uint64{21}) || ChangesMM(arch.I386, n, &[6]uint64{1}) {
-		t.Error("ipc")
+	for n := range uint64(1000) {
+		name := flagTable("madvise").Name(n)
+		if got := arch.AdviceOf(n); got != want[name] {
+			t.Errorf("%d, %s: %#x, want %#x", n, name, got, want[name])
+		}
+		delete(want, name)
+	}
+	for name := range want {
+		t.Errorf("there is no %s", name)
+	}
+	if arch.AdviceOf(1<<32|8) != arch.DropsLater {
+		t.Error("more than 32 bits of an advice count")
 	}
 }
 
@@ -343,6 +332,7 @@ func FuzzAppend(f *testing.F) {
 			c.Args[i] = v.u64(13 + 8*i)
 		}
 		c.FD = func(fd int32) string { return "\x1b[31m" }
+		c.Netlink = func(fd int32) (int, bool) { return int(fd & 15), fd&16 != 0 }
 		rest := raw[61:]
 		for len(rest) >= 2 {
 			n := min(int(rest[1]), len(rest)-2)

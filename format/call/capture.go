@@ -7,16 +7,16 @@ import (
 	"memtrace/format/arch"
 )
 
-// When says at which stop of a call something is read.
-type When uint8
+// captureStop says at which stop of a call something is read.
+type captureStop uint8
 
 // The stops.
 const (
-	Enter When = iota
-	Exit       // only if the call came back and did not fail, unless Interrupted
+	atEnter captureStop = iota
+	atExit              // only if the call came back and did not fail, unless Interrupted
 )
 
-// Level says who wants a Capture.
+// Level says who wants a capture.
 type Level uint8
 
 // The levels: each includes those before it.
@@ -26,67 +26,79 @@ const (
 	LevelData                // the data that calls read and write
 )
 
-// What says how much is read.
-type What uint8
+// captureForm says how much is read.
+type captureForm uint8
 
-// The forms of a Capture. Lengths are always cut to what the reader allows.
+// The forms of a capture. Lengths are always cut to what the reader allows.
 const (
-	CString   What = iota // up to a NUL, which is not kept, at most MaxPath bytes
-	Bytes                 // Len bytes
-	LenArg                // Args[N] * Unit bytes, at most Len if that is not 0
-	LenRet                // Ret * Unit bytes, at most Args[N] if N is not 0
-	LenPtr                // the 32-bit number at Args[N] of bytes, as the call left it
-	LenBits               // a set of Args[N] bits, in whole longs
-	LenPages              // one byte for each page of Args[N] bytes (mincore)
-	StringVec             // a vector of pointers to strings that ends with NULL; one Buf a string, Arg is BufArgv
-	VecCount              // how many pointers such a vector has: 4 bytes, little-endian
-	Iovec                 // Args[N] struct iovec; with data also what they point at
-	Msghdr                // struct msghdr, its name, iovec and control data
-	Mmsghdr               // Args[N] struct mmsghdr (of the first Ret at Exit)
-	IoctlSize             // as Args[1] of ioctl says
-	Sigset6               // pselect6's pair of a pointer to a set and its size, and the set
-	ArgBlock              // Len bytes that hold the arguments; Arg of the Buf is BufArgs
+	readCString   captureForm = iota // up to a NUL, which is not kept, at most maxPath bytes
+	readBytes                        // Len bytes
+	readLenArg                       // Args[N] * Unit bytes, at most Len if that is not 0
+	readLenRet                       // Ret * Unit bytes, at most Args[N] if N is not 0
+	readLenPtr                       // the 32-bit number at Args[N] of bytes, as the call left it
+	readLenBits                      // a set of Args[N] bits, in whole longs
+	readLenPages                     // one byte for each page of Args[N] bytes (mincore)
+	readStringVec                    // a vector of pointers to strings that ends with NULL; one Buf a string, Arg is BufArgv
+	readVecCount                     // how many pointers such a vector has: 4 bytes, little-endian
+	readIovec                        // Args[N] struct iovec; with data also what they point at
+	readMsghdr                       // struct msghdr, its name, iovec and control data
+	readMmsghdr                      // Args[N] struct mmsghdr (of the first Ret at the exit)
+	readIoctlSize                    // as Args[1] of ioctl says
+	readSigset6                      // pselect6's pair of a pointer to a set and its size, and the set
+	readArgBlock                     // Len bytes that hold the arguments; Arg of the Buf is BufArgs
+	readPointee                      // what a pointer in the struct at Arg points at, as Ref says
+	readIocbs                        // Args[N] pointers to struct iocb, those, and the data they write
 )
 
-// MaxPath is where a CString ends.
+// MaxPath is where a string ends.
 const MaxPath = 4096
 
-// Capture is one piece of memory that a call reads or writes.
-type Capture struct {
+// capture is one piece of memory that a call reads or writes.
+type capture struct {
 	Arg   uint8 // the argument that points at it
-	At    When
-	What  What
+	At    captureStop
+	What  captureForm
 	Level Level
-	N     uint8  // the argument that LenArg and the like speak of
+	N     uint8  // the argument that readLenArg and the like speak of
 	Len   uint16 // bytes
 	Unit  uint16 // bytes of an element
+	Off   uint16 // readLenArg begins so many bytes behind
+	More  uint16 // readLenArg is so many bytes more
 	// Interrupted: written when the call was interrupted, not when it succeeded.
 	Interrupted bool
 	// Only if Args[If.Arg] & If.Mask == If.Is.
-	If Cond
+	If  condition
+	Ref structRef
 }
 
-// Cond is a condition on an argument; the zero Cond holds always.
-type Cond struct {
+// structRef is a pointer in a struct, and what it points at.
+type structRef struct {
+	Off  uint16 // where it lies
+	Wide bool   // it has 64 bits in all programs
+	Elem uint16 // bytes of an element, 0 for a string
+	// Where the 32-bit number of elements lies; refToOne if there is none, refCountArg|N
+	// if argument N is it.
+	Count uint16
+}
+
+// Values of structRef.Count.
+const (
+	refToOne    = 0xffff
+	refCountArg = 0xff00
+)
+
+// condition is one on an argument; the zero condition holds always.
+type condition struct {
 	Arg      uint8
 	Mask, Is uint64
 }
 
 // Holds says whether the condition is true.
-func (c *Cond) Holds(args *[6]uint64) bool { return args[c.Arg&7%6]&c.Mask == c.Is }
+func (c *condition) Holds(args *[6]uint64) bool { return args[c.Arg&7%6]&c.Mask == c.Is }
 
-// Captures lists what there is to read around a call. It is a table lookup and
-// allocates nothing; the caller must not change the slice. For i386's socketcall
-// and ipc it lists the argument block only: a Collector follows it.
-func Captures(id arch.ID, nr uint32) []Capture {
-	if s := lookup(id, nr); s != nil {
-		return s.caps
-	}
-	return nil
-}
-
-// Collector reads what Captures lists. Its memory is used again for the next
-// call: Bufs are valid until the next Enter.
+// Collector reads what is to be read around a call, with the arguments in memory
+// of i386's socketcall and ipc. Its memory is used again for the next call: Bufs
+// are valid until the next Enter.
 type Collector struct {
 	// Read copies memory of the program from a on and returns how many bytes it
 	// could.
@@ -95,7 +107,8 @@ type Collector struct {
 	Level Level
 	// MaxData is how many bytes are kept of the data that a call writes, MaxString
 	// of the data that it reads: all its pieces together. 0 means 64 KiB, less than
-	// 0 none. Structures, and what says where the data is, do not count.
+	// 0 none. Structures, and what says where the data is, do not count. Of what a call
+	// writes to standard error, up to 4 KiB are kept too, if anything is.
 	MaxData, MaxString int
 
 	bufs  []Buf
@@ -111,12 +124,16 @@ const (
 	maxArrayIn = 4 << 10 // of a vector that says what a call waits for
 	defMaxData = 64 << 10
 	readChunk  = 256
+	errorText  = 4 << 10 // of what is written to standard error
 )
 
 // Enter reads what is to be read before the call and puts it into c.Bufs.
 func (k *Collector) Enter(c *Call) {
 	k.bufs, k.arena, k.left = k.bufs[:0], k.arena[:0], allowed(k.MaxString)
-	k.run(c, Enter)
+	if k.left > 0 && c.ToStandardError() {
+		k.left = max(k.left, errorText)
+	}
+	k.run(c, atEnter)
 	c.Bufs = k.bufs
 }
 
@@ -127,7 +144,14 @@ func (k *Collector) Exit(c *Call) {
 		return
 	}
 	k.left = allowed(k.MaxData)
-	k.run(c, Exit)
+	k.run(c, atExit)
+	c.Bufs = k.bufs
+}
+
+// Add adds what was read elsewhere to c.Bufs, which must be those that Enter or Exit
+// gave.
+func (k *Collector) Add(c *Call, b Buf) {
+	k.bufs = append(k.bufs, b)
 	c.Bufs = k.bufs
 }
 
@@ -138,7 +162,7 @@ func allowed(limit int) int {
 	return max(0, limit)
 }
 
-func (k *Collector) run(c *Call, at When) {
+func (k *Collector) run(c *Call, at captureStop) {
 	s := lookup(c.Arch, c.Nr)
 	if s == nil || len(s.caps) == 0 && s.mux == nil && s.special == nil {
 		return
@@ -149,9 +173,9 @@ func (k *Collector) run(c *Call, at When) {
 			args[i] = uint64(uint32(args[i]))
 		}
 		if s.mux != nil {
-			if at == Enter {
+			if at == atEnter {
 				for i := range caps {
-					if caps[i].What == ArgBlock && caps[i].If.Holds(&args) {
+					if caps[i].What == readArgBlock && caps[i].If.Holds(&args) {
 						k.bytes(args[caps[i].Arg], int(caps[i].Len), BufArgs, false, LevelPath)
 					}
 				}
@@ -163,12 +187,12 @@ func (k *Collector) run(c *Call, at When) {
 				return
 			}
 			caps, args = p.sig.caps, p.args
-			if at == Exit && s.name == "ipc" && c.Failed() == 0 && p.sig.name == "shmat" {
+			if at == atExit && s.name == "ipc" && c.Failed() == 0 && p.sig.name == "shmat" {
 				k.bytes(c.Args[3]&0xffffffff, 4, 3, true, LevelPath)
 			}
 		}
 	}
-	if at == Enter && c.SP != 0 && k.Level >= LevelStruct {
+	if at == atEnter && c.SP != 0 && k.Level >= LevelStruct {
 		k.sigframe(c, s.name)
 	}
 	for i := range caps {
@@ -176,7 +200,7 @@ func (k *Collector) run(c *Call, at When) {
 		if cp.At != at || cp.Level > k.Level || !cp.If.Holds(&args) {
 			continue
 		}
-		if at == Exit {
+		if at == atExit {
 			if k.MaxData < 0 && cp.Level == LevelData {
 				continue
 			}
@@ -189,19 +213,20 @@ func (k *Collector) run(c *Call, at When) {
 	}
 }
 
-func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
-	a, out := args[cp.Arg], cp.At == Exit
-	if a == 0 && cp.What != IoctlSize {
+func (k *Collector) one(c *Call, cp *capture, args *[6]uint64) {
+	a, out := args[cp.Arg], cp.At == atExit
+	if a == 0 && cp.What != readIoctlSize {
 		return
 	}
 	n := args[cp.N]
 	switch cp.What {
-	case CString:
+	case readCString:
 		k.cstring(a, cp.Arg, out)
-	case Bytes:
+	case readBytes:
 		k.bytes(a, int(cp.Len), cp.Arg, out, LevelStruct)
-	case LenArg:
-		size := mulLen(n, cp.Unit)
+	case readLenArg:
+		a += uint64(cp.Off)
+		size := mulLen(n, cp.Unit) + int(cp.More)
 		if cp.Len != 0 {
 			size = min(size, int(cp.Len))
 		}
@@ -210,33 +235,33 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 			return
 		}
 		k.bytes(a, size, cp.Arg, out, cp.Level)
-	case LenRet:
+	case readLenRet:
 		size := mulLen(uint64(max(c.Ret, 0)), cp.Unit)
 		if cp.N != 0 { // what there is may be more than what fits
 			size = int(min(uint64(size), n))
 		}
 		k.bytes(a, size+int(cp.Len), cp.Arg, out, cp.Level)
-	case LenPtr:
+	case readLenPtr:
 		k.lenPtr(a, n, cp)
-	case LenBits:
+	case readLenBits:
 		long := uint64(c.Arch.PointerSize()) * 8
 		k.bytes(a, int((min(n, 1<<20)+long-1)/long*long/8), cp.Arg, out, cp.Level)
-	case LenPages:
+	case readLenPages:
 		k.bytes(a, int(min((n+addr.PageSize-1)/addr.PageSize, 1<<24)), cp.Arg, out, cp.Level)
-	case StringVec:
+	case readStringVec:
 		k.vector(c, a, true, BufArgv)
-	case VecCount:
+	case readVecCount:
 		k.vector(c, a, false, cp.Arg)
-	case Iovec:
+	case readIovec:
 		k.iovec(c, a, n, cp.Arg, out, uint64(max(c.Ret, 0)))
-	case Msghdr:
+	case readMsghdr:
 		k.msghdr(c, a, cp.Arg, out, uint64(max(c.Ret, 0)))
-	case Mmsghdr:
+	case readMmsghdr:
 		if out {
 			n = min(n, uint64(max(c.Ret, 0)))
 		}
 		k.mmsghdr(c, a, n, cp, out)
-	case Sigset6:
+	case readSigset6:
 		before := len(k.bufs)
 		k.bytes(a, int(cp.Len), cp.Arg, false, cp.Level)
 		if len(k.bufs) > before {
@@ -245,20 +270,27 @@ func (k *Collector) one(c *Call, cp *Capture, args *[6]uint64) {
 				k.bytes(set, 8, cp.Arg, false, cp.Level)
 			}
 		}
-	case IoctlSize:
-		in, outSize := IoctlSizes(uint32(args[1]))
+	case readPointee:
+		k.pointee(c, cp, args, out)
+	case readIocbs:
+		k.iocbs(c, a, n, cp.Arg)
+	case readIoctlSize:
+		in, outSize := ioctlSizes(uint32(args[1]))
 		if out {
 			in = outSize
 		}
 		if a != 0 {
 			k.bytes(a, in, cp.Arg, out, cp.Level)
 		}
+		if out && uint32(args[1]) == siocGifConf {
+			k.interfaces(c, a, cp.Arg)
+		}
 	}
 }
 
 // lenPtr reads what a call wrote into a buffer whose size it takes and gives by
 // a pointer: the size it gives may be larger than the buffer was.
-func (k *Collector) lenPtr(a, n uint64, cp *Capture) {
+func (k *Collector) lenPtr(a, n uint64, cp *capture) {
 	var now [4]byte
 	if n == 0 || k.Read(now[:], addr.Addr(n)) != 4 {
 		return
@@ -270,6 +302,79 @@ func (k *Collector) lenPtr(a, n uint64, cp *Capture) {
 		}
 	}
 	k.bytes(a, int(size), cp.Arg, true, cp.Level)
+}
+
+// pointee keeps what a pointer in a struct that was kept points at.
+func (k *Collector) pointee(c *Call, cp *capture, args *[6]uint64, out bool) {
+	a := args[cp.Arg]
+	for i := range k.bufs {
+		b := &k.bufs[i]
+		if b.Arg != cp.Arg || b.Out || uint64(b.Addr) != a {
+			continue
+		}
+		v := view{b.Data, c.Arch.PointerSize()}
+		if cp.Ref.Wide {
+			v.w = 8
+		}
+		to, n := v.word(int(cp.Ref.Off)), uint64(1)
+		switch count := cp.Ref.Count; {
+		case count == refToOne:
+		case count >= refCountArg:
+			n = min(args[(count-refCountArg)%6]&0xffffffff, maxVector)
+		default:
+			n = min(uint64(v.u32(int(count))), maxVector)
+		}
+		switch {
+		case to == 0 || to == a || n == 0:
+		case cp.Ref.Elem == 0:
+			k.cstring(to, cp.Arg, out)
+		default:
+			k.bytes(to, int(n)*int(cp.Ref.Elem), cp.Arg, out, LevelStruct)
+		}
+		return
+	}
+}
+
+// iocbs keeps what io_submit is to do, as far as it is shown.
+func (k *Collector) iocbs(c *Call, a, n uint64, arg uint8) {
+	if int64(n) < 0 {
+		return
+	}
+	before := len(k.bufs)
+	w := c.Arch.PointerSize()
+	k.bytes(a, int(min(n, maxListed))*w, arg, false, LevelStruct)
+	if len(k.bufs) == before {
+		return
+	}
+	list := view{k.bufs[before].Data, w}
+	for off := 0; off+w <= len(list.b); off += w {
+		at := len(k.bufs)
+		k.bytes(list.word(off), iocbSize, arg, false, LevelStruct)
+		if len(k.bufs) == at || len(k.bufs[at].Data) < iocbSize {
+			continue
+		}
+		cb := parseIocb(k.bufs[at].Data)
+		switch {
+		case !cb.valid(c.Arch):
+		case cb.op == iocbWrite && k.Level >= LevelData:
+			k.data(cb.buf, int(min(cb.n, maxArena)), arg, false)
+		case cb.op == iocbWritev || cb.op == iocbReadv:
+			k.iovecIn(c, cb.buf, cb.n, arg, cb.op == iocbWritev)
+		}
+	}
+}
+
+// interfaces keeps the list that SIOCGIFCONF filled, as far as it is shown.
+func (k *Collector) interfaces(c *Call, a uint64, arg uint8) {
+	var head [16]byte
+	w := c.Arch.PointerSize()
+	if k.Read(head[:2*w], addr.Addr(a)) != 2*w {
+		return
+	}
+	v := view{head[:], w}
+	if list := v.word(w); list != 0 {
+		k.bytes(list, int(min(v.u32(0), (maxListed+1)*40)), arg, true, LevelStruct)
+	}
 }
 
 func mulLen(n uint64, unit uint16) int {
@@ -395,6 +500,16 @@ func (k *Collector) count(a uint64, arg uint8, n uint32) {
 	k.bufs = append(k.bufs, Buf{Arg: arg, Addr: addr.Addr(a), Data: p})
 }
 
+// iovecIn keeps a vector, and what it points at if that is data that the call
+// reads.
+func (k *Collector) iovecIn(c *Call, a, n uint64, arg uint8, data bool) {
+	if data {
+		k.iovec(c, a, n, arg, false, 0)
+		return
+	}
+	k.bytes(a, int(min(n, maxVector))*2*c.Arch.PointerSize(), arg, false, LevelStruct)
+}
+
 // iovec keeps the array (at Enter) and what its elements point at, total bytes
 // of it at Exit.
 func (k *Collector) iovec(c *Call, a, n uint64, arg uint8, out bool, total uint64) {
@@ -461,18 +576,26 @@ func (k *Collector) msghdr(c *Call, a uint64, arg uint8, out bool, total uint64)
 	k.iovec(c, m.iov, m.iovlen, arg, out, total)
 }
 
-// mmsghdr keeps an array of n messages; those that were received with their
-// contents.
-func (k *Collector) mmsghdr(c *Call, a, n uint64, cp *Capture, out bool) {
-	size := msghdrSize(c.Arch) + c.Arch.PointerSize()
+// mmsghdr keeps an array of n messages and their contents: of all that were
+// received, of as many as are shown of those that are sent.
+func (k *Collector) mmsghdr(c *Call, a, n uint64, cp *capture, out bool) {
+	head := msghdrSize(c.Arch)
+	size := head + c.Arch.PointerSize()
 	before := len(k.bufs)
 	k.bytes(a, int(min(n, maxVector))*size, cp.Arg, out, LevelStruct)
-	if len(k.bufs) == before || !out {
+	if len(k.bufs) == before {
 		return
 	}
 	v := view{k.bufs[before].Data, c.Arch.PointerSize()}
 	for off := 0; off+size <= len(v.b); off += size {
-		k.msghdr(c, a+uint64(off), cp.Arg, out, uint64(v.u32(off+msghdrSize(c.Arch))))
+		switch {
+		case out:
+			k.msghdr(c, a+uint64(off), cp.Arg, true, uint64(v.u32(off+head)))
+		case off < maxListed*size:
+			k.msghdr(c, a+uint64(off), cp.Arg, false, 0)
+		default:
+			return
+		}
 	}
 }
 
@@ -492,9 +615,9 @@ func (k *Collector) sigframe(c *Call, name string) {
 	}
 }
 
-// IoctlSizes says how many bytes an ioctl request reads and writes at its third
+// ioctlSizes says how many bytes an ioctl request reads and writes at its third
 // argument, as far as its number tells or the request is a known old one.
-func IoctlSizes(req uint32) (in, out int) {
+func ioctlSizes(req uint32) (in, out int) {
 	if s, ok := oldIoctls[req]; ok {
 		return int(s.in), int(s.out)
 	}
@@ -515,9 +638,22 @@ var oldIoctls = map[uint32]struct{ in, out uint8 }{
 	0x540f: {0, 4}, 0x5410: {4, 0}, // TIOCGPGRP, TIOCSPGRP
 	0x5411: {0, 4},                 // TIOCOUTQ
 	0x5413: {0, 8}, 0x5414: {8, 0}, // TIOCGWINSZ, TIOCSWINSZ
-	0x541b: {0, 4}, // FIONREAD
-	0x5421: {4, 0}, // FIONBIO
-	0x5424: {0, 4}, // TIOCGETD
-	0x5429: {0, 4}, // TIOCGSID
-	0x5452: {4, 0}, // FIOASYNC
+	0x541b: {0, 4},                 // FIONREAD
+	0x5421: {4, 0},                 // FIONBIO
+	0x5424: {0, 4},                 // TIOCGETD
+	0x5429: {0, 4},                 // TIOCGSID
+	0x5452: {4, 0},                 // FIOASYNC
+	0x8901: {4, 0}, 0x8902: {4, 0}, // FIOSETOWN, SIOCSPGRP
+	0x8903: {0, 4}, 0x8904: {0, 4}, 0x8905: {0, 4}, // FIOGETOWN, SIOCGPGRP, SIOCATMARK
+	0x8910: {ifreqSize, ifreqSize}, 0x8912: {16, 16}, // SIOCGIFNAME, SIOCGIFCONF
+	// what is set, and asked for, of an interface
+	0x8914: {ifreqSize, 0}, 0x8916: {ifreqSize, 0}, 0x8918: {ifreqSize, 0}, 0x891a: {ifreqSize, 0}, 0x891c: {ifreqSize, 0},
+	0x891e: {ifreqSize, 0}, 0x8922: {ifreqSize, 0}, 0x8923: {ifreqSize, 0}, 0x8924: {ifreqSize, 0}, 0x8930: {ifreqSize, 0},
+	0x8931: {ifreqSize, 0}, 0x8932: {ifreqSize, 0}, 0x8937: {ifreqSize, 0}, 0x8943: {ifreqSize, 0}, 0x8971: {ifreqSize, 0},
+	0x8913: {ifreqSize, ifreqSize}, 0x8915: {ifreqSize, ifreqSize}, 0x8917: {ifreqSize, ifreqSize}, 0x8919: {ifreqSize, ifreqSize},
+	0x891b: {ifreqSize, ifreqSize}, 0x891d: {ifreqSize, ifreqSize}, 0x8921: {ifreqSize, ifreqSize}, 0x8927: {ifreqSize, ifreqSize},
+	0x8929: {ifreqSize, ifreqSize}, 0x8933: {ifreqSize, ifreqSize}, 0x8942: {ifreqSize, ifreqSize}, 0x8970: {ifreqSize, ifreqSize},
 }
+
+// ifreqSize is a struct ifreq; that of i386 is shorter.
+const ifreqSize = 40

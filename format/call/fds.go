@@ -1,6 +1,7 @@
 package call
 
 import (
+	"iter"
 	"maps"
 	"strings"
 
@@ -16,6 +17,7 @@ type FDs struct {
 type fdEntry struct {
 	name    string
 	cloexec bool
+	netlink int16 // the protocol of a netlink socket, and one more
 }
 
 // Name returns what a descriptor stands for; AtFDCWD gives the working directory
@@ -30,8 +32,40 @@ func (f *FDs) Set(fd int32, name string, cloexec bool) {
 	if f.m == nil {
 		f.m = make(map[int32]fdEntry)
 	}
-	f.m[fd] = fdEntry{name, cloexec}
+	f.m[fd] = fdEntry{name: name, cloexec: cloexec}
 }
+
+// FD is what is known of a descriptor.
+type FD struct {
+	Name    string
+	CloExec bool
+}
+
+// All yields the descriptors, in no order.
+func (f *FDs) All() iter.Seq2[int32, FD] {
+	return func(yield func(int32, FD) bool) {
+		for fd, e := range f.m {
+			if !yield(fd, FD{e.name, e.cloexec}) {
+				return
+			}
+		}
+	}
+}
+
+// Netlink says whether a descriptor is a netlink socket, and of what protocol.
+func (f *FDs) Netlink(fd int32) (protocol int, ok bool) {
+	n := f.m[fd].netlink
+	return int(n) - 1, n > 0
+}
+
+// dup makes fd a copy.
+func (f *FDs) dup(fd int32, of fdEntry, cloexec bool) {
+	of.cloexec = cloexec
+	f.m[fd] = of
+}
+
+// Len is how many descriptors are known.
+func (f *FDs) Len() int { return len(f.m) }
 
 // Clone returns an independent copy, as fork makes it.
 func (f *FDs) Clone() *FDs { return &FDs{maps.Clone(f.m)} }
@@ -41,18 +75,9 @@ func (f *FDs) Exec() {
 	maps.DeleteFunc(f.m, func(_ int32, e fdEntry) bool { return e.cloexec })
 }
 
-// Range calls yield for each descriptor, in no order.
-func (f *FDs) Range(yield func(fd int32, name string) bool) {
-	for fd, e := range f.m {
-		if fd >= 0 && !yield(fd, e.name) {
-			return
-		}
-	}
-}
-
-// MakesFD says whether a call that succeeded may have made descriptors: only
+// makesFD says whether a call that succeeded may have made descriptors: only
 // then MadeFDs has something to say.
-func MakesFD(id arch.ID, nr uint32) bool {
+func makesFD(id arch.ID, nr uint32) bool {
 	c, ok := id.Syscall(nr)
 	return ok && c.Flags&arch.NamesFD != 0
 }
@@ -61,7 +86,7 @@ func MakesFD(id arch.ID, nr uint32) bool {
 // closes it: the result of open and its like, both ends of a pipe, what came with
 // a message. c.Bufs must have the outputs of LevelPath.
 func (c *Call) MadeFDs(f func(fd int32, cloexec bool)) {
-	if !c.Returned || c.Failed() != 0 || !MakesFD(c.Arch, c.Nr) {
+	if !c.Returned || c.Failed() != 0 || !makesFD(c.Arch, c.Nr) {
 		return
 	}
 	var p printer
@@ -94,13 +119,26 @@ func (c *Call) MadeFDs(f func(fd int32, cloexec bool)) {
 		if b := p.buf(2, true); p.args[0]&clonePidfd != 0 && b != nil && len(b.Data) >= 4 {
 			f(int32(view{b.Data, 4}.u32(0)), true)
 		}
+	case "clone3":
+		in := p.buf(0, false)
+		if in == nil || len(in.Data) < 16 {
+			return
+		}
+		v := view{in.Data, 8}
+		if b := p.bufAt(0, true, v.u64(8)); v.u64(0)&clonePidfd != 0 && b != nil && len(b.Data) >= 4 {
+			f(int32(view{b.Data, 4}.u32(0)), true)
+		}
+	case "landlock_create_ruleset":
+		if p.args[2]&1 == 0 { // else a version
+			f(ret, true)
+		}
 	case "seccomp":
 		if p.args[0]&0xffffffff == 1 && p.args[1]&8 != 0 {
 			f(ret, true)
 		}
 	case "bpf":
 		switch p.args[0] & 0xffffffff {
-		case 0, 5, 7, 13, 14, 17, 18, 28, 30, 32, 33: // commands that return a descriptor
+		case 0, 5, 7, 13, 14, 17, 18, 19, 28, 30, 32, 33: // commands that return a descriptor
 			f(ret, true)
 		}
 	default:
@@ -168,9 +206,39 @@ func (p *printer) received(f func(fd int32, cloexec bool)) {
 	})
 }
 
+// UsedFDs calls f for each descriptor that Append would ask Call.FD to name, as often
+// as it is shown.
+func (c *Call) UsedFDs(f func(fd int32)) {
+	asking := *c
+	asking.FD = func(fd int32) string {
+		if fd >= 0 {
+			f(fd)
+		}
+		return ""
+	}
+	var text [256]byte
+	asking.AppendArgs(text[:0])
+}
+
+// Learn takes over the names that were asked for when a call began.
+func (f *FDs) Learn(c *Call) {
+	for i := range c.Bufs {
+		b := &c.Bufs[i]
+		if b.Arg != BufFDName {
+			continue
+		}
+		switch fd := int32(b.Addr); {
+		case len(b.Data) == 0:
+			delete(f.m, fd)
+		case f.m[fd].name != string(b.Data):
+			f.Set(fd, string(b.Data), false)
+		}
+	}
+}
+
 // Apply brings the table up to date with a call that has returned.
 func (f *FDs) Apply(c *Call) {
-	if !c.Returned || !MakesFD(c.Arch, c.Nr) && !c.movesFDs() {
+	if !c.Returned || !makesFD(c.Arch, c.Nr) && !c.movesFDs() {
 		return
 	}
 	if e := c.Failed(); e != 0 {
@@ -194,7 +262,7 @@ func (f *FDs) Apply(c *Call) {
 			return
 		}
 		if e, ok := f.m[fd]; ok {
-			f.Set(int32(p.ret), e.name, p.sig.name == "dup3" && p.args[2]&oCloexec != 0)
+			f.dup(int32(p.ret), e, p.sig.name == "dup3" && p.args[2]&oCloexec != 0)
 			return
 		}
 	case "fcntl", "fcntl64":
@@ -203,7 +271,7 @@ func (f *FDs) Apply(c *Call) {
 			return
 		}
 		if e, ok := f.m[fd]; ok {
-			c.MadeFDs(func(n int32, cloexec bool) { f.Set(n, e.name, cloexec) })
+			c.MadeFDs(func(n int32, cloexec bool) { f.dup(n, e, cloexec) })
 			return
 		}
 	case "ioctl":
@@ -225,7 +293,14 @@ func (f *FDs) Apply(c *Call) {
 		f.chdir(&p)
 		return
 	}
-	c.MadeFDs(func(n int32, cloexec bool) { f.Set(n, p.madeName(f, n), cloexec) })
+	c.MadeFDs(func(n int32, cloexec bool) {
+		f.Set(n, p.madeName(f, n), cloexec)
+		if proto := p.args[2]; p.sig.name == "socket" && uint32(p.args[0]) == afNetlink && proto < 1<<14 {
+			e := f.m[n]
+			e.netlink = int16(proto) + 1
+			f.m[n] = e
+		}
+	})
 }
 
 // movesFDs: calls that change names without making a descriptor.
@@ -316,6 +391,9 @@ func (p *printer) madeName(f *FDs, fd int32) string {
 // cleanPath takes out what says nothing: "//" and "/./". ".." stays, for it may
 // follow a symbolic link.
 func cleanPath(s string) string {
+	if len(s) > 1 && s[0] == '/' && !strings.Contains(s, "//") && !strings.Contains(s, "/./") && !strings.HasSuffix(s, "/") && !strings.HasSuffix(s, "/.") {
+		return s
+	}
 	var out []string
 	for _, part := range strings.Split(s, "/") {
 		if part != "" && part != "." {

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"strings"
 	"testing"
 
 	"memtrace/format/addr"
@@ -74,10 +75,10 @@ func TestFDs(t *testing.T) {
 	}
 	want(32, "anon_inode:[eventpoll]")
 	do("close_range", 0, nil, 3, 0xffffffff, 0)
-	n := 0
-	f.Range(func(int32, string) bool { n++; return true })
-	if n != 0 {
-		t.Errorf("%d left", n)
+	for fd, e := range f.m {
+		if fd >= 0 {
+			t.Errorf("%d %s is left", fd, e.name)
+		}
 	}
 	want(AtFDCWD, "/home/user")
 }
@@ -130,16 +131,45 @@ func BenchmarkCollector(b *testing.B) {
 	}
 }
 
-func BenchmarkCaptures(b *testing.B) {
-	for b.Loop() {
-		if len(Captures(arch.X86_64, 257)) == 0 {
-			b.Fatal()
-		}
-	}
-}
-
 func BenchmarkTables(b *testing.B) {
 	for b.Loop() {
 		newTable(arch.X86_64)
+	}
+}
+
+// TestFiles: which files a call names, by paths and by descriptors.
+func TestFiles(t *testing.T) {
+	names := map[int32]string{AtFDCWD: "/home", 3: "/etc/passwd", 4: "/srv", 5: "socket"}
+	path := func(arg uint8, s string) Buf { return Buf{Arg: arg, Data: []byte(s)} }
+	cwd := uint64(1<<64 - 100)
+	for _, c := range []struct {
+		name string
+		args [6]uint64
+		bufs []Buf
+		want string
+	}{
+		{"openat", [6]uint64{cwd, 1}, []Buf{path(1, "a/./b")}, "/home/a/b"},
+		{"openat", [6]uint64{4, 1}, []Buf{path(1, "x")}, "/srv/x"},
+		{"openat", [6]uint64{4, 1}, []Buf{path(1, "/x")}, "/x"},
+		{"openat", [6]uint64{9, 1}, []Buf{path(1, "x")}, "x"},
+		{"open", [6]uint64{1}, []Buf{path(0, "x")}, "/home/x"},
+		{"renameat", [6]uint64{4, 1, cwd, 2}, []Buf{path(1, "x"), path(3, "y")}, "/srv/x /home/y"},
+		{"newfstatat", [6]uint64{3, 1}, []Buf{path(1, "")}, "/etc/passwd"},
+		{"read", [6]uint64{3}, nil, "/etc/passwd"},
+		{"read", [6]uint64{9}, nil, ""},
+		{"sendfile", [6]uint64{5, 3}, nil, "socket /etc/passwd"},
+		{"mmap", [6]uint64{0, 4096, 3, 2, 3}, nil, "/etc/passwd"},
+		{"getpid", [6]uint64{}, nil, ""},
+	} {
+		nr, ok := arch.X86_64.Number(c.name)
+		if !ok {
+			t.Fatal(c.name)
+		}
+		call := Call{Arch: arch.X86_64, Nr: nr, Args: c.args, Bufs: c.bufs, FD: func(fd int32) string { return names[fd] }}
+		var got []string
+		call.Files(func(name string, _ bool) { got = append(got, name) })
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Flags is a table of names for bits or values.
-type Flags struct {
+// flagNames is a table of names for bits or values.
+type flagNames struct {
 	unknown string // strace's word for what has no name: PROT_???
 	names   []flagName
 	byValue map[uint64]string // for long tables of values
@@ -19,7 +19,7 @@ type flagName struct {
 }
 
 // Append appends v as bits: names joined by |, what is left in hex.
-func (f *Flags) Append(b []byte, v uint64) []byte {
+func (f *flagNames) Append(b []byte, v uint64) []byte {
 	start := len(b)
 	rest := v
 	for _, n := range f.names {
@@ -50,14 +50,14 @@ func (f *Flags) Append(b []byte, v uint64) []byte {
 }
 
 // AppendValue appends v as one of the values.
-func (f *Flags) AppendValue(b []byte, v uint64) []byte {
+func (f *flagNames) AppendValue(b []byte, v uint64) []byte {
 	if name := f.Name(v); name != "" {
 		return append(b, name...)
 	}
 	return f.appendUnknown(b, v)
 }
 
-func (f *Flags) appendUnknown(b []byte, v uint64) []byte {
+func (f *flagNames) appendUnknown(b []byte, v uint64) []byte {
 	b = appendHex(b, v)
 	if f.unknown != "-" {
 		b = append(b, " /* "...)
@@ -68,7 +68,7 @@ func (f *Flags) appendUnknown(b []byte, v uint64) []byte {
 }
 
 // Name is the name of the value v, "" where it has none.
-func (f *Flags) Name(v uint64) string {
+func (f *flagNames) Name(v uint64) string {
 	if f.byValue != nil {
 		return f.byValue[v]
 	}
@@ -80,34 +80,18 @@ func (f *Flags) Name(v uint64) string {
 	return ""
 }
 
-// FlagTable returns one of the tables by its name in flagtab.go, nil where there
+// flagTable returns one of the tables by its name in flagtab.go, nil where there
 // is none: "prot", "mmap", "madvise", "open", "clone", ...
-func FlagTable(name string) *Flags { return allFlags()[name] }
+func flagTable(name string) *flagNames { return allFlags()[name] }
 
-// Prot is the third argument of mprotect in words.
-func Prot(v uint64) string { return string(FlagTable("prot").Append(nil, v)) }
-
-// MapFlags is the fourth argument of mmap in words.
-func MapFlags(v uint64) string { return string(appendMapFlags(nil, v)) }
-
-// Advice is the third argument of madvise in words.
-func Advice(v uint64) string { return string(FlagTable("madvise").AppendValue(nil, v)) }
-
-// OpenFlags is the flags argument of openat in words, for x86.
-func OpenFlags(v uint64) string { return string(appendOpenFlags(nil, v, false)) }
-
-// CloneFlags is the flags argument of clone in words, without the signal in its
-// low byte.
-func CloneFlags(v uint64) string { return string(FlagTable("clone").Append(nil, v&^0xff)) }
-
-var allFlags = sync.OnceValue(func() map[string]*Flags {
-	m := make(map[string]*Flags, 160)
+var allFlags = sync.OnceValue(func() map[string]*flagNames {
+	m := make(map[string]*flagNames, 160)
 	for _, line := range strings.Split(flagText, "\n") {
 		f := strings.Fields(line)
 		if len(f) < 2 || f[0] == "#" {
 			continue
 		}
-		t := &Flags{unknown: f[1]}
+		t := &flagNames{unknown: f[1]}
 		next := uint64(0)
 		for _, w := range f[2:] {
 			name, text, explicit := strings.Cut(w, "=")
@@ -137,7 +121,7 @@ var allFlags = sync.OnceValue(func() map[string]*Flags {
 const mapType, mapHugeShift = 0xf, 26
 
 func appendMapFlags(b []byte, v uint64) []byte {
-	b = FlagTable("maptype").AppendValue(b, v&mapType)
+	b = flagTable("maptype").AppendValue(b, v&mapType)
 	rest := v &^ mapType
 	huge := uint64(0)
 	if rest&0x40000 != 0 { // MAP_HUGETLB: the page size's logarithm is in the high bits
@@ -146,7 +130,7 @@ func appendMapFlags(b []byte, v uint64) []byte {
 	}
 	if rest != 0 {
 		b = append(b, '|')
-		b = FlagTable("mmap").Append(b, rest)
+		b = flagTable("mmap").Append(b, rest)
 	}
 	if huge != 0 {
 		b = append(b, '|')
@@ -157,11 +141,11 @@ func appendMapFlags(b []byte, v uint64) []byte {
 }
 
 func appendOpenFlags(b []byte, v uint64, arm bool) []byte {
-	t := FlagTable("open")
+	t := flagTable("open")
 	if arm {
-		t = FlagTable("open_arm")
+		t = flagTable("open_arm")
 	}
-	b = FlagTable("accmode").AppendValue(b, v&3)
+	b = flagTable("accmode").AppendValue(b, v&3)
 	if v &^= 3; v != 0 {
 		b = append(b, '|')
 		start := len(b)

@@ -15,7 +15,7 @@ type sig struct {
 	ret     retKind
 	special func(p *printer)
 	mux     func(p *printer) // turns a multiplexer into the call it stands for
-	caps    []Capture
+	caps    []capture
 }
 
 type retKind uint8
@@ -35,14 +35,14 @@ type word struct {
 	n   uint8 // another register that it speaks of: a length, a size
 	len uint16
 	out bool // the call writes it
-	tab *Flags
+	tab *flagNames
 }
 
 // wordDef is a kind of argument.
 type wordDef struct {
 	print  func(p *printer, w *word)
 	hidden func(p *printer, w *word) bool
-	caps   func(id arch.ID, w word) []Capture
+	caps   func(id arch.ID, w word) []capture
 	wide   bool // 64 bits: two registers on i386
 	two    bool // two registers everywhere
 }
@@ -158,13 +158,13 @@ func (s *sig) parse(id arch.ID, line string) {
 	}
 }
 
-func parseCond(text string) Cond {
+func parseCond(text string) condition {
 	f := strings.Split(text, ",")
 	var v [3]uint64
 	for i := range f {
 		v[i], _ = strconv.ParseUint(f[i], 0, 64)
 	}
-	return Cond{Arg: uint8(v[0]), Mask: v[1], Is: v[2]}
+	return condition{Arg: uint8(v[0]), Mask: v[1], Is: v[2]}
 }
 
 func parseWord(f string) (w word, ok bool) {
@@ -174,10 +174,10 @@ func parseWord(f string) (w word, ok bool) {
 	}
 	switch f[0] {
 	case '|':
-		w.tab, w.def = FlagTable(name[1:]), wordDefs["flags"]
+		w.tab, w.def = flagTable(name[1:]), wordDefs["flags"]
 		return w, w.tab != nil
 	case '^':
-		w.tab, w.def = FlagTable(name[1:]), wordDefs["enum"]
+		w.tab, w.def = flagTable(name[1:]), wordDefs["enum"]
 		return w, w.tab != nil
 	case '<', '>':
 		w.out = f[0] == '>'
@@ -186,9 +186,30 @@ func parseWord(f string) (w word, ok bool) {
 			w.def = s.word()
 			return w, true
 		}
+		if w.def = namedWord(name, param != ""); w.def != nil {
+			return w, true
+		}
 	}
 	w.def, ok = wordDefs[name]
 	return w, ok
+}
+
+// namedWord is a struct of layouts.go, [TYPE an array, ~NAME one of several.
+func namedWord(name string, sized bool) *wordDef {
+	if many, ok := strings.CutPrefix(name, "["); ok {
+		if elem, ok := parseType(layouts(), nil, many); ok {
+			return elem.array()
+		}
+	}
+	if one, ok := strings.CutPrefix(name, "~"); ok {
+		if t := variants()[one]; t != nil {
+			return t.word()
+		}
+	}
+	if l := layouts()[name]; l != nil {
+		return l.word(sized)
+	}
+	return nil
 }
 
 // demultiplex replaces i386's calls that carry others.

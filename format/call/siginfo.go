@@ -117,23 +117,13 @@ func (s *SigInfo) kind() infoKind {
 	return infoKill
 }
 
-// Sender is the pid of the process that sent the signal, 0 where the kernel did
-// or it is not known.
-func (s *SigInfo) Sender() int32 {
-	switch s.kind() {
-	case infoKill, infoQueue:
-		return s.PID
-	}
-	return 0
-}
-
 // CodeName is si_code in words: "SEGV_MAPERR", "SI_USER".
 func (s *SigInfo) CodeName() string {
 	code := uint64(uint32(s.Code))
-	if name := FlagTable("siuser").Name(code); name != "" {
+	if name := flagTable("siuser").Name(code); name != "" {
 		return name
 	}
-	return FlagTable(s.codeTable()).Name(code)
+	return flagTable(s.codeTable()).Name(code)
 }
 
 func (s *SigInfo) codeTable() string {
@@ -234,7 +224,7 @@ func appendSigInfo(b []byte, v view, id arch.ID) []byte {
 		p.s(", si_syscall=")
 		p.sysNumber(s.Syscall, s.AuditArch)
 		p.s(", si_arch=")
-		p.b = FlagTable("sauditarch").AppendValue(p.b, uint64(s.AuditArch))
+		p.b = flagTable("sauditarch").AppendValue(p.b, uint64(s.AuditArch))
 	}
 	p.s("}")
 	return p.b

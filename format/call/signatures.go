@@ -40,8 +40,8 @@ move_pages d lu p p outints:1 |mbind
 memfd_create str mfd =fd
 memfd_secret x =fd
 userfaultfd |uffd =fd
-process_vm_readv d iovs lu iovs lu lu +riov:2@1
-process_vm_writev d iovs lu iovs lu lu
+process_vm_readv d riov:2 lu aiov:4 lu lu
+process_vm_writev d wiov:2 lu aiov:4 lu lu
 process_mrelease fd x
 cachestat fd p outb:40 x
 shmget key lu shmflg
@@ -52,8 +52,8 @@ ipc ipccall x x x x x %ipc
 
 # files
 open path oflags omode =fd
-openat fd path oflags omode =fd
-openat2 fd path openhow:3 lu !openat2 =fd
+openat dirfd path oflags omode =fd
+openat2 dirfd path openhow:3 lu !openat2 =fd
 creat path perm =fd
 close fd
 close_range u u |closerange
@@ -73,11 +73,11 @@ stat,lstat path >stat
 fstat fd >stat
 stat64,lstat64 path >stat64
 fstat64 fd >stat64
-newfstatat fd path >stat |at
-fstatat64 fd path >stat64 |at
+newfstatat dirfd path >stat |at
+fstatat64 dirfd path >stat64 |at
 oldstat,oldlstat path outb:32
 oldfstat fd outb:32
-statx fd path atstatx |statx >statx
+statx dirfd path atstatx |statx >statx
 statfs path >statfs
 fstatfs fd >statfs
 statfs64 path lu >statfs64
@@ -85,38 +85,38 @@ fstatfs64 fd lu >statfs64
 ustat x outb:32
 ustat@i386 x outb:20
 access path |access
-faccessat fd path |access
-faccessat2 fd path |access |ataccess
+faccessat dirfd path |access
+faccessat2 dirfd path |access |ataccess
 getcwd cbuf lu
 chdir,rmdir,unlink,chroot,swapoff,uselib path
 acct path
 fchdir,fsync,fdatasync,syncfs fd
 rename,link path path
 symlink str path
-renameat fd path fd path
-renameat2 fd path fd path |rename
-linkat fd path fd path |at
-symlinkat str fd path
-unlinkat fd path |at
+renameat dirfd path dirfd path
+renameat2 dirfd path dirfd path |rename
+linkat dirfd path dirfd path |at
+symlinkat str dirfd path
+unlinkat dirfd path |at
 mkdir path perm
-mkdirat fd path perm
+mkdirat dirfd path perm
 mknod path mode mkdev
-mknodat fd path mode mkdev
+mknodat dirfd path mode mkdev
 readlink path cbuf lu
-readlinkat fd path cbuf lu
+readlinkat dirfd path cbuf lu
 chmod path perm
 fchmod fd perm
-fchmodat fd path perm
-fchmodat2 fd path perm |at
+fchmodat dirfd path perm
+fchmodat2 dirfd path perm |at
 chown,lchown,chown32,lchown32 path uid uid
 fchown,fchown32 fd uid uid
-fchownat fd path uid uid |at
+fchownat dirfd path uid uid |at
 umask perm =oct
 utime path p
 utimes path <utimes
-futimesat fd path <utimes
-utimensat fd path <utimens |at
-utimensat_time64 fd path <utimens64 |at
+futimesat dirfd path <utimes
+utimensat dirfd path <utimens |at
+utimensat_time64 dirfd path <utimens64 |at
 truncate path lu
 ftruncate fd lu
 truncate64 path ulong64
@@ -127,11 +127,11 @@ fadvise64_64 fd off64 off64 ^fadvise
 readahead fd off64 lu
 sync_file_range fd off64 off64 |syncrange
 flock fd |flock
-fcntl fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xfffffffe,36 +>flock64@2 ?1,0xffffffff,36
-fcntl64 fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xffffffff,13 +<flock64@2 ?1,0xffffffff,14 +>flock64@2 ?1,0xffffffff,12
+fcntl fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xfffffffe,36 +>flock64@2 ?1,0xffffffff,36 +<fowner@2 ?1,0xffffffff,15 +>fowner@2 ?1,0xffffffff,16
+fcntl64 fd d x !fcntl +<flock@2 ?1,0xffffffff,6 +<flock@2 ?1,0xffffffff,7 +>flock@2 ?1,0xffffffff,5 +<flock64@2 ?1,0xffffffff,13 +<flock64@2 ?1,0xffffffff,14 +>flock64@2 ?1,0xffffffff,12 +<fowner@2 ?1,0xffffffff,15 +>fowner@2 ?1,0xffffffff,16
 dup fd =fd
-dup2 fd d =fd
-dup3 fd d oflags3 =fd
+dup2 fd fd =fd
+dup3 fd fd oflags3 =fd
 pipe fds
 pipe2 fds oflags3
 ioctl fd ioctl ioarg
@@ -143,18 +143,18 @@ splice fd loff fd loff lu |splice
 tee fd fd lu |splice
 vmsplice fd wiov:2 lu |splice
 copy_file_range fd loff fd loff lu u
-mount path path str |mount p
+mount path path str |mount str !mount
 umount2 path |umount
 umount path
 pivot_root path path
-move_mount fd path fd path x
-open_tree fd path x =fd
-open_tree_attr fd path x p lu =fd
-mount_setattr fd path |at p lu
-fsopen str x =fd
-fsmount fd x x =fd
-fspick fd path x =fd
-fsconfig fd d str p d
+move_mount dirfd path dirfd path |movemount
+open_tree dirfd path |opentree =fd
+open_tree_attr dirfd path |opentree <mountattr:4 lu =fd
+mount_setattr dirfd path |mountset <mountattr:4 lu
+fsopen str |fsopen =fd
+fsmount fd |fsmount |fsmountattr =fd
+fspick dirfd path |fspick =fd
+fsconfig fd ^fsconfig p p d !fsconfig +str@2 ?1,0xfffffff8,0 +str@3 ?1,0xffffffff,1 +wbuf:4@3 ?1,0xffffffff,2 +path@3 ?1,0xffffffff,3 +path@3 ?1,0xffffffff,4
 swapon path |swap
 setxattr,lsetxattr path str wbuf:3 lu |xattr
 fsetxattr fd str wbuf:3 lu |xattr
@@ -164,22 +164,22 @@ listxattr,llistxattr path rbuf lu
 flistxattr fd rbuf lu
 removexattr,lremovexattr path str
 fremovexattr fd str
-setxattrat fd path |at str p lu
-getxattrat fd path |at str p lu
-listxattrat fd path |at outret lu
-removexattrat fd path |at str
-file_getattr fd path outarg:3 lu |at
-file_setattr fd path p lu |at
-name_to_handle_at fd path p >int |at
+setxattrat dirfd path |at str p lu
+getxattrat dirfd path |at str p lu
+listxattrat dirfd path |at outret lu
+removexattrat dirfd path |at str
+file_getattr dirfd path outarg:3 lu |at
+file_setattr dirfd path p lu |at
+name_to_handle_at dirfd path p >int |at
 open_by_handle_at fd p oflags =fd
 inotify_init =fd
 inotify_init1 |inotify_init =fd
 inotify_add_watch fd path |inotify
 inotify_rm_watch fd d
 fanotify_init fanclass oflags =fd
-fanotify_mark fd |fanmark fanmask fd path
-quotactl x path u p
-quotactl_fd fd x u p
+fanotify_mark fd |fanmark fanmask dirfd path
+quotactl x path u p !quotactl +path@3 ?0,0xffffff00,0x80000200 +<~quotain@3 +>~quotaout@3 +<int@3 ?0,0xfffffc00,0x580000 +<int@3 ?0,0xffffff00,0x580600 +>int@3 ?0,0xffffff00,0x80000400
+quotactl_fd fd x u p !quotactl +path@3 ?1,0xffffff00,0x80000200 +<~quotafdin@3 +>~quotafdout@3 +<int@3 ?1,0xfffffc00,0x580000 +<int@3 ?1,0xffffff00,0x580600 +>int@3 ?1,0xffffff00,0x80000400
 lookup_dcookie x64 rbuf lu
 init_module p lu str
 finit_module fd str x
@@ -190,11 +190,11 @@ sync,vhangup
 
 # processes
 execve path argv envc
-execveat fd path argv envc |at
+execveat dirfd path argv envc |at
 exit,exit_group d
 fork,vfork
 clone x p >int ?0,0x100000,0x100000 p p !clone +>int@2 ?0,0x101000,0x1000
-clone3 clonearg:1 lu !clone3
+clone3 <clonearg:1 lu !clone3 +pidfd8@0
 wait4 d waits |wait >rusage
 waitpid d waits |wait
 waitid ^waitid d >siginfo |wait >rusage
@@ -208,10 +208,11 @@ getresuid,getresgid >uid >uid >uid
 getresuid@i386,getresgid@i386 outb:2 outb:2 outb:2
 getresuid32,getresgid32 >uid >uid >uid
 getgroups,getgroups32 d gids
-getgroups@i386 d outret2
-setgroups,setgroups32 d p
-capget p outb:24
-capset p p
+getgroups@i386 d gids16
+setgroups,setgroups32 d setgids:0
+setgroups@i386 d setgids16:0
+capget <caphdr outcap
+capset <caphdr incap
 prctl x x x x x !prctl +str@1 ?0,0xffffffff,15 +>comm@1 ?0,0xffffffff,16 +str@4 ?0,0xffffffff,0x53564d41 +>int@1 ?0,0xffffffff,2 +>int@1 ?0,0xffffffff,25 +>int@1 ?0,0xffffffff,37 +>long@1 ?0,0xffffffff,40
 arch_prctl x x !arch_prctl +>long@1 ?0,0xffffffff,0x1003 +>long@1 ?0,0xffffffff,0x1004
 unshare |unshareflags
@@ -228,38 +229,39 @@ seccomp ^seccomp |seccompflags p
 sched_setaffinity d lu cpus:1
 sched_getaffinity d lu rcpus
 sched_setscheduler d ^sched <sched
-sched_getscheduler d
+sched_getscheduler d !getscheduler
 sched_setparam d <sched
 sched_getparam d >sched
 sched_get_priority_max,sched_get_priority_min ^sched
 sched_rr_get_interval d >timespec
 sched_rr_get_interval_time64 d >timespec64
-sched_setattr d p x
-sched_getattr d outarg:2 u x
+sched_setattr d inattr u
+sched_getattr d outattr:2 u u
 set_tid_address p
 set_robust_list p lu
 get_robust_list d >ptr >long
 set_thread_area,get_thread_area outb:16
 modify_ldt d outret lu
 rseq p x32 |rseq x32
-membarrier ^membarrier membflag memcpu
+membarrier ^membarrier |memflag d !membarrier
 getcpu >uid >uid p
-kcmp d d u lu lu
+kcmp d d ^kcmp u u
 pidfd_open d |pidfd =fd
 pidfd_getfd fd d x =fd
 pidfd_send_signal fd sig <siginfo x
 restart_syscall !restart
 io_setup u >ptr
 io_destroy p
-io_submit p ld p
-io_cancel p p p
-io_pgetevents p ld ld events32 <timespec p
-io_getevents p ld ld events32 <timespec
-io_uring_setup u outb:120 =fd
-io_uring_enter fd u u |uringenter p lu
-io_uring_register fd u p u
-bpf ^bpf p u
-perf_event_open p d d fd |perfflag =fd
+io_submit p ld iocbs:1
+io_cancel p iocb >ioevent
+io_pgetevents p ld ld >[{ioevent} <timespec pselmask
+io_pgetevents_time64 p ld ld >[{ioevent} <timespec64 pselmask
+io_getevents p ld ld >[{ioevent} <timespec
+io_uring_setup u <uringin =fd !iouringsetup +outb:120@1
+io_uring_enter fd u u |uringenter wset:5 lu
+io_uring_register fd ^uringreg <~uring:3 u !iouringregister +<[u32:3@2 ?1,0xffffffff,19 +outints:3@2 ?1,0xffffffff,19 +cpus:3@2 ?1,0xffffffff,17 +probe:3@2 ?1,0xffffffff,8
+bpf ^bpf <~bpf:2 u
+perf_event_open perfattr d d fd |perfflag =fd
 syslog d outret d
 uname >utsname
 olduname outb:325
@@ -272,16 +274,16 @@ sethostname,setdomainname wbuf:1 lu
 add_key str str wbuf:3 lu d
 request_key str str str d
 keyctl ^keyctl x x x x
-landlock_create_ruleset p lu x =fd
-landlock_add_rule fd d p x
-landlock_restrict_self fd x
+landlock_create_ruleset <landlock:1 lu |landlocknew =fd
+landlock_add_rule fd ^landlockrule <~landlockrule x32
+landlock_restrict_self fd x32
 statmount p outarg:2 lu x
 listmount p outret8 lu x
 lsm_get_self_attr x p p x
 lsm_set_self_attr x p u x
 lsm_list_modules p p x
-ioprio_get d d
-ioprio_set d d x
+ioprio_get ^ioprio d !ioprioget
+ioprio_set ^ioprio d ioprio
 
 # signals
 kill d sig
@@ -336,7 +338,7 @@ timerfd_gettime fd >itimerspec
 timerfd_gettime64 fd >itimerspec64
 futex p x u +>int@0 ?1,0x7f,6 +>int@0 ?1,0x7f,7 +>int@0 ?1,0x7f,8 +>int@0 ?1,0x7f,13 +>int@4 ?1,0x7f,5 <timespec ?1,0x7d,0 +<timespec@3 ?1,0x7f,6 +<timespec@3 ?1,0x7f,9 +<timespec@3 ?1,0x7f,11 +<timespec@3 ?1,0x7f,13 p x !futex
 futex_time64 p x u <timespec64 ?1,0x7f,0 +<timespec64@3 ?1,0x7f,6 +<timespec64@3 ?1,0x7f,9 +<timespec64@3 ?1,0x7f,11 +<timespec64@3 ?1,0x7f,13 p x !futex
-futex_waitv p u x <timespec64 clock
+futex_waitv <[{waitv}:1 u x32 <timespec64 clock
 futex_wake p lu d |futex2
 futex_wait p lu lu |futex2 <timespec64 clock
 futex_requeue p x d d
@@ -368,15 +370,15 @@ listen fd d
 accept fd raddr:2 len =fd
 accept4 fd raddr:2 len |sockflags =fd
 getsockname,getpeername fd raddr:2 len
-sendto fd wbuf:2 lu |msgflags waddr:5 u
-send fd wbuf:2 lu |msgflags
-recvfrom fd rbuf lu |msgflags raddr:5 len
-recv fd rbuf lu |msgflags
+sendto fd sbuf:2 lu |msgflags waddr:5 d
+send fd sbuf:2 lu |msgflags
+recvfrom fd gbuf lu |msgflags raddr:5 len
+recv fd gbuf lu |msgflags
 sendmsg fd wmsg |msgflags
 recvmsg fd rmsg |msgflags
 sendmmsg fd wmmsg:2 u |msgflags
-recvmmsg fd rmmsg:2 u |msgflags <timespec
-recvmmsg_time64 fd rmmsg:2 u |msgflags <timespec64
+recvmmsg fd rmmsg:2 u |msgflags <timespec !recvmmsg +>timespec@4
+recvmmsg_time64 fd rmmsg:2 u |msgflags <timespec64 !recvmmsg +>timespec64@4
 shutdown fd ^shut
 setsockopt fd ^sol sockopt optval:4 d
 getsockopt fd ^sol sockopt optbuf:4 len
@@ -384,23 +386,22 @@ socketcall sockcall block %socketcall
 
 # System V and POSIX queues
 semget key d ipcflg
-semop d p lu
-semtimedop d p u <timespec
-semtimedop_time64 d p u <timespec64
-semctl d d ctl x
+semop d <[{sembuf}:2 u
+semtimedop d <[{sembuf}:2 u <timespec
+semtimedop_time64 d <[{sembuf}:2 u <timespec64
+semctl d d ctl p
 msgget key ipcflg
-msgsnd d p lu |ipcmsg
+msgsnd d msgbuf:2 lu |ipcmsg
 msgrcv d msgout lu ld |ipcmsg
 msgctl d ctl p +outb:120@2 ?1,0xfffffeff,2
 msgctl@i386 d ctl p +outb:88@2 ?1,0xfffffeff,2
-mq_open str oflags omode p =fd
+mq_open str oflags omode mqnew =fd
 mq_unlink str
 mq_timedsend fd wbuf:2 lu u <timespec
 mq_timedsend_time64 fd wbuf:2 lu u <timespec64
 mq_timedreceive fd rbuf lu >int <timespec
 mq_timedreceive_time64 fd rbuf lu >int <timespec64
 mq_notify fd <sigevent
-mq_getsetattr fd p outb:64
-mq_getsetattr@i386 fd p outb:32
+mq_getsetattr fd <mqattr >mqattr
 getrandom xbuf lu |grnd
 `

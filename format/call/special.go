@@ -16,7 +16,15 @@ func init() {
 		"ptrace":       (*printer).ptrace,
 		"personality":  (*printer).personality,
 		"sigreturn":    (*printer).sigreturn,
-		"restart":      func(p *printer) { p.s("<... resuming interrupted call ...>") },
+		"mount":        (*printer).mount, "fsconfig": (*printer).fsconfig, "quotactl": (*printer).quotactl,
+		"iouringsetup": (*printer).uringSetup, "iouringregister": (*printer).uringRegister,
+		"membarrier": (*printer).membarrier, "recvmmsg": (*printer).recvmmsg,
+		"getscheduler": func(p *printer) { p.show(0, 1); p.noteName("sched") },
+		"ioprioget": func(p *printer) {
+			p.show(0, 2)
+			p.remark(func() { p.ioprio(p.ret) })
+		},
+		"restart": func(p *printer) { p.s("<... resuming interrupted call ...>") },
 	}
 }
 
@@ -48,7 +56,7 @@ func (p *printer) clone() {
 	p.s(", flags=")
 	sig := flags & 0xff
 	if flags &^= 0xff; flags != 0 {
-		p.b = FlagTable("clone").Append(p.b, flags&0xffffffff)
+		p.b = flagTable("clone").Append(p.b, flags&0xffffffff)
 		if sig != 0 {
 			p.s("|")
 		}
@@ -80,50 +88,27 @@ func (p *printer) tid(arg uint8, v uint64) {
 }
 
 func (p *printer) clone3() {
-	b := p.buf(0, false)
-	if b == nil || len(b.Data) < 64 || p.args[0] == 0 {
-		p.ptr(p.args[0])
-	} else {
-		v := view{b.Data, 8}
-		flags := v.u64(0)
-		p.s("{flags=")
-		p.b = FlagTable("clone").Append(p.b, flags)
-		if flags&clonePidfd != 0 {
-			p.s(", pidfd=")
-			p.ptr(v.u64(8))
+	p.show(0, 1)
+	if b := p.buf(0, false); b != nil && len(b.Data) >= 64 && p.args[0] != 0 && p.done && p.fail == 0 {
+		v, start := view{b.Data, 8}, len(p.b)
+		add := func(name string) {
+			if len(p.b) == start {
+				p.s(" => {")
+			} else {
+				p.s(", ")
+			}
+			p.s(name)
 		}
-		if flags&(cloneChildSettid|cloneChildClear) != 0 {
-			p.s(", child_tid=")
-			p.ptr(v.u64(16))
+		if fd := p.bufAt(0, true, v.u64(8)); v.u64(0)&clonePidfd != 0 && fd != nil && len(fd.Data) >= 4 {
+			add("pidfd=[")
+			p.newFD(int32(view{fd.Data, 4}.u32(0)))
+			p.s("]")
 		}
-		if flags&cloneParentSettid != 0 {
-			p.s(", parent_tid=")
-			p.ptr(v.u64(24))
-		}
-		p.s(", exit_signal=")
-		p.s(signalName(int32(v.u64(32))))
-		p.s(", stack=")
-		p.ptr(v.u64(40))
-		p.s(", stack_size=")
-		p.x(v.u64(48))
-		if flags&cloneSetTLS != 0 {
-			p.s(", tls=")
-			p.ptr(v.u64(56))
-		}
-		if n := v.u64(72); n != 0 {
-			p.s(", set_tid=")
-			p.ptr(v.u64(64))
-			p.s(", set_tid_size=")
-			p.u(n)
-		}
-		if flags&0x200000000 != 0 {
-			p.s(", cgroup=")
-			p.u(v.u64(80))
-		}
-		p.s("}")
-		if flags&cloneParentSettid != 0 && p.done && p.fail == 0 {
-			p.s(" => {parent_tid=") // the kernel stores what it returns
+		if v.u64(0)&cloneParentSettid != 0 {
+			add("parent_tid=") // the kernel stores what it returns
 			p.listed(p.signed(p.ret))
+		}
+		if len(p.b) > start {
 			p.s("}")
 		}
 	}
@@ -139,6 +124,8 @@ const (
 	fGetlk64, fSetlkw64                    = 12, 14
 	fOfdGetlk, fOfdSetlkw                  = 36, 38
 	fSetlease, fGetlease                   = 1024, 1025
+	fSetownEx, fGetownEx                   = 15, 16
+	fNotify                                = 1026
 	fDupfdCloexec                          = 1030
 	fSetpipe, fGetpipe                     = 1031, 1032
 	fAddSeals, fGetSeals                   = 1033, 1034
@@ -148,10 +135,10 @@ func (p *printer) fcntl() {
 	cmd, v := uint32(p.args[1]), p.args[2]
 	p.fd(int32(p.args[0]))
 	p.s(", ")
-	p.b = FlagTable("fcntl").AppendValue(p.b, uint64(cmd))
+	p.b = flagTable("fcntl").AppendValue(p.b, uint64(cmd))
 	switch cmd {
 	case fGetfd:
-		p.flagResult(func() { p.b = FlagTable("fdflags").Append(p.b, p.ret) })
+		p.flagResult(func() { p.b = flagTable("fdflags").Append(p.b, p.ret) })
 		return
 	case fGetfl:
 		p.hex = true
@@ -164,10 +151,19 @@ func (p *printer) fcntl() {
 		p.hex = true
 		p.remark(func() {
 			p.s("seals ")
-			p.b = FlagTable("seals").Append(p.b, p.ret)
+			p.b = flagTable("seals").Append(p.b, p.ret)
 		})
 		return
-	case fGetown, fGetsig, fGetlease, fGetpipe:
+	case fGetsig:
+		if p.ret != 0 {
+			p.remark(func() { p.s(signalName(int32(p.ret))) })
+		}
+		return
+	case fGetlease:
+		p.hex = p.fail == 0
+		p.remark(func() { p.b = flagTable("locktype").AppendValue(p.b, p.ret) })
+		return
+	case fGetown, fGetpipe:
 		return
 	}
 	p.s(", ")
@@ -175,19 +171,21 @@ func (p *printer) fcntl() {
 	case fDupfd, fDupfdCloexec, fSetown, fSetpipe:
 		p.d(int64(int32(v)))
 	case fSetfd:
-		p.b = FlagTable("fdflags").Append(p.b, v&0xffffffff)
+		p.b = flagTable("fdflags").Append(p.b, v&0xffffffff)
 	case fSetfl:
 		p.openFlags(v)
 	case fSetsig:
 		p.s(signalName(int32(v)))
 	case fSetlease:
-		p.b = FlagTable("locktype").AppendValue(p.b, v&0xffffffff)
+		p.b = flagTable("locktype").AppendValue(p.b, v&0xffffffff)
 	case fAddSeals:
-		p.b = FlagTable("seals").Append(p.b, v&0xffffffff)
+		p.b = flagTable("seals").Append(p.b, v&0xffffffff)
 	case fGetlk, 6, fSetlkw, fGetlk64, 13, fSetlkw64, fOfdGetlk, 37, fOfdSetlkw:
 		p.lock(cmd, v)
-	case 15, 16, 17: // pointers to small structs
-		p.ptr(v)
+	case fSetownEx, fGetownEx:
+		p.layoutArg(&word{reg: 2, out: cmd == fGetownEx}, layouts()["fowner"])
+	case fNotify:
+		p.b = flagTable("notify").Append(p.b, v)
 	default:
 		p.x(v)
 	}
@@ -264,7 +262,7 @@ func (p *printer) futex() {
 	val, val2, addr2, val3 := uint64(uint32(p.args[2])), uint64(uint32(p.args[3])), p.args[4], uint64(uint32(p.args[5]))
 	p.ptr(p.args[0])
 	p.s(", ")
-	name := FlagTable("futex").Name(uint64(cmd))
+	name := flagTable("futex").Name(uint64(cmd))
 	if name == "" {
 		p.x(uint64(op))
 		p.s(" /* FUTEX_??? */")
@@ -352,7 +350,7 @@ func (p *printer) wakeOp(v uint64) {
 		p.s("FUTEX_OP_OPARG_SHIFT<<28|")
 	}
 	shifted := func(table string, v uint64, shift string) {
-		if name := FlagTable(table).Name(v); name != "" {
+		if name := flagTable(table).Name(v); name != "" {
 			p.s(name)
 			p.s(shift)
 			return
@@ -360,7 +358,7 @@ func (p *printer) wakeOp(v uint64) {
 		p.x(v)
 		p.s(shift)
 		p.s(" /* ")
-		p.s(FlagTable(table).unknown)
+		p.s(flagTable(table).unknown)
 		p.s(" */")
 	}
 	shifted("futexop", op&7, "<<28")
@@ -374,7 +372,7 @@ func (p *printer) wakeOp(v uint64) {
 
 func (p *printer) archPrctl() {
 	op := p.args[0] & 0xffffffff
-	p.b = FlagTable("arch").AppendValue(p.b, op)
+	p.b = flagTable("arch").AppendValue(p.b, op)
 	switch op {
 	case 0x1011:
 		return
@@ -409,7 +407,7 @@ func (p *printer) openat2() {
 			p.octal(mode)
 		}
 		p.s(", resolve=")
-		p.b = FlagTable("openhow").Append(p.b, v.u64(16))
+		p.b = flagTable("openhow").Append(p.b, v.u64(16))
 		p.s("}")
 	}
 	p.s(", ")
@@ -455,7 +453,7 @@ func (p *printer) pollResult(left bool) {
 			p.s("{fd=")
 			p.fd(int32(f.u32(0)))
 			p.s(", revents=")
-			p.b = FlagTable("poll").Append(p.b, uint64(f.u16(6)))
+			p.b = flagTable("poll").Append(p.b, uint64(f.u16(6)))
 			p.s("}")
 		}
 		p.s("]")
@@ -477,6 +475,20 @@ func (p *printer) timespec(b *Buf, is64 bool) {
 	}
 }
 
+func (p *printer) recvmmsg() {
+	p.show(0, 5)
+	switch b := p.buf(4, true); {
+	case !p.done || p.fail != 0:
+	case p.ret == 0:
+		p.note = []byte("Timeout")
+	case b != nil && p.args[4] != 0:
+		p.remark(func() {
+			p.s("left ")
+			p.timespec(b, p.sig.name == "recvmmsg_time64")
+		})
+	}
+}
+
 func (p *printer) selectCall() {
 	p.show(0, 5)
 	p.selectResult(func(b *Buf) {
@@ -487,22 +499,7 @@ func (p *printer) selectCall() {
 }
 
 func (p *printer) pselect() {
-	p.show(0, 5)
-	p.s(", ")
-	if b := p.buf(5, false); b != nil && len(b.Data) >= 2*p.word() {
-		v := view{b.Data, p.word()}
-		p.s("{sigmask=")
-		if set := p.bufAt(5, false, v.word(0)); set != nil && set != b && len(set.Data) >= 8 {
-			p.sigset(view{set.Data, 8}.u64(0), 64)
-		} else {
-			p.ptr(v.word(0))
-		}
-		p.s(", sigsetsize=")
-		p.u(v.word(p.word()))
-		p.s("}")
-	} else {
-		p.ptr(p.args[5])
-	}
+	p.show(0, 6)
 	p.selectResult(func(b *Buf) { p.timespec(b, p.sig.name == "pselect6_time64") })
 }
 
@@ -523,10 +520,10 @@ func (p *printer) selectResult(left func(b *Buf)) {
 			}
 		}
 		for i, name := range [...]string{"in ", "out ", "except "} {
-			if b := p.buf(uint8(i+1), true); b != nil && p.args[i+1] != 0 && anyBit(b.Data, int(min(p.args[0], 1<<16))) {
+			if b := p.buf(uint8(i+1), true); b != nil && p.args[i+1] != 0 && anyBit(b.Data, selectMax(p.args[0])) {
 				sep()
 				p.s(name)
-				p.bitList(b.Data, int(min(p.args[0], 1<<16)))
+				p.bitList(b.Data, selectMax(p.args[0]), p.d32)
 			}
 		}
 		if b := p.buf(4, true); b != nil && p.args[4] != 0 {
@@ -572,7 +569,7 @@ func (p *printer) sigtimedwait() {
 
 // Options of prctl that take more than numbers, or fewer arguments than five.
 const (
-	PrSetVMA    = 0x53564d41
+	prSetVMA    = 0x53564d41
 	prSetName   = 15
 	prGetName   = 16
 	prSetMM     = 35
@@ -584,7 +581,7 @@ const (
 
 func (p *printer) prctl() {
 	op := p.args[0] & 0xffffffff
-	p.b = FlagTable("prctl").AppendValue(p.b, op)
+	p.b = flagTable("prctl").AppendValue(p.b, op)
 	rest := func(from int) {
 		for i := from; i < 5; i++ {
 			p.s(", ")
@@ -601,7 +598,7 @@ func (p *printer) prctl() {
 		p.tid(1, p.args[1])
 	case 4:
 		p.s(", ")
-		p.b = FlagTable("dumpable").AppendValue(p.b, p.args[1])
+		p.b = flagTable("dumpable").AppendValue(p.b, p.args[1])
 	case 6, 8, 10, 12, 13, 14, 20, 26, 28, 29, 33, 36:
 		p.s(", ")
 		p.u(p.args[1])
@@ -613,24 +610,24 @@ func (p *printer) prctl() {
 		p.cstr(1, true)
 	case prSeccomp:
 		p.s(", ")
-		p.b = FlagTable("seccompmode").AppendValue(p.b, p.args[1])
+		p.b = flagTable("seccompmode").AppendValue(p.b, p.args[1])
 		if p.args[1] == 2 {
 			p.s(", ")
 			p.ptr(p.args[2])
 		}
 	case 23, 24:
 		p.s(", ")
-		p.b = FlagTable("cap").AppendValue(p.b, p.args[1])
+		p.b = flagTable("cap").AppendValue(p.b, p.args[1])
 	case prSetMM:
 		p.s(", ")
-		p.b = FlagTable("prmm").AppendValue(p.b, p.args[1])
+		p.b = flagTable("prmm").AppendValue(p.b, p.args[1])
 		rest(2)
 	case prAmbient:
 		p.s(", ")
-		p.b = FlagTable("prambient").AppendValue(p.b, p.args[1])
+		p.b = flagTable("prambient").AppendValue(p.b, p.args[1])
 		p.s(", ")
 		if p.args[1] >= 1 && p.args[1] <= 3 {
-			p.b = FlagTable("cap").AppendValue(p.b, p.args[2])
+			p.b = flagTable("cap").AppendValue(p.b, p.args[2])
 		} else {
 			p.x(p.args[2])
 		}
@@ -639,9 +636,9 @@ func (p *printer) prctl() {
 		p.s(", ")
 		p.u(p.args[1])
 		rest(2)
-	case PrSetVMA:
+	case prSetVMA:
 		p.s(", ")
-		p.b = FlagTable("prvma").AppendValue(p.b, p.args[1])
+		p.b = flagTable("prvma").AppendValue(p.b, p.args[1])
 		p.s(", ")
 		p.x(p.args[2])
 		p.s(", ")
@@ -671,7 +668,7 @@ func (p *printer) cstr(arg uint8, out bool) {
 
 func (p *printer) ptrace() {
 	op := uint32(p.args[0])
-	p.b = FlagTable("ptrace").AppendValue(p.b, uint64(op))
+	p.b = flagTable("ptrace").AppendValue(p.b, uint64(op))
 	if op == 0 { // PTRACE_TRACEME
 		return
 	}
@@ -688,7 +685,7 @@ func (p *printer) ptrace() {
 	case 7, 9, 17, 24: // CONT, SINGLESTEP, DETACH, SYSCALL
 		p.s(signalName(int32(p.args[3])))
 	case 0x4200, 0x4206: // SETOPTIONS, SEIZE
-		p.b = FlagTable("ptraceopt").Append(p.b, p.args[3]&0xffffffff)
+		p.b = flagTable("ptraceopt").Append(p.b, p.args[3]&0xffffffff)
 	default:
 		p.ptr(p.args[3])
 	}
@@ -696,10 +693,10 @@ func (p *printer) ptrace() {
 
 func (p *printer) personality() {
 	show := func(v uint64) {
-		p.b = FlagTable("pertype").AppendValue(p.b, v&0xff)
+		p.b = flagTable("pertype").AppendValue(p.b, v&0xff)
 		if v &^= 0xff; v != 0 {
 			p.s("|")
-			p.b = FlagTable("perflags").Append(p.b, v)
+			p.b = flagTable("perflags").Append(p.b, v)
 		}
 	}
 	v := p.args[0] & 0xffffffff

@@ -29,12 +29,12 @@ func (s *structDef) size(id arch.ID) int {
 func (s *structDef) word() *wordDef {
 	return &wordDef{
 		print: func(p *printer, w *word) { p.structArg(w, s) },
-		caps: func(id arch.ID, w word) []Capture {
-			c := Capture{Arg: w.reg, At: Enter, What: Bytes, Level: s.in, Len: uint16(s.size(id))}
+		caps: func(id arch.ID, w word) []capture {
+			c := capture{Arg: w.reg, At: atEnter, What: readBytes, Level: s.in, Len: uint16(s.size(id))}
 			if w.out {
-				c.At, c.Level = Exit, s.out
+				c.At, c.Level = atExit, s.out
 			}
-			return []Capture{c}
+			return []capture{c}
 		},
 	}
 }
@@ -226,9 +226,9 @@ func printStat64(p *printer, v view) {
 
 func printStatx(p *printer, v view) {
 	p.s("{stx_mask=")
-	p.b = FlagTable("statx").Append(p.b, uint64(v.u32(0)))
+	p.b = flagTable("statx").Append(p.b, uint64(v.u32(0)))
 	p.s(", stx_attributes=")
-	p.b = FlagTable("statxattr").Append(p.b, v.u64(8))
+	p.b = flagTable("statxattr").Append(p.b, v.u64(8))
 	p.s(", stx_mode=")
 	p.mode(uint64(v.u16(28)))
 	p.s(", stx_size=")
@@ -258,7 +258,7 @@ func (p *printer) statfs(f [7]uint64, id0, id1 uint32, namelen, frsize, flags ui
 	for i, name := range [...]string{"{f_type=", ", f_bsize=", ", f_blocks=", ", f_bfree=", ", f_bavail=", ", f_files=", ", f_ffree="} {
 		p.s(name)
 		if i == 0 {
-			p.b = FlagTable("fsmagic").AppendValue(p.b, f[0])
+			p.b = flagTable("fsmagic").AppendValue(p.b, f[0])
 		} else {
 			p.u(f[i])
 		}
@@ -272,7 +272,7 @@ func (p *printer) statfs(f [7]uint64, id0, id1 uint32, namelen, frsize, flags ui
 	p.s(", f_frsize=")
 	p.u(frsize)
 	p.s(", f_flags=")
-	p.b = FlagTable("mountflag").Append(p.b, flags)
+	p.b = flagTable("mountflag").Append(p.b, flags)
 	p.s("}")
 }
 
@@ -304,7 +304,7 @@ func (p *printer) sigaction(handler, flags, restorer, mask uint64, bits int) {
 	p.s(", sa_mask=")
 	p.sigset(mask, bits)
 	p.s(", sa_flags=")
-	p.b = FlagTable("saflags").Append(p.b, flags)
+	p.b = flagTable("saflags").Append(p.b, flags)
 	if flags&0x4000000 != 0 {
 		p.s(", sa_restorer=")
 		p.ptr(restorer)
@@ -359,7 +359,7 @@ func printStack(p *printer, v view) {
 	p.s("{ss_sp=")
 	p.ptr(v.word(0))
 	p.s(", ss_flags=")
-	p.b = FlagTable("ssflags").Append(p.b, uint64(v.u32(v.w)))
+	p.b = flagTable("ssflags").Append(p.b, uint64(v.u32(v.w)))
 	p.s(", ss_size=")
 	p.u(v.word(2 * v.w))
 	p.s("}")
@@ -415,7 +415,7 @@ func printEpollEvent(p *printer, v view) {
 		data = 8
 	}
 	p.s("{events=")
-	p.b = FlagTable("epoll").Append(p.b, uint64(v.u32(0)))
+	p.b = flagTable("epoll").Append(p.b, uint64(v.u32(0)))
 	p.s(", data={u32=")
 	p.u(uint64(v.u32(data)))
 	p.s(", u64=")
@@ -452,9 +452,9 @@ func printFlock(p *printer, v view) {
 		start = 8
 	}
 	p.s("{l_type=")
-	p.b = FlagTable("locktype").AppendValue(p.b, uint64(v.u16(0)))
+	p.b = flagTable("locktype").AppendValue(p.b, uint64(v.u16(0)))
 	p.s(", l_whence=")
-	p.b = FlagTable("seek").AppendValue(p.b, uint64(v.u16(2)))
+	p.b = flagTable("seek").AppendValue(p.b, uint64(v.u16(2)))
 	p.s(", l_start=")
 	p.d(v.sword(start))
 	p.s(", l_len=")
@@ -478,7 +478,7 @@ func printSigevent(p *printer, v view) {
 		p.s(", ")
 	}
 	p.s("sigev_notify=")
-	p.b = FlagTable("sigev").AppendValue(p.b, uint64(notify))
+	p.b = flagTable("sigev").AppendValue(p.b, uint64(notify))
 	p.s("}")
 }
 
@@ -524,14 +524,17 @@ func (p *printer) fdset(w *word) {
 		return
 	}
 	in := p.buf(w.reg, false)
-	if in == nil {
+	if in == nil || selectMax(p.args[0]) == 0 {
 		p.x(v)
 		return
 	}
-	p.bitList(in.Data, int(min(p.args[0], 1<<16)))
+	p.bitList(in.Data, selectMax(p.args[0]), p.fd)
 }
 
-func (p *printer) bitList(set []byte, n int) {
+// selectMax is how many descriptors select looks at.
+func selectMax(n uint64) int { return int(max(0, min(int32(n), 1<<20))) }
+
+func (p *printer) bitList(set []byte, n int, one func(int32)) {
 	p.s("[")
 	first := true
 	for i := 0; i < n && i/8 < len(set); i++ {
@@ -542,7 +545,7 @@ func (p *printer) bitList(set []byte, n int) {
 			p.s(" ")
 		}
 		first = false
-		p.d(int64(i))
+		one(int32(i))
 	}
 	p.s("]")
 }
@@ -553,7 +556,7 @@ func (p *printer) cpus(w *word, out bool) {
 		p.ptr(p.args[w.reg])
 		return
 	}
-	p.bitList(b.Data, 8*len(b.Data))
+	p.bitList(b.Data, 8*len(b.Data), p.d32)
 }
 
 func (p *printer) pollfds(w *word) {
@@ -575,7 +578,7 @@ func (p *printer) pollfds(w *word) {
 		p.fd(int32(f.u32(0)))
 		if int32(f.u32(0)) >= 0 {
 			p.s(", events=")
-			p.b = FlagTable("poll").Append(p.b, uint64(f.u16(4)))
+			p.b = flagTable("poll").Append(p.b, uint64(f.u16(4)))
 		}
 		p.s("}")
 	}
@@ -590,13 +593,13 @@ func (p *printer) waitStatus(w *word) {
 		return
 	}
 	p.s("[")
-	p.b = AppendWaitStatus(p.b, view{b.Data, 4}.u32(0))
+	p.b = appendWaitStatus(p.b, view{b.Data, 4}.u32(0))
 	p.s("]")
 }
 
-// AppendWaitStatus appends a wait status in words: {WIFEXITED(s) &&
+// appendWaitStatus appends a wait status in words: {WIFEXITED(s) &&
 // WEXITSTATUS(s) == 0}.
-func AppendWaitStatus(b []byte, s uint32) []byte {
+func appendWaitStatus(b []byte, s uint32) []byte {
 	sig := int(s & 0x7f)
 	switch {
 	case s == 0xffff:

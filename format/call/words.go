@@ -9,6 +9,9 @@ import (
 // the like name the register with the length.
 var wordDefs map[string]*wordDef
 
+// Those that name a file.
+var dirFDWord, pathWord, fdWord *wordDef
+
 func init() {
 	num := func(f func(p *printer, v uint64)) *wordDef {
 		return &wordDef{print: func(p *printer, w *word) { f(p, p.args[w.reg]) }}
@@ -16,38 +19,73 @@ func init() {
 	wide := func(f func(p *printer, v uint64)) *wordDef {
 		return &wordDef{wide: true, print: func(p *printer, w *word) { f(p, p.wide(w)) }}
 	}
-	data := func(what What, at When, level Level, print func(p *printer, w *word)) *wordDef {
-		return &wordDef{print: print, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: at, What: what, Level: level, N: w.n}}
+	data := func(what captureForm, at captureStop, level Level, print func(p *printer, w *word)) *wordDef {
+		return &wordDef{print: print, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: at, What: what, Level: level, N: w.n}}
 		}}
 	}
 	// retBuf is a buffer that gets Ret bytes; its size is the next register.
 	retBuf := func(print func(p *printer, w *word)) *wordDef {
-		return &wordDef{print: print, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, N: w.reg + 1}}
+		return &wordDef{print: print, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readLenRet, Level: LevelData, N: w.reg + 1}}
 		}}
 	}
 	both := func(size uint16, print func(p *printer, w *word)) *wordDef {
-		return &wordDef{print: print, caps: func(id arch.ID, w word) []Capture {
+		return &wordDef{print: print, caps: func(id arch.ID, w word) []capture {
 			n := size
 			if n == 0 {
 				n = uint16(id.PointerSize())
 			}
-			return []Capture{
-				{Arg: w.reg, At: Enter, What: Bytes, Level: LevelData, Len: n},
-				{Arg: w.reg, At: Exit, What: Bytes, Level: LevelData, Len: n},
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readBytes, Level: LevelData, Len: n},
+				{Arg: w.reg, At: atExit, What: readBytes, Level: LevelData, Len: n},
 			}
 		}}
 	}
 	sized := func(most uint16) *wordDef { // a struct whose size is an argument; shown by a special
-		return &wordDef{print: (*printer).ptrWord, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Enter, What: LenArg, Level: LevelStruct, N: w.n, Len: most}}
+		return &wordDef{print: (*printer).ptrWord, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelStruct, N: w.n, Len: most}}
 		}}
 	}
 	ptrArg := (*printer).ptrWord
-	unit := func(what What, size uint16) *wordDef {
-		return &wordDef{print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: what, Level: LevelData, N: w.n, Unit: size}}
+	groups := func(size int, out bool) *wordDef {
+		elem := field{kind: 'i', size: size}
+		return &wordDef{
+			print: func(p *printer, w *word) {
+				w2 := *w
+				w2.out = out
+				p.groups(&w2, &elem)
+			},
+			caps: func(id arch.ID, w word) []capture {
+				w.out = out
+				return []capture{elem.capture(id, w)}
+			},
+		}
+	}
+	bytesIn := func(n uint16) func(arch.ID, word) []capture {
+		return func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atEnter, What: readBytes, Level: LevelStruct, Len: n}}
+		}
+	}
+	caps := func(n uint16, out bool) *wordDef {
+		return &wordDef{
+			print: func(p *printer, w *word) {
+				w2 := *w
+				w2.out = out
+				p.capabilities(&w2)
+			},
+			caps: func(_ arch.ID, w word) []capture {
+				c := capture{Arg: w.reg, At: atEnter, What: readBytes, Level: LevelStruct, Len: n}
+				if out {
+					c.At, c.Level = atExit, LevelData
+				}
+				return []capture{c}
+			},
+		}
+	}
+	unit := func(what captureForm, size uint16) *wordDef {
+		return &wordDef{print: ptrArg, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: what, Level: LevelData, N: w.n, Unit: size}}
 		}}
 	}
 	wordDefs = map[string]*wordDef{
@@ -59,6 +97,7 @@ func init() {
 		"ld":    num(func(p *printer, v uint64) { p.d(p.signed(v)) }),
 		"lu":    num((*printer).u),
 		"fd":    num(func(p *printer, v uint64) { p.fd(int32(v)) }),
+		"dirfd": num(func(p *printer, v uint64) { p.dirFD(int32(v)) }),
 		"uid":   num((*printer).uid),
 		"sig":   num(func(p *printer, v uint64) { p.s(signalName(int32(v))) }),
 		"mode":  num((*printer).mode),
@@ -72,12 +111,12 @@ func init() {
 		"off64":   wide(func(p *printer, v uint64) { p.d(int64(v)) }),
 		"x64":     wide((*printer).x),
 		"ulong64": wide((*printer).u),
-		"fanmask": wide(func(p *printer, v uint64) { p.b = FlagTable("fanevent").Append(p.b, v) }),
+		"fanmask": wide(func(p *printer, v uint64) { p.b = flagTable("fanevent").Append(p.b, v) }),
 		"fanclass": num(func(p *printer, v uint64) {
-			p.b = FlagTable("fanclass").AppendValue(p.b, v&0xc)
+			p.b = flagTable("fanclass").AppendValue(p.b, v&0xc)
 			if v &= 0xffffffff &^ 0xc; v != 0 {
 				p.s("|")
-				p.b = FlagTable("faninit").Append(p.b, v)
+				p.b = flagTable("faninit").Append(p.b, v)
 			}
 		}),
 		"handler":  num((*printer).handler),
@@ -125,7 +164,7 @@ func init() {
 				p.s("IPC_64|")
 				v &^= 0x100
 			}
-			p.b = FlagTable(p.sig.name).AppendValue(p.b, v)
+			p.b = flagTable(p.sig.name).AppendValue(p.b, v)
 		}},
 		"shmds": {print: func(p *printer, w *word) {
 			w2 := word{reg: w.reg, out: true}
@@ -137,72 +176,118 @@ func init() {
 		}},
 		"sockopt": {print: (*printer).sockopt},
 
-		"path": data(CString, Enter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
-		"str":  data(CString, Enter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
-		"argv": data(StringVec, Enter, LevelPath, (*printer).argv),
-		"envc": data(VecCount, Enter, LevelPath, (*printer).envc),
+		"path": data(readCString, atEnter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
+		"str":  data(readCString, atEnter, LevelPath, func(p *printer, w *word) { p.pathArg(w) }),
+		"argv": data(readStringVec, atEnter, LevelPath, (*printer).argv),
+		"envc": data(readVecCount, atEnter, LevelPath, (*printer).envc),
 
-		"wbuf": data(LenArg, Enter, LevelData, func(p *printer, w *word) { p.bytesArg(w, false) }),
+		"wbuf": data(readLenArg, atEnter, LevelData, func(p *printer, w *word) { p.bytesArg(w, false) }),
 		"rbuf": retBuf(func(p *printer, w *word) { p.bytesArg(w, true) }),
-		"obuf": data(LenArg, Exit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
+		"obuf": data(readLenArg, atExit, LevelData, func(p *printer, w *word) { p.bytesArg(w, true) }),
 		"xbuf": retBuf((*printer).hexBytes),
 		// outputs of which only the address is shown: of N bytes, of as many as
 		// register N says (times 4, in bits), of Ret (times 2 or 8)
-		"outb": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: Bytes, Level: LevelData, Len: w.len}}
+		"outb": {print: ptrArg, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readBytes, Level: LevelData, Len: w.len}}
 		}},
-		"outarg":  data(LenArg, Exit, LevelData, ptrArg),
-		"outints": unit(LenArg, 4),
-		"outbits": data(LenBits, Exit, LevelData, ptrArg),
-		"outret":  data(LenRet, Exit, LevelData, ptrArg),
-		"outret2": unit(LenRet, 2),
-		"outret8": unit(LenRet, 8),
-		"msgout": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, N: w.reg + 1, Len: uint16(id.PointerSize())}}
+		"outarg":  data(readLenArg, atExit, LevelData, ptrArg),
+		"outints": unit(readLenArg, 4),
+		"probe": {print: ptrArg, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readLenArg, Level: LevelStruct, N: w.n, Unit: 8, More: 16}}
+		}},
+		"outbits": data(readLenBits, atExit, LevelData, ptrArg),
+		"outret":  data(readLenRet, atExit, LevelData, ptrArg),
+		"outret2": unit(readLenRet, 2),
+		"outret8": unit(readLenRet, 8),
+		"msgout": {print: func(p *printer, w *word) { p.message(w, true) }, caps: func(id arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readLenRet, Level: LevelData, N: w.reg + 1, Len: uint16(id.PointerSize())}}
 		}},
 		// cbuf: a path that the call writes (readlink, getcwd): Ret bytes.
 		"cbuf":  retBuf((*printer).cbuf),
 		"dents": retBuf((*printer).dents),
-		"wiov":  data(Iovec, Enter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n], 0) }),
+		"wiov":  data(readIovec, atEnter, LevelStruct, func(p *printer, w *word) { p.iovec(w.reg, false, p.args[w.reg], p.args[w.n], 0) }),
 		"riov":  {print: func(p *printer, w *word) { p.iovec(w.reg, true, p.args[w.reg], p.args[w.n], p.ret) }, caps: riovCaps},
-		"wmsg":  data(Msghdr, Enter, LevelStruct, func(p *printer, w *word) { p.msghdr(w, false) }),
-		"rmsg":  data(Msghdr, Exit, LevelData, func(p *printer, w *word) { p.msghdr(w, true) }),
-		"wmmsg": {print: ptrArg, caps: func(id arch.ID, w word) []Capture { // gets the length of each
-			return []Capture{
-				{Arg: w.reg, At: Enter, What: Mmsghdr, Level: LevelData, N: w.n},
-				{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: uint16(msghdrSize(id) + id.PointerSize())},
+		"aiov":  {print: func(p *printer, w *word) { p.iovecs(w.reg, p.args[w.reg], p.args[w.n], false) }, caps: vectorCaps},
+		// sent and received data, of netlink in words
+		"sbuf": data(readLenArg, atEnter, LevelData, func(p *printer, w *word) { p.sockBuf(w, false) }),
+		"gbuf": retBuf(func(p *printer, w *word) { p.sockBuf(w, true) }),
+		"wmsg": data(readMsghdr, atEnter, LevelStruct, func(p *printer, w *word) { p.msghdr(w, false) }),
+		"rmsg": {print: func(p *printer, w *word) { p.msghdr(w, true) }, caps: func(id arch.ID, w word) []capture {
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readBytes, Level: LevelStruct, Len: uint16(msghdrSize(id))},
+				{Arg: w.reg, At: atExit, What: readMsghdr, Level: LevelData},
 			}
 		}},
-		"rmmsg":  data(Mmsghdr, Exit, LevelData, (*printer).mmsghdr),
-		"waddr":  data(LenArg, Enter, LevelStruct, func(p *printer, w *word) { p.sockaddrArg(w, false) }),
-		"raddr":  data(LenPtr, Exit, LevelData, func(p *printer, w *word) { p.sockaddrArg(w, true) }),
-		"optbuf": data(LenPtr, Exit, LevelData, func(p *printer, w *word) { p.intOrBytes(w, true) }),
-		"optval": data(LenArg, Enter, LevelData, func(p *printer, w *word) { p.intOrBytes(w, false) }),
+		"wmmsg": {print: (*printer).sentMessages, caps: func(id arch.ID, w word) []capture { // gets the length of each
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readMmsghdr, Level: LevelData, N: w.n},
+				{Arg: w.reg, At: atExit, What: readLenRet, Level: LevelData, Unit: uint16(msghdrSize(id) + id.PointerSize())},
+			}
+		}},
+		"rmmsg": {print: (*printer).mmsghdr, caps: func(id arch.ID, w word) []capture {
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelStruct, N: w.n, Unit: uint16(msghdrSize(id) + id.PointerSize())},
+				{Arg: w.reg, At: atExit, What: readMmsghdr, Level: LevelData, N: w.n},
+			}
+		}},
+		"waddr":  data(readLenArg, atEnter, LevelStruct, func(p *printer, w *word) { p.sockaddrArg(w, false) }),
+		"raddr":  data(readLenPtr, atExit, LevelData, func(p *printer, w *word) { p.sockaddrArg(w, true) }),
+		"optbuf": data(readLenPtr, atExit, LevelData, func(p *printer, w *word) { p.optArg(w, true) }),
+		"optval": data(readLenArg, atEnter, LevelData, func(p *printer, w *word) { p.optArg(w, false) }),
 		"len":    both(4, func(p *printer, w *word) { p.inOut(w, 4, " => ") }),
 		"off":    both(0, func(p *printer, w *word) { p.inOut(w, p.word(), "] => [") }),
 		"loff":   both(8, func(p *printer, w *word) { p.inOut(w, 8, "] => [") }),
 
-		"wset":   data(LenArg, Enter, LevelStruct, func(p *printer, w *word) { p.sigsetArg(w, false) }),
-		"rset":   data(LenArg, Exit, LevelStruct, func(p *printer, w *word) { p.sigsetArg(w, true) }),
+		"wset":   data(readLenArg, atEnter, LevelStruct, func(p *printer, w *word) { p.sigsetArg(w, false) }),
+		"rset":   data(readLenArg, atExit, LevelStruct, func(p *printer, w *word) { p.sigsetArg(w, true) }),
 		"fdset":  {print: (*printer).fdset, caps: fdsetCaps},
-		"cpus":   data(LenArg, Enter, LevelStruct, func(p *printer, w *word) { p.cpus(w, false) }),
-		"rcpus":  data(LenRet, Exit, LevelStruct, func(p *printer, w *word) { p.cpus(w, true) }),
+		"cpus":   data(readLenArg, atEnter, LevelStruct, func(p *printer, w *word) { p.cpus(w, false) }),
+		"rcpus":  data(readLenRet, atExit, LevelStruct, func(p *printer, w *word) { p.cpus(w, true) }),
 		"pollfd": {print: (*printer).pollfds, caps: pollCaps},
-		"events": {print: (*printer).epollEvents, caps: func(id arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: epollSize(id)}}
+		"events": {print: (*printer).epollEvents, caps: func(id arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readLenRet, Level: LevelData, Unit: epollSize(id)}}
 		}},
-		"pages": data(LenPages, Exit, LevelData, func(p *printer, w *word) { p.byteList(w) }),
-		"gids": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: 4}}
+		"pages":     data(readLenPages, atExit, LevelData, func(p *printer, w *word) { p.byteList(w) }),
+		"gids":      groups(4, true),
+		"gids16":    groups(2, true),
+		"setgids":   groups(4, false),
+		"setgids16": groups(2, false),
+		"incap":     caps(24, false),
+		"outcap":    caps(24, true),
+		"inattr":    {print: func(p *printer, w *word) { p.schedAttr(w) }, caps: bytesIn(schedSize1)},
+		"outattr": data(readLenArg, atExit, LevelData, func(p *printer, w *word) {
+			w2 := *w
+			w2.out = true
+			p.schedAttr(&w2)
+		}),
+		"perfattr": {print: (*printer).perfAttr, caps: bytesIn(perfAttrShown)},
+		"ioprio":   num(func(p *printer, v uint64) { p.ioprio(v & 0xffffffff) }),
+		// pidfd8: where a descriptor is stored, by a pointer 8 bytes into the struct
+		"pidfd8": {print: ptrArg, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readPointee, Level: LevelPath, Ref: structRef{Off: 8, Wide: true, Elem: 4, Count: refToOne}}}
 		}},
-		// iovs: the other process's, or where ours was read already
-		"iovs": num((*printer).ptr),
+		"iocbs": data(readIocbs, atEnter, LevelStruct, (*printer).iocbs),
+		"iocb":  {print: (*printer).iocbOne, caps: bytesIn(iocbSize)},
+		// mqnew: attributes of a queue, there only if the flags make one.
+		"mqnew": {
+			print:  func(p *printer, w *word) { p.layoutArg(w, layouts()["mqnew"]) },
+			hidden: func(p *printer, w *word) bool { return !p.creates(p.args[1]) },
+			caps:   func(id arch.ID, w word) []capture { return []capture{layouts()["mqnew"].capture(id, w, condition{})} },
+		},
+		// msgbuf: a long and as many bytes as register N says; msgout what came.
+		"msgbuf": {print: func(p *printer, w *word) { p.message(w, false) }, caps: func(id arch.ID, w word) []capture {
+			long := uint16(id.PointerSize())
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readBytes, Level: LevelStruct, Len: long},
+				{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelData, N: w.n, Off: long},
+			}
+		}},
 		"ioarg": {print: (*printer).ioctlArg, hidden: func(p *printer, _ *word) bool {
 			return uint32(p.args[1]) == 0x5451 || uint32(p.args[1]) == 0x5450 // FIOCLEX, FIONCLEX
-		}, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{
-				{Arg: w.reg, At: Enter, What: IoctlSize, Level: LevelData},
-				{Arg: w.reg, At: Exit, What: IoctlSize, Level: LevelData},
+		}, caps: func(_ arch.ID, w word) []capture {
+			return []capture{
+				{Arg: w.reg, At: atEnter, What: readIoctlSize, Level: LevelData},
+				{Arg: w.reg, At: atExit, What: readIoctlSize, Level: LevelData},
 			}
 		}},
 		"openhow":  sized(24),
@@ -212,35 +297,26 @@ func init() {
 				p.s("0")
 				return
 			}
-			p.b = FlagTable("open").Append(p.b, v&0xffffffff)
-		}),
-		"membflag": num(func(p *printer, v uint64) {
-			if v == 1 {
-				p.s("MEMBARRIER_CMD_FLAG_CPU")
-				return
+			start := len(p.b)
+			p.b = flagTable("open").Append(p.b, v&0xffffffff)
+			if p.b[start] == '0' { // none has a name
+				p.s(" /* O_??? */")
 			}
-			p.x(v & 0xffffffff)
 		}),
-		"memcpu": {
-			print:  func(p *printer, w *word) { p.d(int64(int32(p.args[w.reg]))) },
-			hidden: func(p *printer, w *word) bool { return p.args[w.reg-1]&1 == 0 },
-		},
-		"pselmask": {print: ptrArg, caps: func(id arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Enter, What: Sigset6, Level: LevelData, Len: uint16(2 * id.PointerSize())}}
+		"pselmask": {print: (*printer).sigPair, caps: func(id arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atEnter, What: readSigset6, Level: LevelData, Len: uint16(2 * id.PointerSize())}}
 		}},
-		"events32": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: LenRet, Level: LevelData, Unit: 32}}
+		"block": {print: ptrArg, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atEnter, What: readArgBlock, Level: LevelPath, Len: 24}}
 		}},
-		"block": {print: ptrArg, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Enter, What: ArgBlock, Level: LevelPath, Len: 24}}
+		"waits": {print: (*printer).waitStatus, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readBytes, Level: LevelStruct, Len: 4}}
 		}},
-		"waits": {print: (*printer).waitStatus, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: Bytes, Level: LevelStruct, Len: 4}}
-		}},
-		"fds": {print: (*printer).fdPair, caps: func(_ arch.ID, w word) []Capture {
-			return []Capture{{Arg: w.reg, At: Exit, What: Bytes, Level: LevelPath, Len: 8}}
+		"fds": {print: (*printer).fdPair, caps: func(_ arch.ID, w word) []capture {
+			return []capture{{Arg: w.reg, At: atExit, What: readBytes, Level: LevelPath, Len: 8}}
 		}},
 	}
+	dirFDWord, pathWord, fdWord = wordDefs["dirfd"], wordDefs["path"], wordDefs["fd"]
 	for _, name := range []string{"rem", "rem64"} { // what is left of a sleep that was interrupted
 		size := map[string]uint16{"rem": 0, "rem64": 16}[name]
 		wordDefs[name] = &wordDef{
@@ -256,12 +332,12 @@ func init() {
 				}
 				printTimespec(p, view{b.Data, n / 2})
 			},
-			caps: func(id arch.ID, w word) []Capture {
+			caps: func(id arch.ID, w word) []capture {
 				n := size
 				if n == 0 {
 					n = uint16(2 * id.PointerSize())
 				}
-				return []Capture{{Arg: w.reg, At: Exit, What: Bytes, Level: LevelStruct, Len: n, Interrupted: true}}
+				return []capture{{Arg: w.reg, At: atExit, What: readBytes, Level: LevelStruct, Len: n, Interrupted: true}}
 			},
 		}
 	}
@@ -269,24 +345,97 @@ func init() {
 
 func (p *printer) ptrWord(w *word) { p.ptr(p.args[w.reg]) }
 
-func riovCaps(id arch.ID, w word) []Capture {
-	return []Capture{
-		{Arg: w.reg, At: Enter, What: LenArg, Level: LevelData, N: w.n, Unit: uint16(2 * id.PointerSize())},
-		{Arg: w.reg, At: Exit, What: Iovec, Level: LevelData, N: w.n},
+func riovCaps(id arch.ID, w word) []capture {
+	return []capture{
+		{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelData, N: w.n, Unit: uint16(2 * id.PointerSize())},
+		{Arg: w.reg, At: atExit, What: readIovec, Level: LevelData, N: w.n},
 	}
 }
 
-func fdsetCaps(_ arch.ID, w word) []Capture {
-	return []Capture{
-		{Arg: w.reg, At: Enter, What: LenBits, Level: LevelData},
-		{Arg: w.reg, At: Exit, What: LenBits, Level: LevelData},
+func vectorCaps(id arch.ID, w word) []capture {
+	return []capture{{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelStruct, N: w.n, Unit: uint16(2 * id.PointerSize())}}
+}
+
+// groups shows a list of groups: as many as the first argument says, or the result.
+func (p *printer) groups(w *word, elem *field) {
+	const most = 65536
+	n := p.args[0] & 0xffffffff
+	if w.out {
+		n = p.ret
+	}
+	if n > most {
+		p.ptr(p.args[w.reg])
+		return
+	}
+	p.arrayArg(w, elem, n)
+}
+
+// message shows a message of msgsnd or msgrcv.
+func (p *printer) message(w *word, out bool) {
+	a, long := p.args[w.reg], p.word()
+	b := p.bufAt(w.reg, out, a)
+	if a == 0 || b == nil || len(b.Data) < long || out && (p.fail != 0 || !p.done) {
+		p.ptr(a)
+		return
+	}
+	text, more := b.Data[long:], b.More
+	if !out {
+		if t := p.bufAt(w.reg, false, a+uint64(long)); t != nil {
+			text, more = t.Data, t.More
+		}
+	}
+	p.s("{mtype=")
+	p.d(view{b.Data, long}.sword(0))
+	p.s(", mtext=")
+	p.quoted(text, more)
+	p.s("}")
+}
+
+// sockBuf shows data of a socket.
+func (p *printer) sockBuf(w *word, out bool) {
+	b := p.buf(w.reg, out)
+	proto, ok := p.netlinkOf(int32(p.args[0]))
+	if !ok || b == nil {
+		p.bytesArg(w, out)
+		return
+	}
+	total := p.args[w.reg+1]
+	if out {
+		total = min(total, p.ret)
+	}
+	p.netlink(b.Data, total, proto)
+}
+
+// sigPair shows pselect6's and io_pgetevents's signal mask with its size.
+func (p *printer) sigPair(w *word) {
+	b := p.buf(w.reg, false)
+	if b == nil || len(b.Data) < 2*p.word() {
+		p.ptr(p.args[w.reg])
+		return
+	}
+	v := view{b.Data, p.word()}
+	p.s("{sigmask=")
+	if set := p.bufAt(w.reg, false, v.word(0)); set != nil && set != b && len(set.Data) >= 8 {
+		p.sigset(view{set.Data, 8}.u64(0), 64)
+	} else {
+		p.ptr(v.word(0))
+	}
+	p.s(", sigsetsize=")
+	p.u(v.word(p.word()))
+	p.s("}")
+}
+
+func fdsetCaps(_ arch.ID, w word) []capture {
+	return []capture{
+		{Arg: w.reg, At: atEnter, What: readLenBits, Level: LevelData},
+		{Arg: w.reg, At: atExit, What: readLenBits, Level: LevelData},
 	}
 }
 
-func pollCaps(_ arch.ID, w word) []Capture {
-	return []Capture{
-		{Arg: w.reg, At: Enter, What: LenArg, Level: LevelData, N: w.n, Unit: 8},
-		{Arg: w.reg, At: Exit, What: LenArg, Level: LevelData, N: w.n, Unit: 8},
+func pollCaps(_ arch.ID, w word) []capture {
+	return []capture{
+		{Arg: w.reg, At: atEnter, What: readLenArg, Level: LevelData, N: w.n, Unit: 8},
+		{Arg: w.reg, At: atExit, What: readLenArg, Level: LevelData, N: w.n, Unit: 8},
 	}
 }
 
@@ -303,401 +452,4 @@ func (p *printer) wide(w *word) uint64 {
 		return p.args[w.reg] | p.args[(w.reg+1)%6]<<32
 	}
 	return p.args[w.reg]
-}
-
-func (p *printer) openFlags(v uint64) {
-	p.b = appendOpenFlags(p.b, v&0xffffffff, p.id == arch.AArch64)
-}
-
-// creates says whether open's flags make it use its mode.
-func (p *printer) creates(flags uint64) bool {
-	tmp := uint64(0x410000)
-	if p.id == arch.AArch64 {
-		tmp = 0x404000
-	}
-	return flags&0x40 != 0 || flags&tmp == tmp
-}
-
-func (p *printer) nameOrNumber(table string, v uint64) {
-	if name := FlagTable(table).Name(v); name != "" {
-		p.s(name)
-		return
-	}
-	p.u(v)
-}
-
-func (p *printer) uid(v uint64) {
-	if uint32(v) == ^uint32(0) {
-		p.s("-1")
-		return
-	}
-	p.u(uint64(uint32(v)))
-}
-
-func (p *printer) key(v uint64) {
-	if uint32(v) == 0 {
-		p.s("IPC_PRIVATE")
-		return
-	}
-	p.x(uint64(uint32(v)))
-}
-
-func (p *printer) clock(v uint64) {
-	p.b = FlagTable("clock").AppendValue(p.b, uint64(uint32(v)))
-}
-
-func (p *printer) dev(v uint64) {
-	major := v>>8&0xfff | v>>32&^0xfff
-	minor := v&0xff | v>>12&^0xff&0xffffffff
-	p.s("makedev(")
-	p.x(major)
-	p.s(", ")
-	p.x(minor)
-	p.s(")")
-}
-
-// mode writes a file's type and permissions.
-func (p *printer) mode(v uint64) {
-	v &= 0xffff
-	if name := FlagTable("filetype").Name(v & 0xf000); name != "" {
-		p.s(name)
-		p.s("|")
-		v &= 0xfff
-	}
-	for _, bit := range [...]struct {
-		v    uint64
-		name string
-	}{{0o4000, "S_ISUID|"}, {0o2000, "S_ISGID|"}, {0o1000, "S_ISVTX|"}} {
-		if v&bit.v != 0 {
-			p.s(bit.name)
-			v &^= bit.v
-		}
-	}
-	p.octal(v)
-}
-
-func (p *printer) ipcFlags(table string, v uint64) {
-	v &= 0xffffffff
-	if rest := v &^ 0o777; rest != 0 {
-		p.b = FlagTable(table).Append(p.b, rest)
-		p.s("|")
-	}
-	p.octal(v & 0o777)
-}
-
-func (p *printer) memfdFlags(v uint64) {
-	v &= 0xffffffff
-	huge := v >> mapHugeShift & 0x3f
-	if v&4 == 0 {
-		huge = 0
-	}
-	if huge == 0 {
-		p.b = FlagTable("mfd").Append(p.b, v)
-		return
-	}
-	p.b = FlagTable("mfd").Append(p.b, v&^(0x3f<<mapHugeShift))
-	p.s("|")
-	p.u(huge)
-	p.s("<<MFD_HUGE_SHIFT")
-}
-
-func (p *printer) mempolicy(v uint64) {
-	v &= 0xffffffff
-	p.b = FlagTable("mpol").AppendValue(p.b, v&0x1fff)
-	if rest := v &^ 0x1fff; rest != 0 {
-		p.s("|")
-		p.b = FlagTable("mpolmode").Append(p.b, rest)
-	}
-}
-
-func (p *printer) statxFlags(v uint64) {
-	v &= 0xffffffff
-	p.b = FlagTable("atsync").AppendValue(p.b, v&0x6000)
-	if v &^= 0x6000; v != 0 {
-		p.s("|")
-		p.b = FlagTable("at").Append(p.b, v)
-	}
-}
-
-func (p *printer) ioctl(v uint64) {
-	v &= 0xffffffff
-	if name := FlagTable("ioctl").Name(v); name != "" {
-		p.s(name)
-		return
-	}
-	p.s("_IOC(")
-	p.s([...]string{"_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE"}[v>>30])
-	p.s(", ")
-	p.x(v >> 8 & 0xff)
-	p.s(", ")
-	p.x(v & 0xff)
-	p.s(", ")
-	p.x(v >> 16 & 0x3fff)
-	p.s(")")
-}
-
-// ioctlArg shows the few small results that are worth it, else the address.
-func (p *printer) ioctlArg(w *word) {
-	v := p.args[w.reg]
-	out := p.buf(w.reg, true)
-	switch uint32(p.args[1]) {
-	case 0x541b, 0x5411, 0x540f, 0x5429, 0x80045430: // FIONREAD, TIOCOUTQ, TIOCGPGRP, TIOCGSID, TIOCGPTN
-		if out != nil && len(out.Data) >= 4 {
-			p.s("[")
-			p.d(int64(int32(view{out.Data, 4}.u32(0))))
-			p.s("]")
-			return
-		}
-	case 0x5413: // TIOCGWINSZ
-		if out != nil && len(out.Data) >= 8 {
-			d := view{out.Data, 4}
-			for i, name := range [...]string{"{ws_row=", ", ws_col=", ", ws_xpixel=", ", ws_ypixel="} {
-				p.s(name)
-				p.u(uint64(d.u16(2 * i)))
-			}
-			p.s("}")
-			return
-		}
-	case 0x5421, 0x5410: // FIONBIO, TIOCSPGRP
-		if in := p.buf(w.reg, false); in != nil && len(in.Data) >= 4 {
-			p.s("[")
-			p.d(int64(int32(view{in.Data, 4}.u32(0))))
-			p.s("]")
-			return
-		}
-	}
-	p.x(v)
-}
-
-func (p *printer) pathArg(w *word) {
-	v := p.args[w.reg]
-	b := p.buf(w.reg, false)
-	if v == 0 || b == nil {
-		p.ptr(v)
-		return
-	}
-	p.path(b)
-}
-
-// bytesArg shows a buffer: as much of it as the call moved.
-func (p *printer) bytesArg(w *word, out bool) {
-	v := p.args[w.reg]
-	b := p.buf(w.reg, out)
-	if b == nil {
-		if n := p.args[w.n]; v != 0 && (!out && n == 0 && w.n != 0 || out && p.done && p.fail == 0 && p.ret == 0 && w.def == wordDefs["rbuf"]) {
-			p.s(`""`)
-			return
-		}
-		p.ptr(v)
-		return
-	}
-	p.quoted(b.Data, b.More)
-}
-
-// hexBytes is for what is never text.
-func (p *printer) hexBytes(w *word) {
-	b := p.buf(w.reg, true)
-	if b == nil {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	data, more := b.Data, b.More
-	limit := p.c.MaxString
-	if limit <= 0 {
-		limit = 32
-	}
-	if len(data) > limit {
-		data, more = data[:limit], true
-	}
-	const digits = "0123456789abcdef"
-	p.s(`"`)
-	for _, c := range data {
-		p.b = append(p.b, '\\', 'x', digits[c>>4], digits[c&0xf])
-	}
-	p.s(`"`)
-	if more {
-		p.s("...")
-	}
-}
-
-func (p *printer) cbuf(w *word) {
-	b := p.buf(w.reg, true)
-	if b == nil {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	p.path(b)
-}
-
-func (p *printer) dents(w *word) {
-	p.ptr(p.args[w.reg])
-	b := p.buf(w.reg, true)
-	if b == nil || b.More {
-		if p.done && p.fail == 0 && p.ret == 0 {
-			p.s(" /* 0 entries */")
-		}
-		return
-	}
-	at := 16 // offset of d_reclen
-	if p.sig.name == "getdents" {
-		at = 2 * p.word()
-	}
-	v, n := view{b.Data, 8}, uint64(0)
-	for off := 0; off+at+2 <= len(b.Data); n++ {
-		size := int(v.u16(off + at))
-		if size < at+2 {
-			break
-		}
-		off += size
-	}
-	p.s(" /* ")
-	p.u(n)
-	p.s(" entries */")
-}
-
-func (p *printer) argv(w *word) {
-	if p.args[w.reg] == 0 {
-		p.s("NULL")
-		return
-	}
-	n := 0
-	for i := range p.c.Bufs {
-		b := &p.c.Bufs[i]
-		if b.Arg != BufArgv {
-			continue
-		}
-		if n == 0 {
-			p.s("[")
-		}
-		p.comma(n)
-		if n >= 32 {
-			p.s("...")
-			n++
-			break
-		}
-		p.quoted(b.Data, b.More)
-		n++
-	}
-	if n == 0 {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	p.s("]")
-}
-
-func (p *printer) envc(w *word) {
-	p.ptr(p.args[w.reg])
-	if b := p.buf(w.reg, false); b != nil && len(b.Data) >= 4 {
-		n := view{b.Data, 4}.u32(0)
-		p.s(" /* ")
-		p.u(uint64(n))
-		p.s(" var")
-		if n != 1 {
-			p.s("s")
-		}
-		p.s(" */")
-	}
-}
-
-func (p *printer) inOut(w *word, size int, arrow string) {
-	v := p.args[w.reg]
-	in, out := p.buf(w.reg, false), p.buf(w.reg, true)
-	if v == 0 || in == nil || len(in.Data) < size {
-		p.ptr(v)
-		return
-	}
-	before := view{in.Data, size}.word(0)
-	p.s("[")
-	p.d(int64(before))
-	if out != nil && len(out.Data) >= size {
-		if after := (view{out.Data, size}).word(0); after != before {
-			p.s(arrow)
-			p.d(int64(after))
-		}
-	}
-	p.s("]")
-}
-
-func (p *printer) intOrBytes(w *word, out bool) {
-	b := p.buf(w.reg, out)
-	if p.args[w.reg] == 0 || b == nil {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	if len(b.Data) == 4 {
-		p.s("[")
-		p.d(int64(int32(view{b.Data, 4}.u32(0))))
-		p.s("]")
-		return
-	}
-	p.quoted(b.Data, b.More)
-}
-
-func (p *printer) byteList(w *word) {
-	b := p.buf(w.reg, true)
-	if b == nil {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	p.s("[")
-	for i, c := range b.Data {
-		p.comma(i)
-		if i >= 32 {
-			p.s("...")
-			break
-		}
-		p.u(uint64(c & 1))
-	}
-	p.s("]")
-}
-
-func (p *printer) fdPair(w *word) {
-	b := p.buf(w.reg, true)
-	if b == nil || len(b.Data) < 8 || p.fail != 0 {
-		p.ptr(p.args[w.reg])
-		return
-	}
-	v := view{b.Data, 4}
-	p.s("[")
-	p.newFD(int32(v.u32(0)))
-	p.s(", ")
-	p.newFD(int32(v.u32(4)))
-	p.s("]")
-}
-
-// view reads a struct in the program's memory; what lies outside of it is 0.
-type view struct {
-	b []byte
-	w int // size of a long
-}
-
-func (v view) u16(off int) uint16 {
-	if off < 0 || off >= len(v.b) {
-		return 0
-	}
-	n := uint16(v.b[off])
-	if off+1 < len(v.b) {
-		n |= uint16(v.b[off+1]) << 8
-	}
-	return n
-}
-
-func (v view) u32(off int) uint32 { return uint32(v.u16(off)) | uint32(v.u16(off+2))<<16 }
-
-func (v view) u64(off int) uint64 { return uint64(v.u32(off)) | uint64(v.u32(off+4))<<32 }
-
-// word reads a long.
-func (v view) word(off int) uint64 {
-	if v.w == 4 {
-		return uint64(v.u32(off))
-	}
-	return v.u64(off)
-}
-
-// sword reads a signed long.
-func (v view) sword(off int) int64 {
-	if v.w == 4 {
-		return int64(int32(v.u32(off)))
-	}
-	return int64(v.u64(off))
 }

@@ -36,11 +36,28 @@ type Delta struct {
 // Diff compares two ascending lists of disjoint mappings by what their
 // addresses mean: a boundary that moved between two look-alikes is no
 // difference.
-func Diff(old, now []VMA) []Delta {
+func Diff(old, now []VMA) []Delta { return view(old).Diff(view(now)) }
+
+// view is a set to be looked at, which has vs itself.
+func view(vs []VMA) *Set {
+	if len(vs) == 0 {
+		return new(Set)
+	}
+	return &Set{dir: []*block{{v: vs}}, n: len(vs)}
+}
+
+// Diff lists what changed from s to t.
+func (s *Set) Diff(t *Set) []Delta {
 	var ds []Delta
-	var i, j int
+	var p, q place
 	var at addr.Addr
-	for i < len(old) || j < len(now) {
+	for p.b < len(s.dir) || q.b < len(t.dir) {
+		if p.b < len(s.dir) && q.b < len(t.dir) && p.i == 0 && q.i == 0 && s.dir[p.b] == t.dir[q.b] {
+			// Shared: nothing of it has changed.
+			at = s.dir[p.b].v[len(s.dir[p.b].v)-1].End
+			p, q = place{p.b + 1, 0}, place{q.b + 1, 0}
+			continue
+		}
 		// The next elementary stretch: from at to the nearest boundary.
 		end := addr.Addr(0)
 		bound := func(a addr.Addr) {
@@ -49,15 +66,15 @@ func Diff(old, now []VMA) []Delta {
 			}
 		}
 		var o, n VMA
-		if i < len(old) {
-			bound(old[i].Start)
-			bound(old[i].End)
-			o = old[i]
+		if v, ok := s.at(p); ok {
+			bound(v.Start)
+			bound(v.End)
+			o = *v
 		}
-		if j < len(now) {
-			bound(now[j].Start)
-			bound(now[j].End)
-			n = now[j]
+		if v, ok := t.at(q); ok {
+			bound(v.Start)
+			bound(v.End)
+			n = *v
 		}
 		if end == 0 { // both lists lie below at: malformed input
 			return ds
@@ -65,11 +82,11 @@ func Diff(old, now []VMA) []Delta {
 		r := addr.Range{Start: at, End: end}
 		ds = appendDelta(ds, o.Slice(o.Intersect(r)), n.Slice(n.Intersect(r)))
 		at = end
-		if i < len(old) && old[i].End <= at {
-			i++
+		if v, ok := s.at(p); ok && v.End <= at {
+			p = s.next(p)
 		}
-		if j < len(now) && now[j].End <= at {
-			j++
+		if v, ok := t.at(q); ok && v.End <= at {
+			q = t.next(q)
 		}
 	}
 	return ds
@@ -135,9 +152,6 @@ func continues(a, b VMA) bool {
 	a.End = b.End
 	return a.Slice(b.Range) == b
 }
-
-// Diff lists what changed from s to t.
-func (s *Set) Diff(t *Set) []Delta { return Diff(s.v, t.v) }
 
 // Cut returns the parts of the mappings that lie in r, in ascending order.
 func (s *Set) Cut(r addr.Range) []VMA {

@@ -1,10 +1,11 @@
 package vma
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
-	"sort"
 
 	"memtrace/format/addr"
 )
@@ -12,73 +13,59 @@ import (
 // Set is an ordered map of disjoint, non-empty mappings. The zero value is an
 // empty set.
 type Set struct {
-	v []VMA // sorted by Start, disjoint; shared with clones while cow is set
-	// cow says that v's array may be seen by another Set and must be copied
-	// before it is changed.
-	cow bool
+	dir []*block // in ascending order
+	n   int      // mappings
+	own *owner
+	// cow says that dir may be seen by another Set and must be copied before it
+	// is changed.
+	cow  bool
+	took int64
 }
 
 // NewSet makes a set of mappings in any order. It fails if two overlap or one
 // is empty.
 func NewSet(vs []VMA) (*Set, error) {
-	s := &Set{v: slices.Clone(vs)}
-	slices.SortFunc(s.v, func(a, b VMA) int {
-		switch {
-		case a.Start < b.Start:
-			return -1
-		case a.Start > b.Start:
-			return 1
-		}
-		return 0
-	})
-	for i, v := range s.v {
+	vs = slices.Clone(vs)
+	slices.SortFunc(vs, func(a, b VMA) int { return cmp.Compare(a.Start, b.Start) })
+	for i, v := range vs {
 		if v.Empty() {
 			return nil, fmt.Errorf("vma: empty mapping at %v", v.Start)
 		}
-		if i > 0 && s.v[i-1].End > v.Start {
-			return nil, fmt.Errorf("vma: mappings %v and %v overlap", s.v[i-1].Range, v.Range)
+		if i > 0 && vs[i-1].End > v.Start {
+			return nil, fmt.Errorf("vma: mappings %v and %v overlap", vs[i-1].Range, v.Range)
 		}
 	}
-	return s, nil
+	return Ascending(vs), nil
 }
 
-// Ascending makes a set of mappings that ascend, are disjoint and not empty; it
-// keeps vs.
-func Ascending(vs []VMA) *Set { return &Set{v: vs} }
+// Ascending makes a set of mappings that ascend, are disjoint and not empty.
+func Ascending(vs []VMA) *Set {
+	s := new(Set)
+	s.splice(place{}, place{}, vs)
+	return s
+}
 
 // Len is the number of mappings.
-func (s *Set) Len() int { return len(s.v) }
+func (s *Set) Len() int { return s.n }
 
 // All yields the mappings in ascending order. The set must not be changed
 // meanwhile.
 func (s *Set) All() iter.Seq[VMA] {
 	return func(yield func(VMA) bool) {
-		for _, v := range s.v {
-			if !yield(v) {
-				return
+		for _, b := range s.dir {
+			for _, v := range b.v {
+				if !yield(v) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// search is the index of the first mapping that ends above a.
-func (s *Set) search(a addr.Addr) int {
-	return sort.Search(len(s.v), func(i int) bool { return s.v[i].End > a })
-}
-
 // Find returns the mapping that holds a.
 func (s *Set) Find(a addr.Addr) (VMA, bool) {
-	if i := s.search(a); i < len(s.v) && s.v[i].Start <= a {
-		return s.v[i], true
-	}
-	return VMA{}, false
-}
-
-// Next returns the first mapping that ends above a: the one that holds a, or
-// the next one up.
-func (s *Set) Next(a addr.Addr) (VMA, bool) {
-	if i := s.search(a); i < len(s.v) {
-		return s.v[i], true
+	if v, ok := s.at(s.search(a)); ok && v.Start <= a {
+		return *v, true
 	}
 	return VMA{}, false
 }
@@ -87,19 +74,19 @@ func (s *Set) Next(a addr.Addr) (VMA, bool) {
 // to r), in ascending order.
 func (s *Set) Overlapping(r addr.Range) iter.Seq[VMA] {
 	return func(yield func(VMA) bool) {
-		for i := s.search(r.Start); i < len(s.v) && s.v[i].Start < r.End; i++ {
-			if !yield(s.v[i]) {
+		for p := s.search(r.Start); ; p = s.next(p) {
+			if v, ok := s.at(p); !ok || v.Start >= r.End || !yield(*v) {
 				return
 			}
 		}
 	}
 }
 
-// Clone returns an independent copy; the mappings are copied only when either
-// side changes.
+// Clone returns an independent copy; what the two share is copied block by block
+// as either side changes.
 func (s *Set) Clone() *Set {
-	s.cow = true
-	return &Set{v: s.v, cow: true}
+	s.cow, s.own = true, new(owner)
+	return &Set{dir: s.dir, n: s.n, own: new(owner), cow: true}
 }
 
 // Insert puts v into the set exactly as it is: what it overlaps is cut away,
@@ -108,6 +95,7 @@ func (s *Set) Insert(v VMA) {
 	if v.Empty() {
 		return
 	}
+	s.took += int64(len(v.Name))
 	s.replace(v.Range, []VMA{v})
 }
 
@@ -119,40 +107,77 @@ func (s *Set) Remove(r addr.Range) {
 	}
 }
 
-// Clear takes everything out.
-func (s *Set) Clear() { s.v, s.cow = nil, false }
-
 // replace puts vs, which lie in r, in place of what the set has in r.
 func (s *Set) replace(r addr.Range, vs []VMA) {
 	lo := s.search(r.Start)
 	hi := lo
-	for hi < len(s.v) && s.v[hi].Start < r.End {
-		hi++
+	var left, right VMA // of those that straddle the ends
+	for {
+		v, ok := s.at(hi)
+		if !ok || v.Start >= r.End {
+			break
+		}
+		if v.Start < r.Start {
+			left = v.Slice(addr.Range{Start: v.Start, End: r.Start})
+		}
+		if v.End > r.End {
+			right = v.Slice(addr.Range{Start: r.End, End: v.End})
+		}
+		hi = s.next(hi)
 	}
-	var buf [3]VMA
-	mid := buf[:0]
-	if hi > lo && s.v[lo].Start < r.Start {
-		mid = append(mid, s.v[lo].Slice(addr.Range{Start: s.v[lo].Start, End: r.Start}))
+	if !left.Empty() || !right.Empty() {
+		all := make([]VMA, 0, len(vs)+2)
+		if !left.Empty() {
+			all = append(all, left)
+		}
+		if all = append(all, vs...); !right.Empty() {
+			all = append(all, right)
+		}
+		vs = all
 	}
-	mid = append(mid, vs...)
-	if hi > lo && s.v[hi-1].End > r.End {
-		mid = append(mid, s.v[hi-1].Slice(addr.Range{Start: r.End, End: s.v[hi-1].End}))
-	}
-	if s.cow {
-		s.v, s.cow = slices.Clone(s.v), false
-	}
-	s.v = slices.Replace(s.v, lo, hi, mid...)
+	s.splice(lo, hi, vs)
 }
 
 // Equal says whether both sets hold the same mappings, boundaries and all.
-func (s *Set) Equal(t *Set) bool { return slices.Equal(s.v, t.v) }
+func (s *Set) Equal(t *Set) bool {
+	if s.n != t.n {
+		return false
+	}
+	for p, q := (place{}), (place{}); p.b < len(s.dir); {
+		a, b := s.dir[p.b], t.dir[q.b]
+		if a == b && p.i == q.i { // shared
+			p, q = place{p.b + 1, 0}, place{q.b + 1, 0}
+			continue
+		}
+		if a.v[p.i] != b.v[q.i] {
+			return false
+		}
+		p, q = s.next(p), t.next(q)
+	}
+	return true
+}
 
 // AppendMaps appends the whole set in the format of /proc/PID/maps.
 func (s *Set) AppendMaps(b []byte) []byte {
-	for _, v := range s.v {
+	for v := range s.All() {
 		b = v.AppendMaps(b)
 	}
 	return b
+}
+
+// WriteMaps writes what AppendMaps appends, in pieces.
+func (s *Set) WriteMaps(w io.Writer) error {
+	var b []byte
+	for v := range s.All() {
+		if b = v.AppendMaps(b); len(b) >= 64<<10 {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+	}
+	_, err := w.Write(b)
+	return err
 }
 
 // Edit is a step that turns one set into another: Del is set for a Remove of
@@ -162,8 +187,8 @@ type Edit struct {
 	VMA VMA
 }
 
-// Apply carries out edits in order.
-func (s *Set) Apply(edits []Edit) {
+// apply carries out edits in order.
+func (s *Set) apply(edits []Edit) {
 	for _, e := range edits {
 		if e.Del {
 			s.Remove(e.VMA.Range)
@@ -178,12 +203,7 @@ func (s *Set) Apply(edits []Edit) {
 // Every mapping of now must lie in window, and the window must not cut one of
 // the set's mappings (see Widen).
 func (s *Set) Update(window addr.Range, now []VMA) []Edit {
-	lo := s.search(window.Start)
-	hi := lo
-	for hi < len(s.v) && s.v[hi].Start < window.End {
-		hi++
-	}
-	old := s.v[lo:hi]
+	old := slices.Collect(s.Overlapping(window))
 	if slices.Equal(old, now) {
 		return nil
 	}
@@ -209,8 +229,8 @@ func (s *Set) Update(window addr.Range, now []VMA) []Edit {
 			at = max(at, now[j].End)
 		}
 	}
-	w := &Set{v: slices.Clone(old)}
-	w.Apply(edits)
+	w := Ascending(old)
+	w.apply(edits)
 	// Then the new mappings that cutting did not produce by itself; those that
 	// differ from the old ones in more than their bounds go first, because
 	// cutting them out may shape their neighbours.
@@ -243,12 +263,15 @@ func appendDel(edits []Edit, r addr.Range) []Edit {
 // it: those are what the kernel may have merged with.
 func (s *Set) Widen(r addr.Range) addr.Range {
 	lo := s.search(r.Start)
-	if lo > 0 && s.v[lo-1].End == r.Start {
-		lo--
+	out := r
+	if v, ok := s.before(lo); ok && v.End == r.Start {
+		out.Start = v.Start
 	}
-	hi := sort.Search(len(s.v), func(i int) bool { return s.v[i].Start > r.End })
-	if lo < hi {
-		r = r.Union(addr.Range{Start: s.v[lo].Start, End: s.v[hi-1].End})
+	for ; ; lo = s.next(lo) {
+		v, ok := s.at(lo)
+		if !ok || v.Start > r.End {
+			return out
+		}
+		out = out.Union(v.Range)
 	}
-	return r
 }

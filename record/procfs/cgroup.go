@@ -1,3 +1,5 @@
+// This file finds the cgroup that a process is in.
+
 package procfs
 
 import (

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
+	"memtrace/record/recordtest"
 )
 
 func TestFaults(t *testing.T) {
@@ -20,9 +21,7 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, err := WatchFaults(tids)
-	if err != nil {
-		t.Skip(err)
-	}
+	recordtest.Require(t, "faults", err)
 	defer f.Close()
 	const n = 100
 	mem, err := unix.Mmap(-1, 0, n*addr.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)

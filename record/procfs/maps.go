@@ -1,3 +1,5 @@
+// This file parses /proc/PID/maps.
+
 package procfs
 
 import (
@@ -115,19 +117,7 @@ func (p *parser) prot() addr.Prot {
 	return prot
 }
 
-// Field returns the value of a "Name:\tvalue" line of /proc/PID/status, without
-// the blanks around it.
-func Field(status []byte, name string) (string, bool) {
-	for len(status) > 0 {
-		line := status
-		if i := bytes.IndexByte(status, '\n'); i >= 0 {
-			line, status = status[:i], status[i+1:]
-		} else {
-			status = nil
-		}
-		if len(line) > len(name) && line[len(name)] == ':' && string(line[:len(name)]) == name {
-			return string(bytes.TrimSpace(line[len(name)+1:])), true
-		}
-	}
-	return "", false
+// Device says whether a mapping is of a device, whose pages are not memory.
+func Device(v vma.VMA) bool {
+	return strings.HasPrefix(v.Name, "/dev/") && !strings.HasPrefix(v.Name, "/dev/shm/") && !strings.HasPrefix(v.Name, "/dev/zero")
 }

@@ -6,6 +6,7 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/format/vma"
+	"memtrace/record/recordtest"
 )
 
 const mapsText = `56078d6a1000-56078d6a3000 r--p 00000000 fe:00 1835023                    /usr/bin/cat
@@ -56,9 +57,8 @@ func TestParseMapsRefusesRubbish(t *testing.T) {
 
 // The kernel's own answer for this process, by both ways, is the oracle.
 func TestOwnMaps(t *testing.T) {
-	if _, err := os.Stat("/proc/self/maps"); err != nil {
-		t.Skip("no /proc here:", err)
-	}
+	_, err := os.Stat("/proc/self/maps")
+	recordtest.Require(t, "proc", err)
 	text, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)

@@ -1,3 +1,5 @@
+// This file reads /proc/PID/pagemap, and clears soft-dirty bits.
+
 package procfs
 
 import (

@@ -1,6 +1,7 @@
 package procfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
+	"memtrace/record/recordtest"
 )
 
 // own is n pages of this process's memory, without huge pages, and a reader of it.
@@ -85,7 +87,7 @@ func TestScan(t *testing.T) {
 // TestSoftDirty: which pages count as written after the bits were cleared.
 func TestSoftDirty(t *testing.T) {
 	if !SoftDirty() {
-		t.Skip("this kernel keeps no soft-dirty bits (CONFIG_MEM_SOFT_DIRTY)")
+		recordtest.Require(t, "softdirty", errors.New("this kernel keeps no soft-dirty bits (CONFIG_MEM_SOFT_DIRTY)"))
 	}
 	b, r, p := own(t, 16)
 	for i := range 8 {

@@ -1,3 +1,5 @@
+// This file reads the files of a process in /proc.
+
 package procfs
 
 import (
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
+	"memtrace/format/proctext"
 	"memtrace/format/vma"
 )
 
@@ -189,6 +192,105 @@ func ReadText(path string) ([]byte, error) {
 // Status reads /proc/PID/status.
 func Status(pid int) ([]byte, error) { return ReadText("/proc/" + strconv.Itoa(pid) + "/status") }
 
+// Check reports what is wrong with /proc, if it does not tell of the processes that this
+// one sees.
+func Check() error {
+	self, err := os.Readlink("/proc/self")
+	switch {
+	case err != nil:
+		return fmt.Errorf("/proc is not there (mount -t proc proc /proc): %w", err)
+	case self != strconv.Itoa(unix.Getpid()):
+		return fmt.Errorf("/proc is that of another PID namespace, in which this process is %s and not %d (mount -t proc proc /proc, or unshare --mount-proc)", self, unix.Getpid())
+	}
+	return nil
+}
+
+// Task is what /proc/PID/stat says of a thread.
+type Task struct {
+	State  byte // R, S, D, Z, T, t or X
+	Worker bool // it runs in the kernel for ever: of io_uring or vhost
+}
+
+// Flags of a task that never returns to user mode (include/linux/sched.h).
+const (
+	pfIOWorker   = 0x10
+	pfUserWorker = 0x4000
+)
+
+// statFields are the fields of the text of /proc/PID/stat from the third on: the name of the
+// program before them may hold blanks and parentheses.
+func statFields(text []byte) [][]byte { return bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) }
+
+// ReadTask says what a thread is doing.
+func ReadTask(tid int) (Task, error) {
+	text, err := ReadText("/proc/" + strconv.Itoa(tid) + "/stat")
+	if err != nil {
+		return Task{}, err
+	}
+	return ParseTask(text)
+}
+
+// Usage is what a process has used so far: user and system time in ticks of a hundredth of a
+// second, and minor and major page faults (fields 14, 15, 10 and 12 of proc_pid_stat(5)).
+func Usage(pid int) (user, system, minor, major uint64, err error) {
+	text, err := ReadText("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	fields := statFields(text)
+	n := func(field int) uint64 {
+		if field-3 >= len(fields) {
+			return 0
+		}
+		v, _ := strconv.ParseUint(string(fields[field-3]), 10, 64)
+		return v
+	}
+	return n(14), n(15), n(10), n(12), nil
+}
+
+// Arguments says where the memory of a process has the program's arguments and its
+// environment: other processes read them through /proc/PID/cmdline and environ (fields 48
+// to 51 of proc_pid_stat(5), which are 0 for who may not trace the process).
+func Arguments(pid int) (args, env addr.Range) {
+	text, err := ReadText("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return args, env
+	}
+	fields := statFields(text)
+	const first = 48 - 3 // the fields begin with the third
+	if len(fields) < first+4 {
+		return args, env
+	}
+	var at [4]addr.Addr
+	for i := range at {
+		n, _ := strconv.ParseUint(string(fields[first+i]), 10, 64)
+		at[i] = addr.Addr(n)
+	}
+	if at[0] < at[1] {
+		args = addr.Range{Start: at[0], End: at[1]}
+	}
+	if at[2] < at[3] {
+		env = addr.Range{Start: at[2], End: at[3]}
+	}
+	return args, env
+}
+
+// ParseTask parses the text of /proc/PID/stat (proc_pid_stat(5)).
+func ParseTask(text []byte) (t Task, err error) {
+	fields := statFields(text)
+	if len(fields) < 7 {
+		return t, fmt.Errorf("not the text of /proc/PID/stat: %q", text)
+	}
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
+	if err != nil {
+		return t, fmt.Errorf("not the text of /proc/PID/stat: %q", text)
+	}
+	return Task{State: fields[0][0], Worker: flags&(pfIOWorker|pfUserWorker) != 0}, nil
+}
+
+// Ended reports whether a thread has ended and is only waited for.
+func (t Task) Ended() bool { return t.State == 'Z' || t.State == 'X' || t.State == 'x' }
+
 // FDName puts what descriptor fd of a process refers to, as the link in
 // /proc/PID/fd says, into buf and returns its length.
 func FDName(pid, fd int, buf []byte) (int, error) {
@@ -202,13 +304,45 @@ func FDName(pid, fd int, buf []byte) (int, error) {
 
 // CloExec says whether an exec closes a descriptor of a process.
 func CloExec(pid, fd int) bool {
-	text, err := ReadText("/proc/" + strconv.Itoa(pid) + "/fdinfo/" + strconv.Itoa(fd))
+	flags, ok := fdFlags(pid, fd)
+	return ok && flags&unix.O_CLOEXEC != 0
+}
+
+// FDInfo is the text of /proc/PID/fdinfo/FD.
+func FDInfo(pid, fd int) ([]byte, error) {
+	return ReadText("/proc/" + strconv.Itoa(pid) + "/fdinfo/" + strconv.Itoa(fd))
+}
+
+// fdFlags are the flags of a descriptor: O_NONBLOCK and its like.
+func fdFlags(pid, fd int) (flags uint64, ok bool) {
+	text, err := FDInfo(pid, fd)
 	if err != nil {
+		return 0, false
+	}
+	flags, err = strconv.ParseUint(proctext.Field(text, "flags").String(), 8, 64)
+	return flags, err == nil
+}
+
+// Waits reports whether a descriptor of a process is a pipe, a socket or a terminal that
+// its writers wait for until it has taken all. With socket it has to be a socket.
+func Waits(pid, fd int, socket bool) bool {
+	flags, ok := fdFlags(pid, fd)
+	if !ok || flags&unix.O_NONBLOCK != 0 {
 		return false
 	}
-	s, _ := Field(text, "flags")
-	n, _ := strconv.ParseUint(s, 8, 64)
-	return n&unix.O_CLOEXEC != 0
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/fd/"+strconv.Itoa(fd), unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st) != nil {
+		return false
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return true
+	case unix.S_IFIFO:
+		return !socket
+	case unix.S_IFCHR: // terminals (Documentation/admin-guide/devices.txt)
+		return !socket && (st.Rdev_major >= 3 && st.Rdev_major <= 5 || st.Rdev_major >= 136 && st.Rdev_major <= 143)
+	}
+	return false
 }
 
 // FDs yields the numbers of the open descriptors of a process.

@@ -1,5 +1,8 @@
 //go:build linux
 
+// This file has the ioctls of /proc/PID/maps and /proc/PID/pagemap, and
+// process_vm_readv(2).
+
 package procfs
 
 import (
@@ -70,13 +73,13 @@ func (b *queryBuf) vma() vma.VMA {
 
 // Page categories of PAGEMAP_SCAN (include/uapi/linux/fs.h, Linux 6.7).
 const (
-	PageWPAllowed = 1 << iota
+	_ = 1 << iota // PAGE_IS_WPALLOWED
 	PageWritten
 	PageIsFile
 	PagePresent
 	PageSwapped
 	PageIsZero // maps the zero page
-	PageHuge
+	pageHuge
 	PageSoftDirty
 )
 
@@ -114,11 +117,15 @@ var ErrUnwatched = errors.New("writes to the range are not found")
 // protect, or to find what was written, needs Linux 6.7: errors.ErrUnsupported
 // otherwise.
 //
-// What was written and nothing else is a question that the kernel answers without
-// looking at the pages themselves, a hundred times as fast (fs/proc/task_mmu.c,
-// pagemap_scan_pmd_entry): it is asked that first, and about what it names the rest,
-// with protection in the same call: a page that is not there and is protected counts
-// as swapped out.
+// Of pages that were written only those are found that are there or swapped out. The
+// kernel counts a hole as written, too (UFFD_FEATURE_WP_UNPOPULATED), and protecting it
+// would put a marker into each entry of page tables that it has to make for that: 2 GiB
+// of them for each TiB of a reservation. A page that comes there later counts as written
+// anyway.
+//
+// Which pages were written is a question that the kernel answers without looking at the
+// pages themselves, ten times as fast (fs/proc/task_mmu.c, pagemap_page_category): it is
+// asked that first, and about what it names the rest, with protection in the same call.
 func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPages uint64, yield func(Region)) (next addr.Addr, err error) {
 	if err := p.openPagemap(); err != nil {
 		return r.End, err
@@ -131,9 +138,10 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 	if protect {
 		flags = scanWPMatching | scanCheckWPAsync // without the latter it passes over what is not watched
 	}
+	const there = PagePresent | PageSwapped
 	twice := anyOf == PageWritten && report != PageWritten
 	if twice {
-		arg.mask, arg.anyOf, arg.returnMask = PageWritten, 0, PageWritten
+		arg.mask, arg.anyOf, arg.returnMask = PageWritten, there, PageWritten
 	} else {
 		arg.flags = flags
 	}
@@ -156,7 +164,7 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 			continue
 		}
 		for a := v.start; a < v.end; {
-			more := pmScanArg{start: a, end: v.end, anyOf: anyOf, returnMask: report, flags: flags}
+			more := pmScanArg{start: a, end: v.end, mask: PageWritten, anyOf: there, returnMask: report, flags: flags}
 			k, err := p.scan(&more, 1)
 			if err != nil {
 				return fail(err)
@@ -173,6 +181,36 @@ func (p *Process) Scan(r addr.Range, anyOf, report uint64, protect bool, maxPage
 		return r.End, nil
 	}
 	return addr.Addr(arg.walkEnd), nil
+}
+
+// ScanWritten says which pages of r were written, of those that are there or swapped out,
+// as Scan does, and with protect has them write-protected in the same step. It asks for
+// all pages one by one, which is faster than Scan where many were written between others
+// that were not. Mappings that no userfaultfd watches are passed over with protect, and
+// count as written without.
+func (p *Process) ScanWritten(r addr.Range, report uint64, protect bool, yield func(Region)) error {
+	if err := p.openPagemap(); err != nil {
+		return err
+	}
+	arg := pmScanArg{start: uint64(r.Start), end: uint64(r.End), mask: PageWritten, anyOf: PagePresent | PageSwapped, returnMask: report}
+	for arg.start < arg.end {
+		arg.flags = 0
+		if protect {
+			arg.flags = scanWPMatching
+		}
+		n, err := p.scan(&arg, 0)
+		if err != nil {
+			return err
+		}
+		for _, v := range p.regions[0][:n] {
+			yield(Region{addr.Range{Start: addr.Addr(v.start), End: addr.Addr(v.end)}, v.categories})
+		}
+		if arg.walkEnd <= arg.start {
+			return nil
+		}
+		arg.start = arg.walkEnd
+	}
+	return nil
 }
 
 // scan makes one call and returns how many regions it found and put into p.regions[i].
@@ -239,4 +277,15 @@ func (r *VMReader) read(pid int, b []byte, a addr.Addr) int {
 		return 0
 	}
 	return int(n)
+}
+
+// RobustList is the head of the list of robust mutexes that a thread has told the kernel
+// of, 0 for none (get_robust_list(2)).
+func RobustList(tid int) addr.Addr {
+	var head, size uint64
+	_, _, e := unix.RawSyscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
+	if e != 0 {
+		return 0
+	}
+	return addr.Addr(head)
 }

@@ -13,6 +13,7 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/record/ptrace"
+	"memtrace/record/recordtest"
 )
 
 const benchSize = 16 << 20
@@ -78,9 +79,7 @@ func BenchmarkRead(b *testing.B) {
 			_, err = ptrace.Wait(false)
 		}
 	})
-	if err != nil {
-		b.Skipf("no ptrace here: %v", err)
-	}
+	recordtest.Require(b, "ptrace", err)
 	p, err := Open(pid)
 	if err != nil {
 		b.Fatal(err)

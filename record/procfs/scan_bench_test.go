@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
+	"memtrace/record/recordtest"
 )
 
 // BenchmarkScan asks which pages of a gigabyte of our own memory were written,
@@ -20,12 +21,10 @@ func BenchmarkScan(b *testing.B) {
 	const size = 1 << 30
 	fd, _, e := unix.Syscall(unix.SYS_USERFAULTFD, UffdFlags, 0, 0)
 	if e != 0 {
-		b.Skip("userfaultfd: ", e)
+		recordtest.Require(b, "userfaultfd", e)
 	}
 	u, err := TakeUffd(os.Getpid(), int(fd))
-	if err != nil {
-		b.Skip(err)
-	}
+	recordtest.Require(b, "userfaultfd", err)
 	defer u.Close()
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
 	if err != nil {
@@ -37,9 +36,7 @@ func BenchmarkScan(b *testing.B) {
 		b.Fatal(err)
 	}
 	at := addr.Range{Start: addr.Addr(start), End: addr.Addr(start + size)}
-	if err := u.Register(at); err != nil {
-		b.Skip(err)
-	}
+	recordtest.Require(b, "userfaultfd", u.Register(at))
 	p, err := Open(os.Getpid())
 	if err != nil {
 		b.Fatal(err)
@@ -49,7 +46,7 @@ func BenchmarkScan(b *testing.B) {
 		for next := at.Start; next < at.End; {
 			anyOf := uint64(PageWritten)
 			if !fast {
-				anyOf |= PageHuge // the kernel has to look at the page for that
+				anyOf |= pageHuge // the kernel has to look at the page for that
 			}
 			next, err = p.Scan(addr.Range{Start: next, End: at.End}, anyOf, report, true, 0, func(g Region) { found += int(g.Len() / addr.PageSize) })
 			if err != nil {

@@ -1,6 +1,9 @@
+// This file reads small files of /proc and /sys again and again.
+
 package procfs
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +24,12 @@ func OpenText(path string) (*Text, error) {
 	return &Text{path, fd}, nil
 }
 
-// Append appends what the file says now to b. A process that has ended says
-// nothing, or is an error.
-func (t *Text) Append(b []byte) ([]byte, error) {
+// ErrLong is returned of a text that is longer than it may be.
+var ErrLong = errors.New("the text is too long")
+
+// Append appends what the file says now to b, unless that is more than limit bytes. A
+// process that has ended says nothing, or is an error.
+func (t *Text) Append(b []byte, limit int) ([]byte, error) {
 	begin := len(b)
 	for {
 		if cap(b)-len(b) < 4096 {
@@ -39,7 +45,9 @@ func (t *Text) Append(b []byte) ([]byte, error) {
 		if n == 0 {
 			return b, nil
 		}
-		b = b[:len(b)+n]
+		if b = b[:len(b)+n]; len(b)-begin > limit {
+			return b[:begin], fmt.Errorf("read %s: %w", t.path, ErrLong)
+		}
 	}
 }
 

@@ -1,5 +1,8 @@
 //go:build linux
 
+// This file takes a userfaultfd from a program, and tries what the kernel can
+// do.
+
 package procfs
 
 import (
@@ -30,27 +33,16 @@ const (
 	uffdWPHugetlbfsShmem = 1 << 12
 	uffdRegisterModeWP   = 2
 	uffdUserModeOnly     = 1
-	pidfdThread          = unix.O_EXCL
-	pidfdGetfd           = unix.SYS_PIDFD_GETFD
 	UffdFlags            = unix.O_CLOEXEC | uffdUserModeOnly // of the userfaultfd call
 )
 
 // TakeUffd takes descriptor fd of a thread, which must be a new userfaultfd.
 func TakeUffd(tid, fd int) (*Uffd, error) {
-	pidfd, err := unix.PidfdOpen(tid, pidfdThread) // Linux 6.9: a thread may have descriptors of its own
-	if err == unix.EINVAL {
-		pidfd, err = unix.PidfdOpen(tid, 0)
-	}
+	own, err := TakeFD(tid, fd)
 	if err != nil {
-		return nil, fmt.Errorf("pidfd of %d: %w", tid, err)
+		return nil, err
 	}
-	defer unix.Close(pidfd)
-	own, _, e := unix.Syscall(pidfdGetfd, uintptr(pidfd), uintptr(fd), 0)
-	if e != 0 {
-		return nil, fmt.Errorf("pidfd_getfd of %d: %w", tid, e)
-	}
-	unix.CloseOnExec(int(own))
-	u := &Uffd{int(own)}
+	u := &Uffd{own}
 	if err := u.negotiate(); err != nil {
 		u.Close()
 		return nil, err

@@ -1,5 +1,7 @@
 //go:build linux
 
+// This file has the requests of ptrace(2).
+
 package ptrace
 
 import (
@@ -8,11 +10,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"memtrace/format/arch"
 )
 
 // Requests and constants that x/sys/unix does not name
 // (include/uapi/linux/ptrace.h, Linux 6.18).
 const (
+	reqPeekSigInfo    = 0x4209
 	reqGetSyscallInfo = 0x420e
 	reqListen         = 0x4208
 	reqInterrupt      = 0x4207
@@ -22,10 +27,13 @@ const (
 	reqSetRegSet      = 0x4205
 	reqGetSigMask     = 0x420a
 	reqSetSigMask     = 0x420b
+	reqSetDispatch    = 0x4210
+	reqGetDispatch    = 0x4211
+	reqSysemuStep     = 32
 
-	// NTPRStatus and NTX86XState name register sets (elf.h).
-	NTPRStatus  = 1
+	// NTX86XState names a register set (elf.h).
 	NTX86XState = 0x202
+	ntPRStatus  = 1
 )
 
 // Options for Seize (ptrace(2), PTRACE_SETOPTIONS).
@@ -95,6 +103,19 @@ func ContSyscall(tid, sig int) error {
 	return request("ptrace syscall", unix.PTRACE_SYSCALL, tid, 0, uintptr(sig))
 }
 
+// SingleStep lets a stopped tracee run one instruction, delivering sig if it is not 0.
+// A system call is over then: the stop is a SIGTRAP that is about to be delivered, and no
+// debug exception was needed (kernel/entry/common.c, report_single_step). With a handler
+// for sig the stop is at its first instruction.
+func SingleStep(tid, sig int) error {
+	return request("ptrace singlestep", unix.PTRACE_SINGLESTEP, tid, 0, uintptr(sig))
+}
+
+// SetSigInfo has a signal that is about to be delivered carry info.
+func SetSigInfo(tid int, info *[128]byte) error {
+	return request("ptrace setsiginfo", unix.PTRACE_SETSIGINFO, tid, 0, uintptr(unsafe.Pointer(info)))
+}
+
 // Listen leaves a tracee in its group-stop and waits for what comes next.
 func Listen(tid int) error { return request("ptrace listen", reqListen, tid, 0, 0) }
 
@@ -111,8 +132,8 @@ func EventMsg(tid int) (uint64, error) {
 	return msg, err
 }
 
-// SigInfo reads the siginfo of a signal-delivery-stop. A group-stop has none:
-// that is an error.
+// SigInfo reads the siginfo of a stop: that of the signal, or one whose si_code has the
+// event above SIGTRAP. A group-stop has none: that is an error.
 func SigInfo(tid int, info *[128]byte) error {
 	return request("ptrace getsiginfo", unix.PTRACE_GETSIGINFO, tid, 0, uintptr(unsafe.Pointer(info)))
 }
@@ -165,31 +186,42 @@ type Regs [27]uint64
 
 // Indexes into Regs that the recorder uses.
 const (
-	RegR11     = 6
-	RegRAX     = 10
-	RegOrigRAX = 15
-	RegRIP     = 16
-	RegCS      = 17
-	RegSP      = 19
+	RegRAX     = arch.RAX
+	RegOrigRAX = arch.OrigRAX
+	RegRIP     = arch.RIP
+	RegCS      = arch.CS
 )
+
+var x86Args, i386Args = argsOf(arch.X86_64), argsOf(arch.I386)
+
+// argsOf is where in Regs the arguments of a system call are.
+func argsOf(id arch.ID) (at [6]int) {
+	for i, reg := range id.CallArgs() {
+		at[i] = int(id.Registers()[reg].User)
+	}
+	return at
+}
+
+func argsAt(i386 bool) *[6]int {
+	if i386 {
+		return &i386Args
+	}
+	return &x86Args
+}
 
 // Args are the argument registers of a system call, in order: of the x86_64 ABI
 // or of int 0x80.
-func (r *Regs) Args(i386 bool) [6]uint64 {
-	if i386 { // ebx ecx edx esi edi ebp
-		return [6]uint64{r[5], r[11], r[12], r[13], r[14], r[4]}
+func (r *Regs) Args(i386 bool) (args [6]uint64) {
+	for i, at := range argsAt(i386) {
+		args[i] = r[at]
 	}
-	return [6]uint64{r[14], r[13], r[12], r[7], r[9], r[8]}
+	return args
 }
 
 // SetArgs is the inverse of Args for as many as there are.
 func (r *Regs) SetArgs(i386 bool, args ...uint64) {
-	order := [6]int{14, 13, 12, 7, 9, 8}
-	if i386 {
-		order = [6]int{5, 11, 12, 13, 14, 4}
-	}
 	for i, a := range args {
-		r[order[i]] = a
+		r[argsAt(i386)[i]] = a
 	}
 }
 
@@ -201,6 +233,20 @@ func GetRegs(tid int, r *Regs) error {
 // SetRegs writes a stopped tracee's general registers.
 func SetRegs(tid int, r *Regs) error {
 	return request("ptrace setregs", unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+}
+
+// SetCallRegs is SetRegs for the registers that a system call has and changes alone: not
+// for the stack pointer, the flags and the segments, of which the kernel makes much. The
+// tracee must be in 64-bit mode.
+func SetCallRegs(tid int, r *Regs) error {
+	iov := unix.Iovec{Base: (*byte)(unsafe.Pointer(r)), Len: (RegRIP + 1) * 8}
+	return request("ptrace setregset", reqSetRegSet, tid, ntPRStatus, uintptr(unsafe.Pointer(&iov)))
+}
+
+// Reg reads one of a stopped tracee's general registers.
+func Reg(tid, i int) (v uint64, err error) {
+	err = request("ptrace peekuser", unix.PTRACE_PEEKUSR, tid, uintptr(i)*8, uintptr(unsafe.Pointer(&v)))
+	return v, err
 }
 
 // GetRegSet reads the register set named by an ELF note type into buf and
@@ -224,14 +270,35 @@ func RSeq(tid int) (uint64, error) {
 	return conf.at, err
 }
 
+// Dispatches reports whether a stopped thread's system calls may be delivered to it as
+// signals instead of being made (Syscall User Dispatch, Linux 6.4,
+// PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG).
+func Dispatches(tid int) (bool, error) {
+	var conf struct{ mode, selector, offset, length uint64 }
+	err := request("ptrace get_syscall_user_dispatch_config", reqGetDispatch, tid, unsafe.Sizeof(conf), uintptr(unsafe.Pointer(&conf)))
+	return conf.mode != 0, err
+}
+
+// SetDispatch has the system calls of a stopped thread delivered to it as signals, or
+// ends that (Linux 6.4, PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG): those that it makes
+// outside of a range of its code, while the byte at selector is 1.
+func SetDispatch(tid int, on bool, selector, start, length uint64) error {
+	var conf struct{ mode, selector, start, length uint64 }
+	if on {
+		conf.mode, conf.selector, conf.start, conf.length = 1, selector, start, length
+	}
+	return request("ptrace set_syscall_user_dispatch_config", reqSetDispatch, tid, unsafe.Sizeof(conf), uintptr(unsafe.Pointer(&conf)))
+}
+
 // Interrupter ends the Wait of the thread that made it, from any thread.
 type Interrupter struct {
 	pid, tid int
 }
 
-// interruptSignal is one that nobody else uses; the Go runtime has a handler
-// for it that does nothing.
-const interruptSignal = 63
+// InterruptSignal is one that nobody else uses; the Go runtime has a handler
+// for it that does nothing. It is none of the real-time signals: those are refused to a
+// user whose queue of signals is full (RLIMIT_SIGPENDING).
+const InterruptSignal = unix.SIGPWR
 
 // kernelSigaction is struct sigaction of the x86_64 kernel.
 type kernelSigaction struct {
@@ -260,16 +327,106 @@ func Quiet() error {
 // kernel would else go on waiting.
 func NewInterrupter() (*Interrupter, error) {
 	var sa kernelSigaction
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, interruptSignal, 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0); e != 0 {
-		return nil, fmt.Errorf("read signal handler %d: %w", interruptSignal, e)
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(InterruptSignal), 0, uintptr(unsafe.Pointer(&sa)), 8, 0, 0); e != 0 {
+		return nil, fmt.Errorf("read signal handler %d: %w", InterruptSignal, e)
 	}
 	sa.flags &^= saRestart
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, interruptSignal, uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0); e != 0 {
-		return nil, fmt.Errorf("set signal handler %d: %w", interruptSignal, e)
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(InterruptSignal), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0); e != 0 {
+		return nil, fmt.Errorf("set signal handler %d: %w", InterruptSignal, e)
 	}
 	return &Interrupter{unix.Getpid(), unix.Gettid()}, nil
 }
 
 // Interrupt ends a Wait that is under way. It does nothing if there is none:
 // callers repeat it until they see its effect.
-func (i *Interrupter) Interrupt() { _ = unix.Tgkill(i.pid, i.tid, interruptSignal) }
+func (i *Interrupter) Interrupt() { _ = unix.Tgkill(i.pid, i.tid, InterruptSignal) }
+
+// wait4Raw is wait4(2) of one tracee, or with -1 of any, without waiting, and without a
+// word to the Go scheduler. usage may be nil.
+func wait4Raw(tid int, ws *unix.WaitStatus, usage *unix.Rusage) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(ws)), unix.WALL|unix.WNOTHREAD|unix.WNOHANG, uintptr(unsafe.Pointer(usage)), 0, 0)
+	return int(n), e
+}
+
+// peek says which tracee has stopped or ended, and leaves it to be waited for. sig is the
+// signal that it has stopped with, 0 for anything else.
+func peek(poll bool) (tid, sig int, err error) {
+	const trapped = 4 // CLD_TRAPPED
+	var info [128]byte
+	flags := uintptr(unix.WEXITED | unix.WSTOPPED | unix.WNOWAIT | unix.WALL | unix.WNOTHREAD)
+	var e unix.Errno
+	if poll {
+		_, _, e = unix.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), flags|unix.WNOHANG, 0, 0)
+	} else {
+		_, _, e = unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), flags, 0, 0)
+	}
+	switch e {
+	case 0:
+	case unix.EINTR:
+		return 0, 0, ErrInterrupted
+	case unix.ECHILD:
+		return 0, 0, ErrNone
+	default:
+		return 0, 0, fmt.Errorf("waitid: %w", e)
+	}
+	word := func(at int) int { return int(*(*int32)(unsafe.Pointer(&info[at]))) }
+	if word(8) == trapped && word(24)&^0x7f == 0 {
+		sig = word(24)
+	}
+	return word(16), sig, nil // si_pid
+}
+
+// SysemuStep is SingleStep, but at a system call instruction the tracee stops at the
+// entry of a call that will not be made (PTRACE_SYSEMU_SINGLESTEP).
+func SysemuStep(tid, sig int) error {
+	return request("ptrace sysemu_singlestep", reqSysemuStep, tid, 0, uintptr(sig))
+}
+
+// Pass makes a request that takes or fills data, or has a number as its last argument
+// where data is nil. It returns what the kernel does.
+func Pass(req, tid int, at, number uint64, data []byte) (int64, unix.Errno) {
+	last := uintptr(number)
+	if len(data) > 0 {
+		last = uintptr(unsafe.Pointer(&data[0]))
+	}
+	n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), uintptr(at), last, 0, 0)
+	return int64(n), e
+}
+
+// PassSet is Pass for a request whose data is a struct iovec: GETREGSET and SETREGSET. It
+// returns how much of data there is.
+func PassSet(req, tid int, note uint64, data []byte) (int, unix.Errno) {
+	iov := unix.Iovec{Len: uint64(len(data))}
+	if len(data) > 0 {
+		iov.Base = &data[0]
+	}
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), uintptr(note), uintptr(unsafe.Pointer(&iov)), 0, 0)
+	return int(iov.Len), e
+}
+
+// PeekSigInfo copies the siginfos of pending signals of a stopped tracee into infos, from the
+// off-th on, of its process if flags says so (PTRACE_PEEKSIGINFO_SHARED). It returns how many.
+func PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno) {
+	args := struct {
+		off   uint64
+		flags uint32
+		nr    int32
+	}{off, flags, int32(len(infos))}
+	n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, reqPeekSigInfo, uintptr(tid), uintptr(unsafe.Pointer(&args)), uintptr(unsafe.Pointer(unsafe.SliceData(infos))), 0, 0)
+	return int(n), e
+}
+
+// Queue sends a signal with a siginfo to a thread (rt_tgsigqueueinfo(2)), or where tid is 0
+// to a process.
+func Queue(pid, tid, sig int, info *[128]byte) error {
+	var e unix.Errno
+	if tid == 0 {
+		_, _, e = unix.RawSyscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(pid), uintptr(sig), uintptr(unsafe.Pointer(info)))
+	} else {
+		_, _, e = unix.RawSyscall6(unix.SYS_RT_TGSIGQUEUEINFO, uintptr(pid), uintptr(tid), uintptr(sig), uintptr(unsafe.Pointer(info)), 0, 0)
+	}
+	if e != 0 {
+		return e
+	}
+	return nil
+}

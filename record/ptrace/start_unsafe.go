@@ -1,5 +1,8 @@
 //go:build linux
 
+// This file has what a process can find out about its own start, and what it
+// changes about itself: signals, a filter.
+
 package ptrace
 
 import (
@@ -7,6 +10,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"runtime"
 	"unsafe"
 
@@ -20,28 +24,30 @@ import (
 // has none, and the answer is nil.
 func StartHandlers() []uintptr {
 	const name = "runtime.fwdSig"
-	f, err := elf.Open("/proc/self/exe")
+	file, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer file.Close()
+	f, err := elf.NewFile(file)
+	if err != nil {
+		return nil
+	}
 	symtab, strtab := f.Section(".symtab"), f.Section(".strtab")
 	if symtab == nil || strtab == nil || f.Class != elf.ELFCLASS64 {
 		return nil
 	}
-	names, err := strtab.Data()
+	// These are megabytes, of which the kernel has copies: they are not read, but mapped.
+	whole, err := unix.Mmap(int(file.Fd()), 0, int(max(symtab.Offset+symtab.FileSize, strtab.Offset+strtab.FileSize)), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		return nil
 	}
-	at := bytes.Index(names, []byte("\x00"+name+"\x00"))
+	defer func() { _ = unix.Munmap(whole) }()
+	at := bytes.Index(whole[strtab.Offset:][:strtab.FileSize], []byte("\x00"+name+"\x00"))
 	if at < 0 {
 		return nil
 	}
-	syms, err := symtab.Data()
-	if err != nil {
-		return nil
-	}
-	for ; len(syms) >= elf.Sym64Size; syms = syms[elf.Sym64Size:] {
+	for syms := whole[symtab.Offset:][:symtab.FileSize]; len(syms) >= elf.Sym64Size; syms = syms[elf.Sym64Size:] {
 		if binary.LittleEndian.Uint32(syms) != uint32(at+1) {
 			continue
 		}
@@ -71,20 +77,10 @@ func SetSigMask(mask uint64) error {
 	return nil
 }
 
-// InstallFilter gives the calling thread a seccomp filter, with no_new_privs
-// set first if need be (it is needed without CAP_SYS_ADMIN).
-func InstallFilter(prog []unix.SockFilter, noNewPrivs bool) error {
-	if noNewPrivs {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("no_new_privs: %w", err)
-		}
-	}
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&fprog)))
-	if e != 0 {
-		return fmt.Errorf("seccomp: %w", e)
-	}
-	return nil
+// Ignore has this process ignore a signal that the Go runtime does not handle.
+func Ignore(sig int) {
+	sa := kernelSigaction{handler: 1}
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&sa)), 0, 8, 0, 0)
 }
 
 // CurrentCPU is the CPU that the calling thread runs on, -1 if that cannot be

@@ -1,5 +1,7 @@
 //go:build linux
 
+// This file has wait4(2): how tracees stop.
+
 package ptrace
 
 import (
@@ -66,6 +68,76 @@ func Wait(poll bool) (Stop, error) {
 	s.Faults = usage.Minflt + usage.Majflt
 	return s, nil
 }
+
+// WaitPeeked is Wait. look is told of a tracee that has stopped with a signal before the stop
+// is taken: if this thread dies until then the tracee gets the signal, and if it dies later
+// the tracee does not.
+func WaitPeeked(poll bool, look func(tid, sig int)) (Stop, error) {
+	for {
+		tid, sig, err := peek(poll)
+		if err != nil || tid == 0 {
+			return Stop{}, err
+		}
+		if sig != 0 {
+			look(tid, sig)
+		}
+		var ws unix.WaitStatus
+		var usage unix.Rusage
+		n, e := wait4Raw(tid, &ws, &usage)
+		if e == 0 && n == tid {
+			s := decode(tid, ws)
+			s.Faults = usage.Minflt + usage.Majflt
+			return s, nil
+		} // else it was killed meanwhile: it reports something else
+	}
+}
+
+// spins is how often WaitSoon looks.
+const spins = 200
+
+// WaitSoon waits for one tracee, which is about to stop: its CPU is given up to it and
+// the Go scheduler is not told. TID is 0 where that takes long: to wait longer is for the
+// caller, since the first thread of a process ends without a word as long as there are others.
+func WaitSoon(tid int) (Stop, error) {
+	var ws unix.WaitStatus
+	for range spins {
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		n, err := wait4Raw(tid, &ws, nil)
+		switch {
+		case err == unix.ECHILD:
+			return Stop{}, ErrNone
+		case err != 0 && err != unix.EINTR:
+			return Stop{}, fmt.Errorf("wait4: %w", err)
+		case n == tid:
+			return decode(tid, ws), nil
+		}
+	}
+	return Stop{}, nil
+}
+
+// WaitAnySoon is Wait for tracees that share the CPU of the caller: it is given up to them,
+// a few times, and the Go scheduler is not told. It reports whether one has stopped or
+// ended.
+func WaitAnySoon() (Stop, bool) {
+	var ws unix.WaitStatus
+	var usage unix.Rusage
+	for range soon {
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		n, err := wait4Raw(-1, &ws, &usage)
+		if err != 0 {
+			break
+		}
+		if n > 0 {
+			s := decode(n, ws)
+			s.Faults = usage.Minflt + usage.Majflt
+			return s, true
+		}
+	}
+	return Stop{}, false
+}
+
+// soon is how often WaitAnySoon looks.
+const soon = 3
 
 func decode(tid int, ws unix.WaitStatus) Stop {
 	s := Stop{TID: tid, Status: uint32(ws)}

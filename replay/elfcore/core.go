@@ -129,58 +129,37 @@ func (c *Core) Write(w io.Writer, mem Memory) error {
 	return o.end()
 }
 
+// offsets is where things are in a core.
+type offsets struct {
+	is64                   bool
+	ehsize, phsize, shsize uint64
+	phnum                  uint64 // segments, that of the notes too
+	notes                  uint64
+	shoff                  uint64 // the section header; 0: none is needed
+	data                   uint64 // the memory
+}
+
+func (c *Core) offsets(notes []byte) offsets {
+	l := offsets{ehsize: 52, phsize: 32, shsize: 40, phnum: uint64(len(c.Segments)) + 1}
+	if c.Arch == arch.X86_64 {
+		l.is64, l.ehsize, l.phsize, l.shsize = true, 64, 56, 64
+	}
+	l.notes = l.ehsize + l.phnum*l.phsize
+	end := l.notes + uint64(len(notes))
+	if l.phnum >= pnXNum {
+		l.shoff = (end + 7) &^ 7
+		end = l.shoff + l.shsize
+	}
+	l.data = (end + addr.PageSize - 1) &^ (addr.PageSize - 1)
+	return l
+}
+
 // head writes everything before the memory.
 func (c *Core) head(o *output, notes []byte) error {
-	is64 := c.Arch == arch.X86_64
-	ehsize, phsize, shsize := uint64(52), uint64(32), uint64(40)
-	if is64 {
-		ehsize, phsize, shsize = 64, 56, 64
-	}
-	phnum := uint64(len(c.Segments)) + 1
-	notesAt := ehsize + phnum*phsize
-	end := notesAt + uint64(len(notes))
-	shnum, shoff := uint16(0), uint64(0)
-	num := uint16(pnXNum)
-	if phnum < pnXNum {
-		num = uint16(phnum)
-	} else {
-		shnum, shoff = 1, (end+7)&^7
-		end = shoff + shsize
-	}
-	data := (end + addr.PageSize - 1) &^ (addr.PageSize - 1)
-
-	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS32), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
-	le := binary.LittleEndian
-	var b []byte
-	var err error
-	put := func(v any) {
-		if err == nil {
-			b, err = binary.Append(b, le, v)
-		}
-	}
-	if is64 {
-		ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
-		put(&elf.Header64{
-			Ident: ident, Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: ehsize, Shoff: shoff,
-			Ehsize: uint16(ehsize), Phentsize: uint16(phsize), Phnum: num, Shentsize: uint16(shsize), Shnum: shnum,
-		})
-	} else {
-		put(&elf.Header32{
-			Ident: ident, Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_386), Version: 1, Phoff: uint32(ehsize), Shoff: uint32(shoff),
-			Ehsize: uint16(ehsize), Phentsize: uint16(phsize), Phnum: num, Shentsize: uint16(shsize), Shnum: shnum,
-		})
-	}
-	program := func(p elf.Prog64) {
-		if is64 {
-			put(&p)
-			return
-		}
-		put(&elf.Prog32{
-			Type: p.Type, Off: uint32(p.Off), Vaddr: uint32(p.Vaddr), Filesz: uint32(p.Filesz), Memsz: uint32(p.Memsz), Flags: p.Flags, Align: uint32(p.Align),
-		})
-	}
-	program(elf.Prog64{Type: uint32(elf.PT_NOTE), Off: notesAt, Filesz: uint64(len(notes)), Align: 4})
-	at := data
+	e := encoder{offsets: c.offsets(notes)}
+	e.header()
+	e.program(elf.Prog64{Type: uint32(elf.PT_NOTE), Off: e.notes, Filesz: uint64(len(notes)), Align: 4})
+	at := e.data
 	for i := range c.Segments {
 		s := &c.Segments[i]
 		p := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: flags(s.Prot), Off: at, Vaddr: uint64(s.Start), Filesz: s.Len(), Memsz: s.Len(), Align: addr.PageSize}
@@ -188,29 +167,80 @@ func (c *Core) head(o *output, notes []byte) error {
 			p.Align = 1
 		}
 		at += s.Len()
-		if !is64 && at >= 1<<32 {
+		if !e.is64 && at >= 1<<32 {
 			return errors.New("write core: more than 4 GiB of a 32-bit process")
 		}
-		program(p)
-		if len(b) > 64<<10 {
-			o.write(b)
-			b = b[:0]
+		e.program(p)
+		if len(e.b) > 64<<10 {
+			e.flush(o)
 		}
 	}
-	o.write(b)
+	e.flush(o)
 	o.write(notes)
-	b = b[:0]
-	if shnum != 0 {
-		o.zeros(shoff - notesAt - uint64(len(notes)))
-		if is64 {
-			put(&elf.Section64{Size: uint64(shnum), Info: uint32(phnum)})
-		} else {
-			put(&elf.Section32{Size: uint32(shnum), Info: uint32(phnum)})
-		}
-		o.write(b)
+	if e.shoff != 0 {
+		o.zeros(e.shoff - e.notes - uint64(len(notes)))
+		e.section()
+		e.flush(o)
 	}
-	o.fill(data)
-	return errors.Join(err, o.err)
+	o.fill(e.data)
+	return errors.Join(e.err, o.err)
+}
+
+// encoder appends the headers of a core to b.
+type encoder struct {
+	offsets
+	b   []byte
+	err error
+}
+
+func (e *encoder) put(v any) {
+	if e.err == nil {
+		e.b, e.err = binary.Append(e.b, binary.LittleEndian, v)
+	}
+}
+
+func (e *encoder) flush(o *output) {
+	o.write(e.b)
+	e.b = e.b[:0]
+}
+
+func (e *encoder) header() {
+	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS32), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
+	num, shnum := uint16(min(e.phnum, pnXNum)), uint16(0)
+	if e.shoff != 0 {
+		shnum = 1
+	}
+	if e.is64 {
+		ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
+		e.put(&elf.Header64{
+			Ident: ident, Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: e.ehsize, Shoff: e.shoff,
+			Ehsize: uint16(e.ehsize), Phentsize: uint16(e.phsize), Phnum: num, Shentsize: uint16(e.shsize), Shnum: shnum,
+		})
+		return
+	}
+	e.put(&elf.Header32{
+		Ident: ident, Type: uint16(elf.ET_CORE), Machine: uint16(elf.EM_386), Version: 1, Phoff: uint32(e.ehsize), Shoff: uint32(e.shoff),
+		Ehsize: uint16(e.ehsize), Phentsize: uint16(e.phsize), Phnum: num, Shentsize: uint16(e.shsize), Shnum: shnum,
+	})
+}
+
+func (e *encoder) program(p elf.Prog64) {
+	if e.is64 {
+		e.put(&p)
+		return
+	}
+	e.put(&elf.Prog32{
+		Type: p.Type, Off: uint32(p.Off), Vaddr: uint32(p.Vaddr), Filesz: uint32(p.Filesz), Memsz: uint32(p.Memsz), Flags: p.Flags, Align: uint32(p.Align),
+	})
+}
+
+// section says how many segments there are, where the header cannot.
+func (e *encoder) section() {
+	if e.is64 {
+		e.put(&elf.Section64{Size: 1, Info: uint32(e.phnum)})
+	} else {
+		e.put(&elf.Section32{Size: 1, Info: uint32(e.phnum)})
+	}
 }
 
 func flags(p addr.Prot) uint32 {

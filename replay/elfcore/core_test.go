@@ -3,6 +3,7 @@ package elfcore
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -160,5 +161,44 @@ func TestErrors(t *testing.T) {
 	c.Segments = append(c.Segments, Segment{addr.Range{Start: 1 << 32, End: 1<<32 + 4096}, addr.Read, Data})
 	if err := c.Write(io.Discard, fill); err == nil {
 		t.Error("64-bit segment of a 32-bit process")
+	}
+}
+
+// TestIntelXState: the parts of an area of AMD's are found where gdb looks for them.
+func TestIntelXState(t *testing.T) {
+	area := func(size int, xcr0 uint64) []byte {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(i) ^ byte(i>>8)
+		}
+		binary.LittleEndian.PutUint64(b[464:], xcr0)
+		return b
+	}
+	for _, c := range []struct {
+		name       string
+		size       int
+		xcr0       uint64
+		want       int
+		moved, to  int // 64 bytes of AVX-512 masks
+		pkru, keys int // 8 bytes of protection keys
+	}{
+		{"AVX", 832, 0x7, 832, 0, 0, 0, 0},
+		{"AMD, AVX-512", 2432, 0xe7, 2688, 832, 1088, 0, 0},
+		{"AMD, AVX-512 and keys", 2440, 0x2e7, 2696, 832, 1088, 2432, 2688},
+		{"AMD, keys", 840, 0x207, 2696, 0, 0, 832, 2688},
+		{"Intel", 2696, 0x2ff, 2696, 1088, 1088, 2688, 2688},
+		{"unknown", 2500, 0xe7, 2500, 0, 0, 0, 0},
+		{"old", 512, 0, 512, 0, 0, 0, 0},
+	} {
+		in := area(c.size, c.xcr0)
+		out := intelXState(in)
+		head := min(c.size, 832)
+		if len(out) != c.want || !bytes.Equal(out[:head], in[:head]) {
+			t.Errorf("%s: %d bytes, want %d", c.name, len(out), c.want)
+			continue
+		}
+		if !bytes.Equal(out[c.to:c.to+64], in[c.moved:c.moved+64]) || !bytes.Equal(out[c.keys:c.keys+8], in[c.pkru:c.pkru+8]) {
+			t.Errorf("%s: a part is somewhere else", c.name)
+		}
 	}
 }

@@ -24,14 +24,14 @@ const (
 type layout struct {
 	word int // size of a long
 	// struct elf_prstatus: the pids begin at pids, the registers at regs.
-	status, pids, regs, nregs int
+	status, pids, regs int
 	// struct elf_prpsinfo
 	info, ids, idSize, infoPIDs int
 }
 
 var layouts = map[arch.ID]layout{
-	arch.X86_64: {word: 8, status: 336, pids: 32, regs: 112, nregs: 27, info: 136, ids: 16, idSize: 4, infoPIDs: 24},
-	arch.I386:   {word: 4, status: 144, pids: 24, regs: 72, nregs: 17, info: 124, ids: 8, idSize: 2, infoPIDs: 12},
+	arch.X86_64: {word: 8, status: 336, pids: 32, regs: 112, info: 136, ids: 16, idSize: 4, infoPIDs: 24},
+	arch.I386:   {word: 4, status: 144, pids: 24, regs: 72, info: 124, ids: 8, idSize: 2, infoPIDs: 12},
 }
 
 // sigInfoSize is the size of struct siginfo.
@@ -74,10 +74,43 @@ func (c *Core) notes() []byte {
 			} else {
 				b = note(b, "LINUX", ntPRXFPReg, t.XState[:fxSize])
 			}
-			b = note(b, "LINUX", ntXState, t.XState)
+			b = note(b, "LINUX", ntXState, intelXState(t.XState))
 		}
 	}
 	return b
+}
+
+// intelXState is an area that XSAVE writes with its parts where Intel's processors have them.
+// Those of AMD have them closer together, since they have no MPX (CPUID leaf 0xd tells where).
+// gdb before version 14 takes all areas for Intel's, and later ones know only some of AMD's
+// (gdbsupport/x86-xstate.h, gdb/i387-tdep.c, i387_guess_xsave_layout).
+func intelXState(x []byte) []byte {
+	const (
+		xcr0At                = 464 // in what FXSAVE leaves to software
+		avx512, pkru          = 7 << 5, 1 << 9
+		avxEnd                = 832
+		amdAVX512, amdEnd     = avxEnd, 2432
+		intelAVX512, intelEnd = 1088, 2688
+		pkruSize              = 8
+	)
+	if len(x) < avxEnd {
+		return x
+	}
+	var out []byte
+	pkruAt := avxEnd
+	switch xcr0 := binary.LittleEndian.Uint64(x[xcr0At:]); {
+	case xcr0&avx512 == avx512 && (len(x) == amdEnd || len(x) == amdEnd+pkruSize):
+		out = make([]byte, intelEnd, intelEnd+pkruSize)
+		copy(out, x[:avxEnd])
+		copy(out[intelAVX512:], x[amdAVX512:amdEnd])
+		pkruAt = amdEnd
+	case xcr0&avx512 == 0 && xcr0&pkru != 0 && len(x) == avxEnd+pkruSize:
+		out = make([]byte, intelEnd, intelEnd+pkruSize)
+		copy(out, x[:avxEnd])
+	default:
+		return x
+	}
+	return append(out, x[pkruAt:]...)
 }
 
 // compatSigInfo makes of a struct siginfo of 64 bits one of 32, in which pointers,
@@ -129,19 +162,23 @@ func pad(b []byte) []byte {
 func (c *Core) status(l layout, t *Thread) []byte {
 	le := binary.LittleEndian
 	b := make([]byte, l.status)
-	le.PutUint32(b, uint32(t.Signal)) // si_signo, si_code, si_errno
+	// The kernel gives every thread the number of the signal that the first has got:
+	// debuggers take it from the last.
+	signo := c.Threads[0].Signal
+	le.PutUint32(b, uint32(signo)) // si_signo, si_code, si_errno
 	if len(t.SigInfo) >= 12 {
 		copy(b[4:8], t.SigInfo[8:12])
 		copy(b[8:12], t.SigInfo[4:8])
 	}
-	le.PutUint16(b[12:], uint16(t.Signal))
+	le.PutUint16(b[12:], uint16(signo))
 	for i, v := range [4]uint32{t.TID, c.Process.PPID, c.Process.PGRP, c.Process.SID} {
 		le.PutUint32(b[l.pids+4*i:], v)
 	}
+	nregs := len(c.Arch.Registers())
 	if len(t.XState) >= fxSize {
-		le.PutUint32(b[l.regs+l.word*l.nregs:], 1) // pr_fpvalid
+		le.PutUint32(b[l.regs+l.word*nregs:], 1) // pr_fpvalid
 	}
-	for i, v := range t.Regs[:min(len(t.Regs), l.nregs)] {
+	for i, v := range t.Regs[:min(len(t.Regs), nregs)] {
 		l.put(b[l.regs+l.word*i:], v)
 	}
 	return b

@@ -29,15 +29,31 @@ type Builder struct {
 	W    *format.Writer
 	buf  bytes.Buffer
 	time uint64
+
+	// Stack is the call stack of the events that are written next.
+	Stack format.StackNode
 }
 
 // New starts a log.
-func New(tb testing.TB) *Builder {
+func New(tb testing.TB) *Builder { return start(tb, format.Header{}) }
+
+// NewStacks starts a log with call stacks.
+func NewStacks(tb testing.TB) *Builder { return start(tb, format.Header{Stacks: true}) }
+
+// NewAt starts a log of another time.
+func NewAt(tb testing.TB, at time.Time) *Builder { return start(tb, format.Header{Start: at}) }
+
+// start starts a log that has what h says.
+func start(tb testing.TB, h format.Header) *Builder {
 	tb.Helper()
+	if h.Start.IsZero() {
+		h.Start = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	}
 	b := &Builder{tb: tb}
 	w, err := format.NewWriter(&b.buf, &format.Header{
-		Arch: arch.X86_64, TimeShift: 7, Start: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC),
+		Arch: arch.X86_64, TimeShift: 7, Start: h.Start,
 		Version: "test", Kernel: "6.1.0 #1", Host: "laptop", Dir: "/tmp", Argv: []string{"./prog", "a b"},
+		Options: []string{"trace=all", "follow=true"}, XSave: 2696, Stacks: h.Stacks, Refs: h.Refs,
 	}, &format.WriterOptions{FlushInterval: -1, GroupSteps: 64})
 	if err != nil {
 		tb.Fatal(err)
@@ -45,6 +61,12 @@ func New(tb testing.TB) *Builder {
 	b.W = w
 	return b
 }
+
+// Wait lets time pass before the next event.
+func (b *Builder) Wait(d time.Duration) { b.time += uint64(d) }
+
+// Now is the time of the last event, in ns.
+func (b *Builder) Now() uint64 { return b.time }
 
 // Event writes an event of a thread.
 func (b *Builder) Event(thread uint32, r format.Record, changes ...format.Change) format.Step {
@@ -56,7 +78,7 @@ func (b *Builder) Event(thread uint32, r format.Record, changes ...format.Change
 func (b *Builder) EventRegs(thread uint32, r format.Record, regs []uint64, changes ...format.Change) format.Step {
 	b.tb.Helper()
 	b.time += 10240
-	n, err := b.W.Event(&format.Event{Time: b.time, Thread: thread, Record: r, Changes: changes, Regs: regs})
+	n, err := b.W.Event(&format.Event{Time: b.time, Thread: thread, Record: r, Changes: changes, Regs: regs, Stack: b.Stack})
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -75,6 +97,27 @@ func (b *Builder) Call(thread uint32, name string, ret int64, args []uint64, cha
 	return b.Event(thread, s, changes...)
 }
 
+// Module makes a module known.
+func (b *Builder) Module(m format.Module) format.ModuleNo {
+	b.tb.Helper()
+	no, err := b.W.Module(&m)
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return no
+}
+
+// Through sets the stack of the next events: its frames, the innermost first, and how it
+// ends.
+func (b *Builder) Through(end format.StackEnd, frames ...format.RawFrame) {
+	b.tb.Helper()
+	n, err := b.W.Stack(frames, 0, end)
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	b.Stack = n
+}
+
 // Bytes ends the log and returns it.
 func (b *Builder) Bytes() []byte {
 	b.tb.Helper()
@@ -85,7 +128,7 @@ func (b *Builder) Bytes() []byte {
 }
 
 // Map is a change that makes a mapping of n pages.
-func Map(mm uint32, a addr.Addr, n int, p addr.Prot, name string) *format.VMASet {
+func Map(mm uint32, a addr.Addr, n uint64, p addr.Prot, name string) *format.VMASet {
 	v := vma.VMA{Range: addr.Range{Start: a, End: a + addr.Addr(n)<<addr.PageShift}, Prot: p, Name: name}
 	if len(name) > 0 && name[0] == '/' {
 		v.Dev, v.Inode = vma.Dev{Major: 8, Minor: 1}, uint64(100+len(name))

@@ -2,6 +2,7 @@
  * into a page that a userfaultfd keeps back. The other threads of this address
  * space go on mapping meanwhile, and one of them is who lets it go. */
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include "mark.h"
@@ -42,9 +43,9 @@ int main(void)
 	CHECK(pthread_create(&t, NULL, waits, NULL) == 0);
 	while (!inside)
 		nap(1);
-	nap(50);
-	CHECK(!through);
-	/* the page is asked for, and its asker waits inside madvise */
+	/* when the page is asked for, its asker waits inside madvise */
+	struct pollfd asked = {fd, POLLIN, 0};
+	CHECK(poll(&asked, 1, 60000) == 1 && !through);
 	struct uffd_msg m;
 	ssize_t r = read(fd, &m, sizeof m);
 	if (r < 0) {

@@ -1,3 +1,4 @@
+/* quick: x86_64 i386 */
 /* build: x86_64 i386 */
 /* One process, five programs: 64 to 32 to 64 bits (where there are two), from
  * the first thread and from another, by descriptor, and by a script. argv[1]

@@ -1,3 +1,4 @@
+/* quick: x86_64 i386 */
 /* Births of every kind: fork, vfork, posix_spawn, clone with a shared address
  * space but no thread, clone3, a pid namespace, a daemon of a daemon. */
 #include <spawn.h>

@@ -2,8 +2,7 @@
 /* An address space that outlives the thread it was first seen with. As "thread":
  * the first thread of the process ends. As "process": the process does, and one
  * that shares its memory goes on. Then 64 pages at 0x10000000 are filled, so that
- * word i is i * 0x9e3779b97f4a7c15, and after a while, in which a busy machine finds
- * the time for a snapshot, all ends. */
+ * word i is i * 0x9e3779b97f4a7c15, and all ends when there is a file "go". */
 #include <pthread.h>
 #include "mark.h"
 
@@ -15,7 +14,7 @@ static void fill(void)
 	CHECK(p == (void *)0x10000000);
 	for (uint64_t i = 0; i < 64 * PAGE / 8; i++)
 		p[i] = i * 0x9e3779b97f4a7c15;
-	nap(400);
+	wait_file("go");
 	syscall(SYS_exit_group, 0);
 }
 

@@ -2,25 +2,26 @@
 /* A process to be held still from outside: a thread computes, others wait in
  * calls that end with EINTR when somebody interrupts them. It says where a
  * pattern is, ends when its standard input does, and fails if anything showed. */
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include "mark.h"
 
 #define PAGES 64
 static volatile int over;
 static volatile unsigned long work;
 static int pair[2];
+static volatile pid_t tids[5];
+
+/* Each thread begins by telling who it is. */
+static void began(void *p)
+{
+	*(volatile pid_t *)p = syscall(SYS_gettid);
+}
 
 static void *computes(void *p)
 {
+	began(p);
 	while (!over)
 		work++;
 	return p;
@@ -31,6 +32,7 @@ static void *polls(void *p)
 	struct epoll_event ev;
 	int fd = epoll_create1(0);
 
+	began(p);
 	ev.events = EPOLLIN;
 	if (epoll_ctl(fd, EPOLL_CTL_ADD, pair[0], &ev))
 		_exit(10);
@@ -44,6 +46,7 @@ static void *receives(void *p)
 	struct timeval tv = { 100, 0 };
 	char c;
 
+	began(p);
 	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv); /* such a recv is not restarted */
 	if (recv(pair[0], &c, 1, 0) != 1)
 		_exit(12);
@@ -55,6 +58,7 @@ static void *waits(void *p)
 	sigset_t set;
 	siginfo_t info;
 
+	began(p);
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	if (sigwaitinfo(&set, &info) != SIGUSR1)
@@ -66,6 +70,7 @@ static void *sleeps(void *p)
 {
 	struct timespec t = { 0, 50000000 };
 
+	began(p);
 	while (!over)
 		if (nanosleep(&t, NULL))
 			_exit(14);
@@ -90,16 +95,24 @@ int main(void)
 	for (int i = 0; i < PAGES; i += 2)
 		memset(area + i * 4096, i + 1, 4096);
 	for (int i = 0; i < 5; i++)
-		pthread_create(&th[i], NULL, what[i], NULL);
-	usleep(50000);
+		pthread_create(&th[i], NULL, what[i], (void *)&tids[i]);
+	while (!work)
+		nap(1);
+	for (int i = 1; i < 5; i++) { /* the others wait in their calls */
+		while (!tids[i])
+			nap(1);
+		wait_asleep(tids[i]);
+	}
 	printf("%p %p %p\n", (void *)area, (void *)none, malloc(1));
 	fflush(stdout);
 	if (read(0, &c, 1) != 0)
 		return 3;
 	unsigned long before = work;
-	usleep(20000);
-	if (work == before)
-		return 4; /* it stands still */
+	for (int i = 0; work == before; i++) {
+		if (i == 6000)
+			return 4; /* it stands still */
+		nap(10);
+	}
 	over = 1;
 	kill(getpid(), SIGUSR1);
 	if (write(pair[1], "xx", 2) != 2)

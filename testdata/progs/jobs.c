@@ -45,6 +45,7 @@ static void job(void)
 		line[n] = 0;
 		say("read: ");
 		say(line);
+		CHECK(write(ready[1], "r", 1) == 1);
 	}
 	_exit(3);
 }
@@ -106,13 +107,14 @@ static void shell(int hear, int tell, int interrupt)
 	CHECK(tcsetpgrp(0, pid) == 0);
 	kill(-pid, SIGCONT);
 	NEXT("l"); /* a line */
-	nap(50);
+	CHECK(read(ready[0], &c, 1) == 1);
 	kill(pid, SIGSTOP);
 	expect(pid, SIGSTOP, WUNTRACED);
 	CHECK(waitpid(pid, &st, WNOHANG | WUNTRACED) == 0);
 	kill(pid, SIGCONT);
 	expect(pid, 0, WCONTINUED);
 	NEXT("l");
+	CHECK(read(ready[0], &c, 1) == 1);
 	CHECK(waitpid(pid, &st, WUNTRACED) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 3);
 	if (interrupt) {
 		interrupted(tell, hear);
@@ -141,7 +143,7 @@ int main(int argc, char **argv)
 	MARK(1);
 	char c;
 	while (read(up[0], &c, 1) == 1) {
-		nap(50); /* the job comes to its read */
+		nap(50); /* most often the job comes to its read meanwhile */
 		if (c == 'z')
 			CHECK(write(m, "\032", 1) == 1);
 		else if (c == 'c')

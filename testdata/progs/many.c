@@ -1,4 +1,5 @@
 /* args: threads | procs */
+/* quick: none */
 /* Many: `threads` starts 500 threads at once, `procs` 1000 short processes, some
  * of which exec. */
 #include <pthread.h>

@@ -220,6 +220,43 @@ static UNUSED void nap(int ms)
 		;
 }
 
+/* Waits until a file is there, which somebody else makes. */
+static UNUSED void wait_file(const char *name)
+{
+	while (access(name, F_OK) != 0)
+		nap(5);
+}
+
+/* Waits until a thread of this process, or another process, has been asleep for some
+ * naps in a row: then it waits inside the call that it was on its way to. */
+static UNUSED void wait_asleep(pid_t tid)
+{
+	char path[32], b[256];
+	snprintf(path, sizeof path, "/proc/%d/stat", tid);
+	for (int seen = 0; seen < 4;) {
+		nap(5);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b - 1);
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			return; /* it has ended */
+		b[n] = 0;
+		char *end = strrchr(b, ')');
+		seen = end && end[1] == ' ' && end[2] == 'S' ? seen + 1 : 0;
+	}
+}
+
+/* Waits until all other threads of this process have ended. */
+static UNUSED void wait_alone(void)
+{
+	for (struct stat st;; nap(1)) {
+		CHECK(stat("/proc/self/task", &st) == 0);
+		if (st.st_nlink <= 3) /* two, and one for each thread */
+			return;
+	}
+}
+
 /* Waits for pid, which must have ended with this status. */
 static UNUSED void reap(pid_t pid, int status)
 {

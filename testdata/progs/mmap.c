@@ -1,3 +1,4 @@
+/* quick: x86_64 i386 */
 /* mmap and munmap: neighbours that merge and do not, MAP_FIXED over one, many
  * and parts of mappings, files with offsets, holes, failures that change
  * nothing. */

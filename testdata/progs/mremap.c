@@ -1,3 +1,4 @@
+/* quick: x86_64 i386 */
 /* mremap: in place, moved, shrunk, to a chosen place over others, of part of a
  * mapping, duplicated, left behind, of files and shared memory. */
 #include "mark.h"

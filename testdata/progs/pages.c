@@ -4,7 +4,7 @@
  * whoever reads them at any moment can tell whether they were ever so. In each
  * generation a fourth of the pages is written; after it the thread calls
  * write(-1, generation, thread). The areas are at 0x10000000 + thread * 0x1000000.
- * args: THREADS PAGES GENERATIONS [NAP], ms before the end */
+ * args: THREADS PAGES GENERATIONS [FIFO], which it makes and reads before the end */
 #include <pthread.h>
 #include "mark.h"
 
@@ -40,7 +40,6 @@ int main(int argc, char **argv)
 	CHECK(argc >= 4);
 	threads = atoi(argv[1]), pages = atoi(argv[2]), generations = atoi(argv[3]);
 	CHECK(threads <= 16 && generations >= 4);
-	CHECK(close(open("begun", O_WRONLY | O_CREAT, 0666)) == 0);
 	for (uintptr_t t = 0; t < threads; t++) {
 		char *at = (char *)(0x10000000 + t * 0x1000000);
 		CHECK(mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at);
@@ -49,8 +48,10 @@ int main(int argc, char **argv)
 		CHECK(pthread_create(&th[t], NULL, writes, (void *)t) == 0);
 	for (unsigned t = 0; t < threads; t++)
 		CHECK(pthread_join(th[t], NULL) == 0);
-	if (argc > 4)
-		nap(atoi(argv[4]));
+	if (argc > 4) { /* asleep in one call until somebody opens it */
+		CHECK(mkfifo(argv[4], 0600) == 0);
+		CHECK(close(open(argv[4], O_RDONLY)) == 0);
+	}
 	int fd = open("done", O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	CHECK(fd >= 0 && write(fd, "done", 4) == 4);
 	return 0;

@@ -1,8 +1,10 @@
 /* args: mix | brk */
+/* quick: none */
 /* Threads that race for the same addresses. What one unmaps another is given at
  * once: a log in the wrong order has a mapping too many or too few at the next
  * mark, when all of them wait. `mix` makes every kind of call, `brk` moves the
- * one end of the heap. args: KIND [THREADS ROUNDS CALLS] */
+ * one end of the heap. With FILE the rounds go on until it is there.
+ * args: KIND [THREADS ROUNDS CALLS [FILE]] */
 #include <pthread.h>
 #include "mark.h"
 
@@ -12,6 +14,8 @@
 static pthread_barrier_t all;
 static int threads = 8, rounds = 10, calls = 400, kind;
 static unsigned long done;
+static const char *until; /* this file is there */
+static int rounds_done, enough;
 static char *heap0;
 
 struct slot {
@@ -105,8 +109,10 @@ static void *run(void *arg)
 	struct slot slots[SLOTS] = {0};
 	int me = (long)arg;
 	uint32_t seed = 12345 + me * 7919;
-	for (int r = 0; r < rounds; r++) {
+	for (;;) {
 		pthread_barrier_wait(&all);
+		if (enough)
+			return NULL;
 		if (kind)
 			breaks(&seed);
 		else
@@ -114,11 +120,11 @@ static void *run(void *arg)
 		__atomic_add_fetch(&done, calls, __ATOMIC_SEQ_CST);
 		pthread_barrier_wait(&all);
 		/* now the first of them marks */
-		if (me == 0)
-			MARK(r + 1);
+		if (me == 0) {
+			MARK(++rounds_done);
+			enough = rounds_done >= rounds && (!until || access(until, F_OK) == 0);
+		}
 	}
-	pthread_barrier_wait(&all);
-	return NULL;
 }
 
 int main(int argc, char **argv)
@@ -127,6 +133,8 @@ int main(int argc, char **argv)
 	kind = argc > 1 && !strcmp(argv[1], "brk");
 	if (argc > 4)
 		threads = atoi(argv[2]), rounds = atoi(argv[3]), calls = atoi(argv[4]);
+	if (argc > 5)
+		until = argv[5];
 	free(malloc(1)); /* libc takes what it needs of the heap, and no more after that */
 	pthread_barrier_init(&all, NULL, threads);
 	for (long i = 1; i < threads; i++)
@@ -136,8 +144,8 @@ int main(int argc, char **argv)
 	CHECK(brk(heap0) == 0);
 	for (long i = 1; i < threads; i++)
 		CHECK(pthread_join(t[i], NULL) == 0);
-	CHECK(done == (unsigned long)threads * rounds * calls);
-	MARK(rounds + 1);
+	CHECK(done == (unsigned long)threads * rounds_done * calls);
+	MARK(rounds_done + 1);
 	dprintf(1, "race: %lu calls\n", done);
 	return 0;
 }

@@ -1,11 +1,9 @@
 /* build: none */
 /* What a debugger is shown of it: a recursion that makes a call half way down,
  * and a thread that waits inside a call meanwhile. */
-#include <unistd.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
+#include "mark.h"
+static volatile pid_t waiting;
 static pthread_barrier_t b;
 static int pipefd[2];
 struct node { int depth; struct node *up; char text[32]; };
@@ -23,6 +21,7 @@ __attribute__((noipa, target("sse2"))) static long descend(int n, struct node *u
 }
 static void *waiter(void *p) {
 	char c;
+	waiting = syscall(SYS_gettid);
 	pthread_barrier_wait(&b);
 	if (read(pipefd[0], &c, 1) != 1)
 		_exit(3);
@@ -35,7 +34,7 @@ int main(void) {
 	pthread_barrier_init(&b, 0, 2);
 	pthread_create(&t, 0, waiter, 0);
 	pthread_barrier_wait(&b);
-	usleep(20000);
+	wait_asleep(waiting);
 	long r = descend(12, 0);
 	if (write(pipefd[1], "x", 1) != 1)
 		return 4;

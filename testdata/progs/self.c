@@ -56,12 +56,11 @@ static void status(void)
 	fclose(f);
 }
 
-static void file(const char *name)
+static void contents(const char *name)
 {
 	char b[4096];
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b);
-	printf("%s: ", name);
 	if (n < 0)
 		printf("%s\n", strerrorname_np(errno));
 	for (ssize_t i = 0; i < n; i++)
@@ -70,6 +69,12 @@ static void file(const char *name)
 		puts("");
 	if (fd >= 0)
 		close(fd);
+}
+
+static void file(const char *name)
+{
+	printf("%s: ", name);
+	contents(name);
 }
 
 static void maps(void)
@@ -139,6 +144,7 @@ int main(int argc, char **argv)
 	       (char *)getauxval(AT_PLATFORM));
 	file("/proc/self/comm");
 	file("/proc/self/cmdline");
+	file("/proc/self/environ");
 	file("/proc/self/oom_score_adj");
 	file("/proc/self/coredump_filter");
 	file("/proc/self/loginuid");
@@ -167,6 +173,17 @@ int main(int argc, char **argv)
 	/* do others see it on the processors it may use? */
 	CHECK(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
 	fflush(stdout);
+	/* and what others read of its arguments and its environment */
+	char args[64], env[64];
+	snprintf(args, sizeof args, "/proc/%d/cmdline", getpid());
+	snprintf(env, sizeof env, "/proc/%d/environ", getpid());
+	if (fork() == 0) {
+		contents(args);
+		contents(env);
+		fflush(stdout);
+		_exit(0);
+	}
+	CHECK(wait(NULL) > 0);
 	MARK(1);
 	return 0;
 }

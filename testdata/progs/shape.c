@@ -1,4 +1,5 @@
 /* args: 1 300 | 2 300 | 3 300 */
+/* quick: none */
 /* Random calls change the mappings of a range, and after each the program prints
  * what it has there: how they split and join is the same whether they are watched
  * or not, and so is what each call returns. Now and then it saves what its memory

@@ -1,3 +1,4 @@
+/* quick: x86_64 i386 */
 /* build: x86_64 i386 static */
 /* Signals: handlers on another stack, a fault that its handler mends, queued
  * real-time signals in number and order, siginfo, masks, a core, SIGKILL. */

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 		stop = 1;
 		for (int i = 0; i < 3; i++)
 			CHECK(pthread_join(t[i], NULL) == 0);
-		nap(20);
+		wait_alone();
 		MARK(2);
 		puts("sudden ok");
 		return 0;

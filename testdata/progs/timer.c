@@ -1,3 +1,4 @@
+/* quick: none */
 /* args: 2 */
 /* alone: it measures time */
 /* A 1 kHz timer for some seconds. An expiry that comes while the one before it
@@ -23,16 +24,33 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Seconds for which this thread was ready to run, and did not. */
-static double waited(void)
+/* Seconds for which a thread was ready to run, and did not. */
+static double waited_by(int tid)
 {
+	char name[64];
 	unsigned long long ran = 0, delay = 0;
-	FILE *f = fopen("/proc/self/schedstat", "r");
+	snprintf(name, sizeof name, "/proc/%d/schedstat", tid);
+	FILE *f = fopen(name, "r");
 	if (f) {
 		CHECK(fscanf(f, "%llu %llu", &ran, &delay) == 2);
 		fclose(f);
 	}
 	return delay / 1e9;
+}
+
+/* The same for this thread and for who traces it: while that waits for a CPU, the
+ * program is stopped. */
+static double waited(void)
+{
+	char line[256];
+	int tracer = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	CHECK(f);
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			break;
+	fclose(f);
+	return waited_by(getpid()) + (tracer > 0 ? waited_by(tracer) : 0);
 }
 
 static const struct itimerval it = {{0, 1000}, {0, 1000}}, off = {{0, 0}, {0, 0}};

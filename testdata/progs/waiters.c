@@ -1,7 +1,7 @@
 /* args: 1 */
 /* Threads that wait in calls which only a signal can interrupt, and one that
  * queues real-time signals: none may be lost, and no wait may end early. The
- * argument is for how many seconds. */
+ * argument is for how many seconds, or the name of a file: until that is there. */
 #include <pthread.h>
 #include <sys/epoll.h>
 #include "mark.h"
@@ -41,6 +41,8 @@ int main(int argc, char **argv)
 	sigset_t all, old;
 	long sent;
 	struct timespec begin, now;
+	const char *length = argc > 1 ? argv[1] : "1";
+	int seconds = atoi(length);
 	CHECK((ep = epoll_create1(0)) >= 0);
 	CHECK(sigaction(SIGRTMIN, &sa, NULL) == 0);
 	sigfillset(&all);
@@ -54,11 +56,11 @@ int main(int argc, char **argv)
 		getppid();
 		usleep(100);
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (now.tv_sec - begin.tv_sec < (argc > 1 ? atoi(argv[1]) : 1));
+	} while (seconds ? now.tv_sec - begin.tv_sec < seconds : access(length, F_OK) != 0);
 	stop = 1;
 	for (int i = 4; i >= 0; i--)
 		CHECK(pthread_join(t[i], NULL) == 0);
-	for (int i = 0; i < 100 && got < sent; i++)
+	for (int i = 0; i < 6000 && got < sent; i++)
 		nap(10);
 	if (early || got != sent) {
 		printf("%ld of %ld signals, %ld waits ended early\n", got, sent, early);

@@ -1,0 +1,60 @@
+package call
+
+import "strings"
+
+// Files calls f for each file that the call names: by a path, made absolute where the
+// directory is known, or by a descriptor whose name is known. A directory that a path
+// starts from is none.
+func (c *Call) Files(f func(name string, byFD bool)) {
+	if s := lookup(c.Arch, c.Nr); s == nil || c.FD == nil || s.mux == nil && !s.namesFile() {
+		return
+	}
+	var p printer
+	p.init(c, nil)
+	dir := int32(AtFDCWD)
+	for i := range p.sig.words {
+		w := &p.sig.words[i]
+		switch w.def {
+		case dirFDWord:
+			dir = int32(p.args[w.reg])
+		case pathWord:
+			b := p.buf(w.reg, false)
+			if b == nil || len(b.Data) == 0 {
+				if dir >= 0 {
+					p.named(dir, f) // AT_EMPTY_PATH
+				}
+				continue
+			}
+			name := string(b.Data)
+			if base := c.FD(dir); name[0] == '/' || strings.HasPrefix(base, "/") {
+				if name[0] != '/' {
+					name = base + "/" + name
+				}
+				name = cleanPath(name)
+			}
+			f(name, false)
+		case fdWord:
+			p.named(int32(p.args[w.reg]), f)
+		}
+	}
+}
+
+// namesFile says whether an argument may name a file.
+func (s *sig) namesFile() bool {
+	for i := range s.words {
+		if d := s.words[i].def; d == pathWord || d == fdWord {
+			return true
+		}
+	}
+	return false
+}
+
+// named calls f with the name of a descriptor, if it has one.
+func (p *printer) named(fd int32, f func(name string, byFD bool)) {
+	if fd < 0 {
+		return
+	}
+	if name := p.c.FD(fd); name != "" {
+		f(name, true)
+	}
+}

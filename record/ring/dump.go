@@ -1,0 +1,236 @@
+//go:build linux
+
+// This file makes a log of the segments of a ring.
+
+package ring
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"memtrace/format"
+)
+
+// dump keeps all that the ring has, in a file of its own. The recording goes on meanwhile.
+func (r *Ring) dump(why string, now uint64) error {
+	if err := r.next(now); err != nil {
+		return err
+	}
+	r.keep(why, r.segs[:len(r.segs)-1])
+	r.trim(now)
+	return nil
+}
+
+// keep joins segments beside the recording.
+func (r *Ring) keep(why string, segs []*segment) {
+	segs = append([]*segment(nil), segs...)
+	for _, s := range segs {
+		s.users.Add(1)
+	}
+	to := r.State().Step
+	r.later(func() {
+		begin := time.Now()
+		d := Dump{Why: why}
+		r.mu.Lock()
+		d.Name = r.name(len(r.kept) + 1)
+		r.mu.Unlock()
+		d.Info, d.Err = join(d.Name, segs, format.Part{To: to, Before: r.before, Reason: "kept: " + why, Options: []string{"kept=" + strings.ReplaceAll(why, " ", "_")}})
+		for _, s := range segs {
+			s.users.Done()
+		}
+		d.Took = time.Since(begin)
+		r.mu.Lock()
+		r.kept = append(r.kept, d)
+		r.mu.Unlock()
+		if d.Err != nil {
+			r.opt.Say(fmt.Sprintf("%s came true, but the ring could not be kept: %v", why, d.Err))
+			return
+		}
+		r.opt.Say(fmt.Sprintf("%s: kept %d events, steps %d to %d, in %s", why, d.Info.Steps-d.Info.First, d.Info.First, d.Info.Steps-1, d.Name))
+	})
+}
+
+// later has something done beside the recording, after what is waiting already.
+func (r *Ring) later(f func()) {
+	r.dumps.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.todo = append(r.todo, f)
+	if r.doing {
+		return
+	}
+	r.doing = true
+	go func() {
+		for {
+			r.mu.Lock()
+			if len(r.todo) == 0 {
+				r.doing = false
+				r.mu.Unlock()
+				return
+			}
+			f := r.todo[0]
+			r.todo = r.todo[1:]
+			r.mu.Unlock()
+			f()
+			r.dumps.Done()
+		}
+	}()
+}
+
+// takeOver keeps what a segment that is dropped knows of memory. Of a ring that goes round too
+// fast nothing is kept: what is known begins with a later segment then.
+func (r *Ring) takeOver(s *segment) {
+	if r.before == nil {
+		return
+	}
+	r.mu.Lock()
+	busy := r.early >= earlyMost
+	if !busy {
+		r.early++
+	}
+	r.mu.Unlock()
+	if busy {
+		return
+	}
+	s.users.Add(1)
+	r.later(func() {
+		defer s.users.Done()
+		<-s.ready
+		if s.err == nil {
+			if l, err := format.NewReader(s.file, s.size, nil); err == nil {
+				_ = r.before.Advance(l) // else nothing is known, and a later segment is a new beginning
+			}
+		}
+		n, lost := r.before.Pages()
+		r.mu.Lock()
+		r.early--
+		r.pages = [2]uint64{uint64(n), lost}
+		r.mu.Unlock()
+	})
+}
+
+// name is that of dump n.
+func (r *Ring) name(n int) string {
+	name := strings.ReplaceAll(r.opt.Output, "%p", strconv.Itoa(r.pid))
+	if strings.Contains(name, "%n") {
+		return strings.ReplaceAll(name, "%n", strconv.Itoa(n))
+	}
+	if n > 1 {
+		name += "." + strconv.Itoa(n)
+	}
+	return name
+}
+
+// Program says which pid %p is.
+func (r *Ring) Program(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pid = pid
+}
+
+// join writes a log of segments under a name that it gets when it is whole. A file of
+// that name is kept as NAME.old.
+func join(name string, segs []*segment, p format.Part) (info *format.Info, err error) {
+	var logs []*format.Reader
+	for _, s := range segs {
+		<-s.ready
+		if s.err != nil {
+			return nil, s.err
+		}
+		l, err := format.NewReader(s.file, s.size, nil)
+		if err != nil {
+			return nil, err
+		}
+		if l.Steps() > l.Header().Begin.First() { // else nothing happened in it
+			logs = append(logs, l)
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	info, err = format.Cut(f, logs, p)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if st, err := os.Lstat(name); err == nil && st.Mode().IsRegular() {
+		if err := os.Rename(name, name+".old"); err != nil {
+			return nil, err
+		}
+	} else if err == nil {
+		return nil, &fs.PathError{Op: "write", Path: name, Err: fs.ErrExist}
+	}
+	return info, os.Rename(f.Name(), name)
+}
+
+// Close ends the ring: what is due is kept, the segments go. It returns when all that
+// was kept is there.
+func (r *Ring) Close(reason string) error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	err := r.Writer.Close(reason)
+	last := r.segs[len(r.segs)-1]
+	last.size, last.err = r.Bytes(), err
+	close(last.ready)
+	if r.due != nil {
+		r.keep(r.due.why, r.segs)
+	}
+	r.dumps.Wait()
+	for _, s := range r.segs {
+		s.drop()
+	}
+	if r.store != nil {
+		_ = r.store.Close()
+	}
+	for i := range r.kept {
+		if err == nil {
+			err = r.kept[i].Err
+		}
+	}
+	return err
+}
+
+// Kept are the logs that were kept. It may be called after Close.
+func (r *Ring) Kept() []Dump { return r.kept }
+
+// Status is what the ring has, in words. It may be called from any goroutine.
+func (r *Ring) Status() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	where := "memory"
+	if r.opt.Dir != "" {
+		where = r.opt.Dir
+	}
+	fmt.Fprintf(&b, "recorder   %d\n", os.Getpid())
+	fmt.Fprintf(&b, "program    %d\n", r.pid)
+	fmt.Fprintf(&b, "step       %d at %.3f s\n", r.steps[1], float64(r.times[1])/1e9)
+	fmt.Fprintf(&b, "ring       %d parts in %s, %d bytes, the last %.3f s\n", len(r.segs), where, r.bytes, float64(r.times[1]-r.segs[0].begin)/1e9)
+	if r.store != nil {
+		fmt.Fprintf(&b, "memory     %d pages from before, of at most %d; %d times there was no room for a page\n", r.pages[0], r.opt.Room>>12, r.pages[1])
+	}
+	fmt.Fprintf(&b, "keeps on   %s\n", r.opt.Keep)
+	fmt.Fprintf(&b, "kept       %d of at most %d; %d times more a condition came true\n", len(r.kept), r.opt.Max, r.more)
+	for _, d := range r.kept {
+		if d.Err != nil {
+			fmt.Fprintf(&b, "           %s: %v\n", d.Why, d.Err)
+		} else {
+			fmt.Fprintf(&b, "           %s: %s\n", d.Why, d.Name)
+		}
+	}
+	return b.String()
+}

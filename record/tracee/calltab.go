@@ -1,0 +1,113 @@
+//go:build linux
+
+// This file says, by the number of a call, what a Group has to do about it.
+
+package tracee
+
+import (
+	"sync"
+
+	"memtrace/format/arch"
+)
+
+// Numbers of ABIs as the kernel's audit names them (include/uapi/linux/audit.h).
+const (
+	auditX86_64 = 0xc000003e
+	auditI386   = 0x40000003
+)
+
+// abi is the architecture of a call as the kernel names it.
+func abi(audit uint32) arch.ID {
+	switch audit {
+	case auditX86_64:
+		return arch.X86_64
+	case auditI386:
+		return arch.I386
+	}
+	return arch.Unknown
+}
+
+// sight is what of the tracing a call could see.
+type sight uint8
+
+const (
+	seesNothing  sight = iota
+	seesParent         // makes a thread or process, which inherits from its parent
+	seesAffinity       // asks for or sets where threads may run
+)
+
+// perCall is what a table has of one call.
+type perCall struct {
+	sight   sight
+	makes   bool // descriptors that are no copies
+	blocks  bool // threads are found waiting in it
+	divides bool // may come back with a part of what it was to do, see dividedCalls
+	file    bool // takes the path of a file
+	masks   bool // may change which signals a thread blocks
+}
+
+// affinityCalls see where threads may run.
+var affinityCalls = []string{"sched_getaffinity", "sched_setaffinity"}
+
+var cloneCalls = []string{"clone", "clone3", "fork", "vfork"}
+
+// copyCalls make descriptors that are called what others are.
+var copyCalls = []string{"dup", "dup2", "dup3", "fcntl", "fcntl64"}
+
+// maskCalls may change which signals a thread blocks.
+var maskCalls = []string{"rt_sigprocmask", "sigprocmask", "rt_sigreturn", "sigreturn", "ssetmask"}
+
+// blockingCalls are those in which threads are mostly found that wait for
+// something.
+var blockingCalls = []string{
+	"read", "readv", "pread64", "preadv", "write", "writev", "sendto", "sendmsg", "sendmmsg", "send", "recvfrom", "recvmsg", "recvmmsg", "recv",
+	"accept", "accept4", "connect", "poll", "ppoll", "select", "pselect6", "old_select", "epoll_wait", "epoll_pwait", "epoll_pwait2",
+	"futex", "futex_wait", "futex_waitv", "wait4", "waitid", "waitpid", "nanosleep", "clock_nanosleep", "pause",
+	"rt_sigsuspend", "sigsuspend", "rt_sigtimedwait", "flock", "fcntl", "fcntl64", "semop", "semtimedop", "msgrcv", "msgsnd", "mq_timedreceive",
+	"io_getevents", "io_pgetevents", "io_uring_enter", "vfork", "clone", "clone3", "open", "openat", "fsync", "fdatasync", "restart_syscall", "socketcall", "ipc",
+}
+
+var perCalls = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]perCall {
+	t := new([arch.I386 + 1][arch.MaxSyscall]perCall)
+	for _, id := range []arch.ID{arch.X86_64, arch.I386} {
+		each := func(names []string, f func(*perCall)) {
+			for _, name := range names {
+				if nr, ok := id.Number(name); ok {
+					f(&t[id][nr])
+				}
+			}
+		}
+		for nr, c := range id.Syscalls() {
+			_, t[id][nr].divides = dividedCalls[c.Name]
+			t[id][nr].divides = t[id][nr].divides || c.Name == "socketcall"
+			t[id][nr].makes, t[id][nr].file = c.Flags&arch.NamesFD != 0, c.Flags&arch.File != 0
+		}
+		each(copyCalls, func(c *perCall) { c.makes = false })
+		each(cloneCalls, func(c *perCall) { c.sight = seesParent })
+		each(affinityCalls, func(c *perCall) { c.sight = seesAffinity })
+		each(blockingCalls, func(c *perCall) { c.blocks = true })
+		each(maskCalls, func(c *perCall) { c.masks = true })
+	}
+	return t
+})
+
+func aboutCall(id arch.ID, nr uint32) perCall {
+	if id > arch.I386 || nr >= arch.MaxSyscall {
+		return perCall{}
+	}
+	return perCalls()[id][nr]
+}
+
+func sees(id arch.ID, nr uint32) sight     { return aboutCall(id, nr).sight }
+func makesFDs(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).makes }
+func mayBlock(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).blocks }
+func divides(id arch.ID, nr uint32) bool   { return aboutCall(id, nr).divides }
+func setsMask(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).masks }
+func takesFile(id arch.ID, nr uint32) bool { return aboutCall(id, nr).file }
+
+// Code segments of user code (arch/x86/include/asm/segment.h, __USER_CS and
+// __USER32_CS).
+const (
+	user64CS = 0x33
+	user32CS = 0x23
+)

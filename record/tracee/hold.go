@@ -1,0 +1,174 @@
+//go:build linux
+
+// This file stops the threads of an address space together, so that its memory can
+// be looked at, and lets them go again.
+
+package tracee
+
+import (
+	"errors"
+	"time"
+
+	"memtrace/record/ptrace"
+)
+
+// holdPatience is how long to wait for a thread that does not stop: one that
+// sleeps uninterruptibly in the kernel, which runs no code of the program
+// either.
+const holdPatience = 50 * time.Millisecond
+
+// Hold stops all threads of an address space that run code of the program. What
+// they stopped with is served afterwards, and so they go on. A thread inside a
+// system call is left there: if it comes back meanwhile it waits at its exit.
+func (g *Group) Hold(s *Space) {
+	g.Outside(s)
+	if waiting := g.interruptAll(s); waiting > 0 {
+		g.awaitHeld(s, waiting)
+		g.leaveStopped(s)
+	}
+	g.awaitQuick(s)
+}
+
+// interruptAll asks the threads that run code of the program to stop, and returns
+// how many will.
+func (g *Group) interruptAll(s *Space) (waiting int) {
+	for t := range s.Threads {
+		if t.state == Running && (t.asked || g.k.Interrupt(t.TID) == nil) {
+			t.asked = true // a stop that was asked for before has not been seen yet
+			waiting++
+		}
+	}
+	return waiting
+}
+
+// awaitHeld waits until so many threads of an address space that have been asked
+// have stopped.
+func (g *Group) awaitHeld(s *Space, waiting int) {
+	wake := time.AfterFunc(holdPatience, func() { _ = g.Ask(func() {}) })
+	defer wake.Stop()
+	for begin, late := time.Now(), false; waiting > 0 && !late; {
+		f, err := g.facts.source.Next(false)
+		switch {
+		case errors.Is(err, ptrace.ErrInterrupted):
+			late = time.Since(begin) >= holdPatience
+			continue
+		case err != nil:
+			return
+		}
+		if t := g.threads[f.TID]; t != nil && f.Call == nil && t.Space == s && t.state == Running && t.asked {
+			waiting--
+		}
+		g.later(f)
+	}
+}
+
+// awaitQuick waits for the threads of an address space that are in calls which
+// should be over at once: their registers were not read at the beginning.
+func (g *Group) awaitQuick(s *Space) {
+	begin := time.Now()
+	for last := begin; ; {
+		var late *Thread
+		for t := range s.Threads {
+			if t.state == InCall && !t.entry.read && !t.entry.told {
+				late = t
+			}
+		}
+		if late == nil {
+			return
+		}
+		f, err := g.facts.source.Next(true)
+		switch {
+		case err != nil:
+			return
+		case f.TID != 0:
+			g.later(f)
+			last = time.Now()
+		case time.Since(last) > quickCall, time.Since(begin) > quickAll:
+			late.entry.told = true // there is nothing to tell before its next call
+		default:
+			time.Sleep(20 * time.Microsecond)
+		}
+	}
+}
+
+// later keeps a fact for when it can be served. A thread that has stopped stands
+// still until then.
+func (g *Group) later(f Fact) {
+	g.arrived(&f)
+	g.facts.keep(f)
+}
+
+// arrived notes that a fact has come from its source.
+func (g *Group) arrived(f *Fact) {
+	t := g.threads[f.TID]
+	if t == nil || f.Call != nil {
+		return
+	}
+	f.listened = t.state == Listening
+	if t.state != Ending {
+		g.become(t, Stopped)
+	}
+}
+
+// Poll reports whether a thread has come to a stop and waits to be served.
+func (g *Group) Poll() bool {
+	if len(g.facts.waiting) > 0 {
+		return true
+	}
+	f, err := g.facts.source.Next(true)
+	if err != nil || f.TID == 0 {
+		return false
+	}
+	g.later(f)
+	return true
+}
+
+// LetGo lets the threads of an address space go on that only Hold has stopped. What
+// they come to next waits to be served.
+func (g *Group) LetGo(s *Space) {
+	if g.pausing {
+		return
+	}
+	var free []*Thread
+	g.facts.drop(func(f Fact) bool {
+		t := g.threads[f.TID]
+		if f.Call != nil || f.Stop.Kind != ptrace.Trap || t == nil || t.Space != s || !t.asked || t.unseen || f.listened || t.traced != nil && t.traced.asked {
+			return false
+		}
+		t.asked, t.Faults = false, f.Stop.Faults
+		free = append(free, t)
+		return true
+	})
+	for _, t := range free {
+		g.undo(t)
+		g.resume(t, 0)
+	}
+}
+
+// Standing is a thread that speaks for an address space that is held: one that a
+// call can be made in the name of, if there is one; nil if all have ended.
+func (g *Group) Standing(s *Space) (at *Thread) {
+	for t := range s.Threads {
+		if t.over() {
+			continue
+		}
+		if at = t; g.Injectable(t) {
+			break
+		}
+	}
+	return at
+}
+
+// Injectable reports whether a thread stands where a call can be made in its name:
+// at the stop of an interrupt, or at the end of a call. Not where a signal is about
+// to be served that only the call's own mask let in.
+func (g *Group) Injectable(t *Thread) bool {
+	if t.rest != nil || t.inside.on {
+		return false
+	}
+	if s, waits := g.facts.of(t.TID); waits {
+		return s.Kind == ptrace.Trap
+	}
+	c := &t.calls
+	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)
+}

@@ -1,0 +1,553 @@
+//go:build linux
+
+// This file lets a thread record its calls itself: it runs without stops, in code of ours
+// that is in the program, until something comes up that takes a stop.
+
+package tracee
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/format/call"
+	"memtrace/record/ptrace"
+)
+
+// Inside has code in programs that records calls. It is asked and told on the tracing
+// thread.
+type Inside interface {
+	// Enters asks about a thread that stands behind a call and is about to go on, with its
+	// registers and the signals that it blocks: with ok it records its calls itself from
+	// now on. Calls may be made in its name.
+	Enters(t *Thread, regs *[MaxRegisters]uint64, mask uint64) (w Way, ok bool)
+	// Drain tells the Handler of the calls that have been recorded since the last time.
+	Drain()
+	// Behind reports whether there are so many that Drain is to be called again before
+	// the next stop is waited for.
+	Behind() bool
+	// Dispatched tells that the kernel has stopped such a thread before a call that the
+	// code was not to make. With on the thread goes on there, with these registers.
+	Dispatched(t *Thread, regs *[MaxRegisters]uint64) (on bool)
+	// Leaves tells that such a thread has stopped, and is recorded by its stops from now
+	// on. regs become what they are for the program. c is a call that the thread was in,
+	// or has returned from, and that nobody has been told of, as far as it was known at its
+	// beginning.
+	Leaves(t *Thread, regs *[MaxRegisters]uint64, how Leave) (c *Call, returned bool)
+	// Stop has such a thread stop before or after its next call.
+	Stop(t *Thread)
+	// InCall is the call that such a thread is in, nil for none.
+	InCall(t *Thread) *Call
+	// Stands changes the registers of a thread that does not record, and stands in what
+	// leads to the code, to what they are for the program. It reports whether they are
+	// others now.
+	Stands(t *Thread, regs *[MaxRegisters]uint64) (changed bool)
+	// Site is where in the program a thread is that has made a call and is at ip.
+	Site(t *Thread, ip uint64) uint64
+	// Past is where a thread goes on that has made a call and is at ip, if that is in the
+	// middle of what leads to the code.
+	Past(t *Thread, ip uint64) (to uint64, ok bool)
+	// Broken tells of a breakpoint that a thread has met. With true it was one of ours: the
+	// thread goes on with these registers.
+	Broken(t *Thread, regs *[MaxRegisters]uint64) bool
+	// Frees tells that a thread which stands and does not record is let go for good.
+	Frees(t *Thread)
+}
+
+// Way is how a thread comes to record its calls: what its gs base is, which byte says
+// whether the kernel stops it, and from where its calls are let through all the same.
+type Way struct {
+	GS, Selector addr.Addr
+	Allowed      addr.Range
+}
+
+// Leave is what kind of stop ends it.
+type Leave uint8
+
+// The kinds.
+const (
+	LeaveStopped    Leave = iota
+	LeaveDispatched       // before a call that is not made in the code, or behind one
+	LeaveDying            // it runs no more code
+	LeaveEnded            // there are no registers any more
+)
+
+// insideState is what a Group keeps of a thread that may record its calls.
+type insideState struct {
+	on   bool
+	late bool   // it is in a call, and stops when that returns
+	back bool   // it stands before the call because of which it has stopped
+	mask uint64 // of blocked signals, all the while
+}
+
+// dispatchingKernel is a Kernel that can have a thread's calls stop it as signals.
+type dispatchingKernel interface {
+	SetDispatch(tid int, on bool, selector, start, length uint64) error
+	PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno)
+	// Peek has look told of threads that have stopped with a signal, before their stops are
+	// facts.
+	Peek(look func(tid, sig int))
+}
+
+func (linux) SetDispatch(tid int, on bool, selector, start, length uint64) error {
+	return ptrace.SetDispatch(tid, on, selector, start, length)
+}
+
+func (k linux) Peek(look func(tid, sig int)) { *k.look = look }
+
+// enterInside has a thread that stands behind a call record its calls itself. It reports
+// whether it does.
+func (g *Group) enterInside(t *Thread) bool {
+	k, ok := g.k.(dispatchingKernel)
+	if !ok || t.asked || g.over || t.traced != nil || !g.Injectable(t) {
+		return false
+	}
+	var regs ptrace.Regs
+	mask, err := g.k.SigMask(t.TID)
+	if err != nil || g.k.GetRegs(t.TID, &regs) != nil {
+		return false
+	}
+	w, ok := g.opts.Inside.Enters(t, (*[MaxRegisters]uint64)(&regs), mask)
+	if !ok || !g.Injectable(t) {
+		return false
+	}
+	regs[arch.GSBase] = uint64(w.GS)
+	if k.SetDispatch(t.TID, true, uint64(w.Selector), uint64(w.Allowed.Start), w.Allowed.Len()) != nil || g.k.SetRegs(t.TID, &regs) != nil {
+		return false
+	}
+	t.inside = insideState{on: true, mask: mask}
+	return true
+}
+
+// serveStopInside serves a stop where threads may record their calls. It reports whether
+// there is nothing else to serve.
+func (g *Group) serveStopInside(t *Thread, f *Fact) bool {
+	if t.inside.on {
+		return g.serveInside(t, f)
+	}
+	g.drainInside()
+	if !g.standsInside(t, f) {
+		return false
+	}
+	g.resume(t, 0)
+	return true
+}
+
+// peeked puts a thread back before the call at which the kernel has stopped it, while the
+// signal is still its own: if this process died, the thread would go on behind a call that
+// it has not made.
+func (g *Group) peeked(tid, sig int) {
+	t := g.threads[tid]
+	if t == nil || !t.inside.on || sig != int(unix.SIGSYS) {
+		return
+	}
+	f := Fact{TID: tid, Stop: ptrace.Stop{TID: tid, Kind: ptrace.Signal, Sig: sig}}
+	var regs ptrace.Regs
+	if g.dispatched(t, &f) != auditX86_64 || g.k.GetRegs(tid, &regs) != nil {
+		return
+	}
+	regs[ptrace.RegRIP] -= syscallLen
+	regs[ptrace.RegOrigRAX] = ^uint64(0)
+	t.inside.back = g.k.SetRegs(tid, &regs) == nil
+}
+
+// syscallLen is the length of a syscall instruction.
+const syscallLen = 2
+
+// regsInside are the registers of a thread as it has stopped.
+func (g *Group) regsInside(t *Thread, regs *ptrace.Regs) error {
+	err := g.k.GetRegs(t.TID, regs)
+	if t.inside.back {
+		regs[ptrace.RegRIP] += syscallLen
+	}
+	return err
+}
+
+// serveInside serves a stop of a thread that records its calls. It reports whether there is
+// nothing else to serve.
+func (g *Group) serveInside(t *Thread, f *Fact) bool {
+	if arch := g.dispatched(t, f); arch == auditX86_64 {
+		var regs ptrace.Regs
+		if g.regsInside(t, &regs) == nil && g.opts.Inside.Dispatched(t, (*[MaxRegisters]uint64)(&regs)) {
+			t.asked, t.inside.back = false, false
+			g.unblocked(t, f.Stop.Sig)
+			if !g.failed(t, g.k.SetRegs(t.TID, &regs)) {
+				g.goOnInside(t)
+			}
+			g.drainInside()
+			return true
+		}
+	}
+	if k, ok := g.k.(dispatchingKernel); ok && f.Stop.Kind == ptrace.Group && forced(k, t.TID) {
+		return false // it leaves when it goes on
+	}
+	if !g.leaveInside(t, f) && !g.standsInside(t, f) {
+		return false
+	}
+	t.asked = false
+	g.resume(t, 0)
+	return true
+}
+
+// standsInside has a thread that does not record its calls, and has stopped for anything but
+// a call, stand where the program believes it to be. It reports whether the stop was because
+// of us.
+func (g *Group) standsInside(t *Thread, f *Fact) (ours bool) {
+	const kernelCode = 0x80 // SI_KERNEL
+	k := f.Stop.Kind
+	if k != ptrace.Signal && k != ptrace.Trap && k != ptrace.Group || t.Local == nil {
+		return false
+	}
+	var regs ptrace.Regs
+	if g.k.GetRegs(t.TID, &regs) != nil {
+		return false
+	}
+	all := (*[MaxRegisters]uint64)(&regs)
+	ours = k == ptrace.Signal && f.Stop.Sig == int(unix.SIGTRAP) && g.signalCode(t) == kernelCode && g.opts.Inside.Broken(t, all)
+	if ours || g.opts.Inside.Stands(t, all) {
+		_ = g.k.SetRegs(t.TID, &regs)
+	}
+	return ours
+}
+
+// passMiddle has a thread that stands behind a call go on elsewhere, if there is a breakpoint of
+// ours by now: nobody would serve that if this process died.
+func (g *Group) passMiddle(t *Thread, ip uint64) {
+	to, ok := g.opts.Inside.Past(t, ip)
+	if !ok {
+		return
+	}
+	var regs ptrace.Regs
+	if g.k.GetRegs(t.TID, &regs) == nil && regs[ptrace.RegRIP] == ip {
+		regs[ptrace.RegRIP] = to
+		_ = g.k.SetRegs(t.TID, &regs)
+	}
+}
+
+// PassMiddle has the threads of an address space that is held go on elsewhere where they
+// stand at ip, behind a call, which is in the middle of what has just been changed.
+func (g *Group) PassMiddle(s *Space, ip addr.Addr) {
+	for t := range s.Threads {
+		if !t.inside.on && (t.state == Stopped || t.state == Queued) {
+			g.passMiddle(t, uint64(ip))
+		}
+	}
+}
+
+// Returns reports whether a thread of an address space that is held may come back from the
+// kernel to ip.
+func (g *Group) Returns(s *Space, ip addr.Addr) bool {
+	for t := range s.Threads {
+		if t.state != InCall || t.inside.on {
+			continue
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", t.TID)) // proc(5): the last number
+		if err != nil {
+			return true
+		}
+		fields := strings.Fields(string(text))
+		at, err := strconv.ParseUint(fields[len(fields)-1], 0, 64)
+		if err != nil || addr.Addr(at) == ip {
+			return true
+		}
+	}
+	return false
+}
+
+// siteOf is where in the program a thread is that has made a call and is at ip.
+func (g *Group) siteOf(t *Thread, ip uint64) uint64 {
+	if g.opts.Inside == nil {
+		return ip
+	}
+	return g.opts.Inside.Site(t, ip)
+}
+
+// goOnInside lets a thread go on that records its calls.
+func (g *Group) goOnInside(t *Thread) {
+	t.pace.resumed = g.Now()
+	t.Space.Ran = true
+	g.become(t, t.free())
+	g.failed(t, g.k.Cont(t.TID, 0))
+}
+
+// dispatched is the kernel's number for the architecture of the call before which a thread
+// has been stopped because of us, 0 if that is not why.
+func (g *Group) dispatched(t *Thread, f *Fact) (audit uint32) {
+	const userDispatch = 2 // SYS_USER_DISPATCH
+	var info [128]byte
+	if f.Stop.Kind != ptrace.Signal || f.Stop.Sig != int(unix.SIGSYS) || g.k.SigInfo(t.TID, &info) != nil || codeOf(&info) != userDispatch {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(info[28:]) // si_arch
+}
+
+// codeOf is si_code.
+func codeOf(info *[128]byte) int32 { return int32(binary.LittleEndian.Uint32(info[8:])) }
+
+// signalCode is the si_code of the signal that a thread is about to get, 0 if there is none.
+func (g *Group) signalCode(t *Thread) int32 {
+	var info [128]byte
+	if g.k.SigInfo(t.TID, &info) != nil {
+		return 0
+	}
+	return codeOf(&info)
+}
+
+// leaveInside ends that a thread records its calls. It reports whether the signal that the
+// thread stands at is because of us: the program must not get it.
+func (g *Group) leaveInside(t *Thread, f *Fact) (ours bool) {
+	in := g.opts.Inside
+	g.takeForced(t, f)
+	t.inside.on, t.inside.late, t.call = false, false, nil
+	in.Drain()
+	var regs ptrace.Regs
+	how := LeaveStopped
+	switch k := f.Stop.Kind; {
+	case k == ptrace.Exited || k == ptrace.Killed || g.regsInside(t, &regs) != nil:
+		t.call, _ = in.Leaves(t, nil, LeaveEnded)
+		return false
+	case k == ptrace.EventExit:
+		how = LeaveDying
+	case g.dispatched(t, f) != 0:
+		how, ours = LeaveDispatched, true
+	}
+	found := regs[ptrace.RegRIP]
+	t.inside.back = false
+	c, returned := in.Leaves(t, (*[MaxRegisters]uint64)(&regs), how)
+	if f.Stop.Kind == ptrace.Signal && (f.Stop.Sig == int(unix.SIGSEGV) || f.Stop.Sig == int(unix.SIGBUS)) && regs[ptrace.RegRIP] != found && g.signalCode(t) > 0 {
+		ours = true // the code has met memory that cannot be read
+	}
+	if ours {
+		g.unblocked(t, f.Stop.Sig)
+	}
+	ret := int64(regs[ptrace.RegRAX])
+	if c != nil && returned && t.asked && !ours && interruptedByUs(g, t, f, ret) {
+		again(&regs, uint64(c.Nr))
+		c = nil
+	}
+	regs[arch.GSBase] = 0
+	if k, ok := g.k.(dispatchingKernel); ok {
+		_ = k.SetDispatch(t.TID, false, 0, 0, 0)
+	}
+	_ = g.k.SetRegs(t.TID, &regs)
+	switch {
+	case c == nil:
+	case returned:
+		g.returnedInside(t, f, c, ret, &regs)
+	default:
+		t.call = c
+	}
+	return ours
+}
+
+// returnedInside tells of a call that has returned in the code, unless the thread makes the
+// rest of it.
+func (g *Group) returnedInside(t *Thread, f *Fact, c *Call, ret int64, regs *ptrace.Regs) {
+	t.call, t.entry.read, t.entry.told = c, false, true
+	nothing := f.Stop.Kind == ptrace.Trap || f.Stop.Kind == ptrace.Signal && doesNothing(g.k, t.TID, f.Stop.Sig)
+	if !g.cutShort(t, ret, nothing) && !g.waitOn(t, ret, nothing) {
+		g.returned(t, ret, regs[ptrace.RegRIP], regs[arch.RSP])
+	}
+}
+
+// takeForced has a thread that an interrupt or job control has stopped come to the signal
+// that the kernel sends because of what the thread was about to do, if there is one. It
+// would be delivered later, where nobody knows any more what it was for.
+func (g *Group) takeForced(t *Thread, f *Fact) {
+	k, ok := g.k.(dispatchingKernel)
+	soon, canWait := g.k.(steppingKernel)
+	if f.Stop.Kind != ptrace.Trap || !ok || !canWait || !forced(k, t.TID) || g.k.Cont(t.TID, 0) != nil {
+		return
+	}
+	if stop, err := g.stopSoon(soon, t.TID); err == nil {
+		f.Stop, t.at = stop, stop.Kind
+	}
+}
+
+// forced reports whether a signal waits for a thread that the kernel sends for something
+// that the thread has done, and that it gets next.
+func forced(k dispatchingKernel, tid int) bool {
+	var infos [8][128]byte
+	n, errno := k.PeekSigInfo(tid, 0, 0, infos[:])
+	if errno != 0 {
+		return false
+	}
+	return slices.ContainsFunc(infos[:n], func(info [128]byte) bool {
+		sig := unix.Signal(binary.LittleEndian.Uint32(info[:]))
+		return (sig == unix.SIGSYS || sig == unix.SIGSEGV || sig == unix.SIGBUS) && codeOf(&info) > 0
+	})
+}
+
+// interruptedByUs reports whether a call has come back only because we have stopped the
+// thread, and can be made once more as it was.
+func interruptedByUs(g *Group, t *Thread, f *Fact, ret int64) bool {
+	return f.Stop.Kind == ptrace.Trap && (ret == -eIntr || restarts(ret) && ret != -eRestartByBlock) && !signalsPending(g.k, t.TID)
+}
+
+// unblocked puts back what the kernel has done to have a signal of ours get through: it
+// takes it out of the mask (kernel/signal.c, force_sig_info_to_task).
+func (g *Group) unblocked(t *Thread, sig int) {
+	if t.inside.mask>>(sig-1)&1 != 0 {
+		_ = g.k.Block(t.TID, t.inside.mask)
+	}
+}
+
+// insideSettle is how long it takes until what a thread has written is seen by all.
+const insideSettle = 20 * time.Microsecond
+
+// Outside has the threads of an address space stop recording their calls themselves. Those
+// that are in a call do so when it returns, as any thread stops there.
+func (g *Group) Outside(s *Space) {
+	in := g.opts.Inside
+	if in == nil {
+		return
+	}
+	waiting, told := 0, false
+	for t := range s.Threads {
+		if t.inside.on && !t.inside.late {
+			in.Stop(t)
+			told = true
+		}
+	}
+	if told {
+		time.Sleep(insideSettle)
+	}
+	for t := range s.Threads {
+		if !t.inside.on || t.inside.late {
+			continue
+		}
+		if t.state == Running && in.InCall(t) != nil {
+			t.call, t.inside.late, t.entry.read, t.entry.told = in.InCall(t), true, false, true
+			g.become(t, InCall)
+			continue
+		}
+		if t.state == Running && (t.asked || g.k.Interrupt(t.TID) == nil) {
+			t.asked = true
+			waiting++
+		}
+	}
+	if waiting > 0 {
+		g.awaitHeld(s, waiting)
+	}
+	g.leaveStopped(s)
+}
+
+// leaveStopped ends that those threads of an address space record their calls which have
+// stopped and wait to be served.
+func (g *Group) leaveStopped(s *Space) {
+	if g.opts.Inside == nil {
+		return
+	}
+	for t := range s.Threads {
+		f := g.facts.waitingOf(t.TID)
+		switch {
+		case f == nil:
+		case t.inside.on:
+			if g.leaveInside(t, f) { // f may be another by now
+				g.facts.waitingOf(t.TID).Stop.Kind = ptrace.Trap // it stands, and that is all
+			}
+		case f.Stop.Kind == ptrace.Trap:
+			g.standsInside(t, f)
+		}
+	}
+}
+
+// leaveAllInside has all threads stop recording their calls, because the recording is over.
+func (g *Group) leaveAllInside() {
+	in := g.opts.Inside
+	if in == nil {
+		return
+	}
+	g.stopAll()
+	for _, t := range g.threads {
+		g.leaveStopped(t.Space)
+	}
+	for _, t := range g.threads {
+		if f := g.facts.waitingOf(t.TID); f != nil && !t.over() {
+			g.standsInside(t, f)
+			in.Frees(t)
+		}
+		_ = g.k.SetOptions(t.TID, g.traceOptions()&^ptrace.OptExitKill)
+	}
+}
+
+// drainInside tells of the calls that threads have recorded themselves.
+func (g *Group) drainInside() {
+	if g.opts.Inside != nil {
+		g.opts.Inside.Drain()
+	}
+}
+
+// behind tells of calls that threads have recorded, or keeps a fact that has come, where
+// they make so many that there is no time to wait for one. It reports whether that is so.
+func (g *Group) behind() bool {
+	if g.opts.Inside == nil || len(g.facts.waiting) > 0 || !g.opts.Inside.Behind() {
+		return false
+	}
+	if !g.Poll() {
+		g.opts.Inside.Drain()
+	}
+	return true
+}
+
+// Reap keeps what has come to be served.
+func (g *Group) Reap() {
+	for {
+		f, err := g.facts.source.Next(true)
+		if err != nil || f.TID == 0 {
+			return
+		}
+		g.later(f)
+	}
+}
+
+// Recording reports whether a thread records its calls itself.
+func (t *Thread) Recording() bool { return t.inside.on }
+
+// Unpin gives a thread its own CPUs back.
+func (g *Group) Unpin(t *Thread) { g.unpin(t) }
+
+// Recorded is a call of a thread that was recorded in the program. before and after copy
+// what is known of the memory around it, name is that of the descriptor that it has made,
+// nil if it has not been asked for. It is valid until the thread's next call.
+func (g *Group) Recorded(t *Thread, like *Call, before, after func(b []byte, a addr.Addr) int, name []byte) *Call {
+	c := &t.calls
+	*c = *like
+	c.Bufs = nil
+	clear(c.Args[arity(c.Arch, c.Nr):])
+	k := &t.collector
+	live := k.Read
+	k.Read = before
+	k.Enter(&c.Call)
+	k.Read = after
+	k.Exit(&c.Call)
+	k.Read = live
+	if c.Returned && c.Ret >= 0 && makesFDs(c.Arch, c.Nr) {
+		c.MadeFDs(func(fd int32, _ bool) {
+			if name == nil {
+				name = g.fdNameOf(t, fd)
+			}
+			if name != nil {
+				k.Add(&c.Call, call.Buf{Arg: call.BufRetName, Out: true, Addr: addr.Addr(fd), Data: name})
+			}
+		})
+	}
+	return c
+}
+
+// Collector says what memory is read around the calls of threads.
+func (o *Options) Collector() call.Collector {
+	var g Group
+	var t Thread
+	g.opts = *o
+	g.collect(&t)
+	return t.collector
+}

@@ -1,0 +1,492 @@
+//go:build linux
+
+// This file answers the requests of ptrace(2) that a tracer among our tracees makes.
+
+package tracee
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/record/ptrace"
+)
+
+// emulated is a request whose result a thread gets at the exit of its call.
+type emulated struct {
+	on  bool
+	ret int64
+	// then, if not nil, makes the result of what the call was made into.
+	then func(ret int64) int64
+	nr   uint64 // of the program's call
+}
+
+// Requests of ptrace(2) (include/uapi/linux/ptrace.h and, up to 33, arch/x86's).
+const (
+	reqTraceMe       = 0
+	reqPeekText      = 1
+	reqPeekData      = 2
+	reqPeekUser      = 3
+	reqPokeText      = 4
+	reqPokeData      = 5
+	reqPokeUser      = 6
+	reqCont          = 7
+	reqKill          = 8
+	reqSingleStep    = 9
+	reqGetRegs       = 12
+	reqSetRegs       = 13
+	reqGetFPRegs     = 14
+	reqSetFPRegs     = 15
+	reqAttach        = 16
+	reqDetach        = 17
+	reqOldOptions    = 21
+	reqSyscall       = 24
+	reqGetThreadArea = 25
+	reqSetThreadArea = 26
+	reqArchPrctl     = 30
+	reqSysemu        = 31
+	reqSysemuStep    = 32
+	reqSetOptions    = 0x4200
+	reqGetEventMsg   = 0x4201
+	reqGetSigInfo    = 0x4202
+	reqSetSigInfo    = 0x4203
+	reqGetRegSet     = 0x4204
+	reqSetRegSet     = 0x4205
+	reqSeize         = 0x4206
+	reqInterrupt     = 0x4207
+	reqListen        = 0x4208
+	reqPeekSigInfo   = 0x4209
+	reqGetSigMask    = 0x420a
+	reqSetSigMask    = 0x420b
+	reqGetFilter     = 0x420c
+	reqGetFilterMeta = 0x420d
+	reqGetCallInfo   = 0x420e
+	reqGetRSeq       = 0x420f
+	reqSetDispatch   = 0x4210
+	reqGetDispatch   = 0x4211
+	reqSetCallInfo   = 0x4212
+)
+
+// flow of the data of a request that the kernel answers about the tracee itself.
+type dataFlow uint8
+
+const (
+	toTracer  dataFlow = iota + 1 // size bytes are filled
+	toTracee                      // size bytes are taken
+	toNumber                      // the kernel's result is a number, which is written to data
+	byNumber                      // data is a number
+	toTracerN                     // addr bytes are filled, and the result says how many there are
+	toTraceeN                     // addr bytes are taken
+	toTracerF                     // a number of elements, which the result says, of size bytes each
+)
+
+// passed are the requests that the kernel answers about the tracee itself.
+var passed = map[uint64]struct {
+	flow dataFlow
+	size int
+}{
+	reqPeekText: {toNumber, 8}, reqPeekData: {toNumber, 8}, reqPeekUser: {toNumber, 8}, reqPokeUser: {byNumber, 0},
+	reqGetRegs: {toTracer, len(ptrace.Regs{}) * 8}, reqSetRegs: {toTracee, len(ptrace.Regs{}) * 8},
+	reqGetFPRegs: {toTracer, 512}, reqSetFPRegs: {toTracee, 512},
+	reqGetSigMask: {toTracerN, 8}, reqSetSigMask: {toTraceeN, 8}, reqArchPrctl: {byNumber, 0},
+	reqGetRSeq: {toTracerN, 24}, reqSetDispatch: {toTraceeN, 32}, reqGetDispatch: {toTracerN, 32},
+	reqGetFilter: {toTracerF, 8}, reqGetFilterMeta: {toTracerN, 16},
+	reqGetThreadArea: {toTracer, 16}, reqSetThreadArea: {toTracee, 16}, reqSetCallInfo: {toTraceeN, 0},
+}
+
+// beginRequest serves ptrace(2) at its entry.
+func (g *Group) beginRequest(t *Thread, c *Call) {
+	if !isCall(c, "ptrace") {
+		return
+	}
+	req, pid, at, data := c.Args[0], int(int32(c.Args[1])), c.Args[2], c.Args[3]
+	target := g.threads[pid]
+	switch {
+	case req == reqTraceMe:
+		g.settle(t, g.traceMe(t))
+		return
+	case target == nil, target.Space == nil: // the kernel's answer is right: it is no tracee of ours
+		return
+	case req == reqAttach, req == reqSeize:
+		g.mayAttach(t, target, req == reqSeize, at, data)
+		return
+	}
+	g.settle(t, g.request(t, target, req, at, data))
+}
+
+// settle has the call at whose entry a thread stands do nothing, and return ret.
+func (g *Group) settle(t *Thread, ret int64) {
+	p := &patch{}
+	if g.k.GetRegs(t.TID, &p.regs) != nil {
+		return
+	}
+	t.emulated = emulated{on: true, ret: ret, nr: p.regs[ptrace.RegOrigRAX]}
+	regs := p.regs
+	i386 := t.call.Arch == arch.I386
+	args := regs.Args(i386)
+	args[1] = 0 // no process has this id
+	regs.SetArgs(i386, args[:]...)
+	if g.k.SetRegs(t.TID, &regs) == nil {
+		t.patch = p
+	}
+}
+
+// endRequest gives a thread the result of its request, at its exit.
+func (g *Group) endRequest(t *Thread, ret int64) int64 {
+	e := t.emulated
+	t.emulated = emulated{}
+	now := e.ret
+	if e.then != nil {
+		now = e.then(ret)
+	}
+	var regs ptrace.Regs
+	if g.k.GetRegs(t.TID, &regs) == nil {
+		regs[ptrace.RegRAX], regs[ptrace.RegOrigRAX] = uint64(now), e.nr
+		_ = g.k.SetRegs(t.TID, &regs)
+	}
+	return now
+}
+
+// traceMe makes a thread the tracee of its parent. One whose parent is nobody's tracee is
+// told that it is traced: its parent would not know.
+func (g *Group) traceMe(t *Thread) int64 {
+	if t.traced != nil {
+		return -int64(unix.EPERM)
+	}
+	by := t.Proc.maker
+	if by != nil && by.over() {
+		var next *Thread
+		for _, o := range by.Proc.Threads {
+			if !o.over() {
+				next = o
+			}
+		}
+		by = next
+	}
+	if by != nil && g.threads[by.TID] == by {
+		g.attach(t, by, false, 0)
+	}
+	return 0
+}
+
+// mayAttach asks the kernel whether a thread may trace another, by a call that the kernel
+// lets the same pass (process_vm_readv(2), of an address that is never mapped), and makes
+// it its tracer then.
+func (g *Group) mayAttach(t, target *Thread, seize bool, at, opts uint64) {
+	switch {
+	case seize && (at != 0 || opts&^optAll != 0):
+		g.settle(t, -int64(unix.EIO))
+		return
+	case seize && opts&optSuspend != 0:
+		g.settle(t, -int64(unix.EPERM))
+		return
+	case target.Proc == t.Proc, target.traced != nil:
+		g.settle(t, -int64(unix.EPERM))
+		return
+	case target.over():
+		g.settle(t, -int64(unix.ESRCH))
+		return
+	}
+	g.settle(t, -int64(unix.EPERM))
+	p := t.patch
+	if p == nil {
+		return
+	}
+	// Two struct iovec below what the program has on its stack.
+	p.at = addr.Addr(p.regs[arch.RSP]-redZone-64) &^ 15
+	id := t.call.Arch
+	var vectors []byte
+	for _, w := range []uint64{uint64(p.at), 1, ^uint64(addr.PageSize - 1), 1} {
+		vectors = appendWord(vectors, id, w)
+	}
+	p.bytes = make([]byte, len(vectors))
+	if g.ReadMem(t, p.bytes, p.at) != len(p.bytes) || !g.k.WriteMem(t.TID, vectors, p.at) {
+		p.at = 0
+		return
+	}
+	regs := p.regs
+	nr, _ := id.Number("process_vm_readv")
+	regs[ptrace.RegOrigRAX] = uint64(nr)
+	regs.SetArgs(id == arch.I386, uint64(target.TID), uint64(p.at), 1, uint64(p.at)+uint64(len(vectors)/2), 1, 0)
+	if g.k.SetRegs(t.TID, &regs) != nil {
+		return
+	}
+	t.emulated.then = func(ret int64) int64 {
+		switch {
+		case ret == -int64(unix.ESRCH), target.over():
+			return -int64(unix.ESRCH)
+		case ret != -int64(unix.EFAULT) && ret != 1, target.traced != nil: // i386 can name no address that nobody has
+			return -int64(unix.EPERM)
+		}
+		g.attach(target, t, seize, uint32(opts))
+		switch {
+		case !seize:
+			g.stopFor(target)
+		case target.state == Listening:
+			target.traced.joins = g.k.Interrupt(target.TID) == nil
+		}
+		return 0
+	}
+}
+
+// modes are the requests that let a tracee go on.
+var modes = map[uint64]mode{reqCont: modeCont, reqSyscall: modeSyscall, reqSingleStep: modeStep, reqSysemu: modeSysemu, reqSysemuStep: modeSysemuStep}
+
+// request does what a tracer wants with a tracee, and returns the result.
+func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
+	tr := target.traced
+	if tr == nil || tr.by != t {
+		return -int64(unix.ESRCH)
+	}
+	switch req {
+	case reqKill:
+		_ = g.k.Kill(target.Proc.PID, unix.SIGKILL)
+		return 0
+	case reqInterrupt:
+		return g.interruptFor(target)
+	}
+	if tr.report == nil {
+		return -int64(unix.ESRCH)
+	}
+	if t.call.Arch == arch.I386 {
+		if ret, done := g.request32(t, target, req, at, data); done {
+			return ret
+		}
+	}
+	if p, ok := passed[req]; ok {
+		return g.pass(t, target, req, at, data, p.flow, p.size)
+	}
+	switch req {
+	case reqCont, reqSyscall, reqSingleStep, reqSysemu, reqSysemuStep, reqDetach:
+		if data > 64 {
+			return -int64(unix.EIO)
+		}
+		if req == reqDetach {
+			g.letDetached(target, int(data))
+			return 0
+		}
+		g.letHeld(target, modes[req], int(data))
+		return 0
+	case reqPokeText, reqPokeData:
+		return g.poke(target, at, data)
+	case reqGetRegSet, reqSetRegSet:
+		return g.passSet(t, target, req, at, data)
+	case reqListen:
+		return g.listenFor(target)
+	}
+	return g.ofReport(t, target, req, at, data)
+}
+
+// ofReport does what concerns the stop that a tracer was told of.
+func (g *Group) ofReport(t, target *Thread, req, at, data uint64) int64 {
+	tr := target.traced
+	r := tr.report
+	switch req {
+	case reqSetOptions, reqOldOptions:
+		switch {
+		case data&^optAll != 0:
+			return -int64(unix.EINVAL)
+		case data&optSuspend != 0: // as the kernel says to all but the privileged
+			return -int64(unix.EPERM)
+		}
+		tr.opts = uint32(data)
+		g.wantSeccomp(target)
+		return 0
+	case reqGetEventMsg:
+		return g.fill(t, binary.LittleEndian.AppendUint64(nil, r.msg), data)
+	case reqGetSigInfo:
+		if r.noInfo {
+			return -int64(unix.EINVAL)
+		}
+		return g.fill(t, r.info[:], data)
+	case reqSetSigInfo:
+		var info [128]byte
+		if g.ReadMem(t, info[:], addr.Addr(data)) != len(info) {
+			return -int64(unix.EFAULT)
+		}
+		if r.noInfo {
+			return -int64(unix.EINVAL)
+		}
+		if t.call.Arch == arch.I386 {
+			info = info64(&info)
+		}
+		if r.info = info; r.real {
+			_ = g.nest.k.SetSigInfo(target.TID, &info)
+		}
+		return 0
+	case reqGetCallInfo:
+		return g.callInfo(t, target, r, at, data)
+	case reqPeekSigInfo:
+		return g.pending(t, target, at, data)
+	}
+	return -int64(unix.EIO)
+}
+
+// pending is PTRACE_PEEKSIGINFO: it copies the siginfos of signals that are to come.
+func (g *Group) pending(t, target *Thread, at, data uint64) int64 {
+	var args [16]byte // struct ptrace_peeksiginfo_args
+	if g.ReadMem(t, args[:], addr.Addr(at)) != len(args) {
+		return -int64(unix.EFAULT)
+	}
+	le := binary.LittleEndian
+	off, flags, want := le.Uint64(args[0:]), le.Uint32(args[8:]), int32(le.Uint32(args[12:]))
+	if want < 0 {
+		return -int64(unix.EINVAL)
+	}
+	const most = 1024
+	infos := make([][128]byte, min(want, most))
+	n, e := g.nest.k.PeekSigInfo(target.TID, off, flags, infos)
+	if e != 0 {
+		return -int64(e)
+	}
+	for i := range infos[:n] {
+		info := &infos[i]
+		g.madeInfo(target, info)
+		if t.call.Arch == arch.I386 {
+			*info = info32(info)
+		}
+		if bad := g.fill(t, info[:], data+uint64(i*len(info))); bad != 0 {
+			if i > 0 {
+				return int64(i)
+			}
+			return bad
+		}
+	}
+	return int64(n)
+}
+
+// fill writes data into the memory of a tracer.
+func (g *Group) fill(t *Thread, b []byte, at uint64) int64 {
+	if len(b) > 0 && !g.k.WriteMem(t.TID, b, addr.Addr(at)) {
+		return -int64(unix.EFAULT)
+	}
+	return 0
+}
+
+// pass makes a request of a tracer about its tracee.
+func (g *Group) pass(t, target *Thread, req, at, data uint64, flow dataFlow, size int) int64 {
+	var b []byte
+	switch flow {
+	case toTracerN, toTraceeN:
+		if size = int(min(at, 4096)); size == 0 {
+			return -int64(unix.EINVAL)
+		}
+		b = make([]byte, size)
+	case toTracer, toTracee, toNumber:
+		b = make([]byte, size)
+	case toTracerF:
+		if data != 0 {
+			b = make([]byte, 1<<16*size)
+		}
+	}
+	if flow == toTracee || flow == toTraceeN {
+		if g.ReadMem(t, b, addr.Addr(data)) != len(b) {
+			return -int64(unix.EFAULT)
+		}
+	}
+	ret, e := g.nest.k.Pass(int(req), target.TID, at, data, b)
+	if e != 0 {
+		return -int64(e)
+	}
+	switch flow {
+	case toTracer, toNumber, toTracerN:
+		if bad := g.fill(t, b, data); bad != 0 {
+			return bad
+		}
+	case toTracerF:
+		if b != nil {
+			if bad := g.fill(t, b[:min(len(b), int(ret)*size)], data); bad != 0 {
+				return bad
+			}
+		}
+	}
+	return ret
+}
+
+// passSet is pass for the requests whose data is a struct iovec.
+func (g *Group) passSet(t, target *Thread, req, note, data uint64) int64 {
+	id := t.call.Arch
+	word := uint64(wordSize(id))
+	iov := make([]byte, 2*word)
+	if g.ReadMem(t, iov, addr.Addr(data)) != len(iov) {
+		return -int64(unix.EFAULT)
+	}
+	base, n := wordOf(iov, id), wordOf(iov[word:], id)
+	b := make([]byte, min(n, 1<<16))
+	if req == reqSetRegSet && g.ReadMem(t, b, addr.Addr(base)) != len(b) {
+		return -int64(unix.EFAULT)
+	}
+	got, e := g.nest.k.PassSet(int(req), target.TID, note, b)
+	if e != 0 {
+		return -int64(e)
+	}
+	if req == reqGetRegSet {
+		if bad := g.fill(t, b[:got], base); bad != 0 {
+			return bad
+		}
+	}
+	return g.fill(t, appendWord(nil, id, uint64(got)), data+word)
+}
+
+// poke writes a word into the memory of a tracee, and tells of it.
+func (g *Group) poke(target *Thread, at, word uint64) int64 {
+	now := binary.LittleEndian.AppendUint64(nil, word)
+	old := make([]byte, len(now))
+	n := g.k.ReadMem(target.TID, old, addr.Addr(at))
+	if _, e := g.nest.k.Pass(reqPokeData, target.TID, at, word, nil); e != 0 {
+		return -int64(e)
+	}
+	if g.opts.Poked != nil && n == len(old) {
+		g.opts.Poked(target, addr.Addr(at), old, now)
+	}
+	return 0
+}
+
+// callInfo is PTRACE_GET_SYSCALL_INFO: of a call only where the tracer was told of one.
+func (g *Group) callInfo(t, target *Thread, r *report, size, data uint64) int64 {
+	const most = 128
+	b := make([]byte, most)
+	ret, e := g.nest.k.Pass(reqGetCallInfo, target.TID, most, 0, b)
+	if e != 0 {
+		return -int64(e)
+	}
+	seccomp := r.status>>8 == unix.PTRACE_EVENT_SECCOMP
+	if !r.call && !seccomp {
+		const head = 24 // op, arch, instruction and stack pointer
+		ret = head
+		clear(b[head:])
+		b[0] = ptrace.OpNone
+	}
+	if bad := g.fill(t, b[:min(uint64(ret), size)], data); bad != 0 {
+		return bad
+	}
+	return ret
+}
+
+// interruptFor asks a tracee to stop.
+func (g *Group) interruptFor(target *Thread) int64 {
+	tr := target.traced
+	if !tr.seized {
+		return -int64(unix.EIO)
+	}
+	tr.asked = true
+	if tr.report == nil && (target.on() || target.state == Listening) {
+		_ = g.k.Interrupt(target.TID)
+	}
+	return 0
+}
+
+// listenFor leaves a tracee in its stop until something else comes.
+func (g *Group) listenFor(target *Thread) int64 {
+	tr := target.traced
+	if !tr.seized || !tr.report.answers() {
+		return -int64(unix.EIO)
+	}
+	tr.report = nil
+	g.become(target, Stopped)
+	g.become(target, Listening)
+	g.failed(target, g.k.Listen(target.TID))
+	return 0
+}

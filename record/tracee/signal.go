@@ -1,0 +1,176 @@
+//go:build linux
+
+// This file serves signals and the stops of job control.
+
+package tracee
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format/proctext"
+	"memtrace/record/ptrace"
+)
+
+const siTkill = -6 // SI_TKILL
+
+// signal passes a signal on to the thread, after telling of it.
+func (g *Group) signal(t *Thread, sig int, ours bool) {
+	info := &t.info
+	if g.failed(t, g.k.SigInfo(t.TID, info)) {
+		return
+	}
+	if t.newborn && sig == int(unix.SIGURG) && int32(binary.LittleEndian.Uint32(info[8:])) == siTkill {
+		// The Go runtime of the launcher sent it to itself, to preempt a
+		// goroutine, and the exec came first. The program has not done anything yet.
+		g.resume(t, 0)
+		return
+	}
+	if sig == int(unix.SIGSEGV) && g.opts.Warden != nil && g.segv(t, info) {
+		g.soon = t.pin.on
+		g.resume(t, 0)
+		return
+	}
+	if g.nested() && g.signalTraced(t, sig, ours, info) {
+		return
+	}
+	g.deliverTo(t, sig, ours, info)
+}
+
+// deliverTo delivers a signal after telling of it.
+func (g *Group) deliverTo(t *Thread, sig int, ours bool, info *[128]byte) {
+	s := &Signal{No: sig, Info: info[:], Fatal: fatal(g.k, t.TID, sig)}
+	for len(s.Info) > 12 && s.Info[len(s.Info)-1] == 0 {
+		s.Info = s.Info[:len(s.Info)-1]
+	}
+	var regs ptrace.Regs
+	if g.k.GetRegs(t.TID, &regs) == nil {
+		s.Regs = valuesOf(t.Proc.Arch, &regs)
+	}
+	deliver := g.h.Signalled(t, s)
+	idle := doesNothing(g.k, t.TID, sig)
+	if idle {
+		t.Proc.idleAt = g.Now()
+	}
+	switch {
+	case t.rest != nil && !idle:
+		g.cutRemainder(t)
+	case interrupted(&regs) && idle:
+		// Only because it is traced has the thread been woken by it at all.
+		undoInterrupt(g.k, t.TID)
+	case (g.filter != nil || ours) && idle:
+		g.begin(t, true, 0)
+	}
+	switch {
+	case !deliver:
+		g.resume(t, 0)
+	case g.opts.Warden != nil && t.traced == nil:
+		g.deliver(t, s)
+	default:
+		g.resume(t, sig)
+	}
+}
+
+// dispositions says what a process does with a signal.
+func dispositions(k Kernel, tid, sig int) (caught, isIgnored, known bool) {
+	status, err := k.Status(tid)
+	if err != nil {
+		return false, false, false
+	}
+	bit := uint64(1) << (sig - 1)
+	return proctext.Field(status, "SigCgt").Hex()&bit != 0, proctext.Field(status, "SigIgn").Hex()&bit != 0, true
+}
+
+// fatal reports whether delivering sig will end the process: its default action
+// does (signal(7)) and the process neither handles nor ignores it.
+func fatal(k Kernel, tid, sig int) bool {
+	switch unix.Signal(sig) {
+	case unix.SIGKILL:
+		return true
+	case unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+		return false
+	}
+	caught, isIgnored, known := dispositions(k, tid, sig)
+	return known && !caught && !isIgnored
+}
+
+// ignored reports whether a signal does nothing to the process.
+func ignored(k Kernel, tid, sig int) bool {
+	caught, isIgnored, known := dispositions(k, tid, sig)
+	switch {
+	case !known || caught && !isIgnored:
+		return false
+	case isIgnored:
+		return true
+	}
+	switch unix.Signal(sig) {
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT:
+		return true
+	}
+	return false
+}
+
+// doesNothing reports whether a signal does nothing at all to a process: it would not even
+// wake a thread that is not traced.
+func doesNothing(k Kernel, tid, sig int) bool {
+	return sig != int(unix.SIGCONT) && ignored(k, tid, sig)
+}
+
+// groupStop leaves a thread in the stop that job control put its process in. One that is
+// past has ended for the process.
+func (g *Group) groupStop(t *Thread, sig int, past bool) {
+	if !t.Proc.stopped && !past {
+		t.Proc.stopped = true
+		g.h.Stopped(t, sig)
+	}
+	if t.traced != nil {
+		g.tells(t, g.groupReport(t, sig, true))
+		return
+	}
+	g.become(t, Listening)
+	g.failed(t, g.k.Listen(t.TID))
+}
+
+// passStops marks stops of job control that have not been served when their end is: wait(2)
+// tells of threads in an order of its own. Whoever stops for the next one is told of by
+// the thread that told of the end, too.
+func (g *Group) passStops(p *Process) {
+	for {
+		f, err := g.facts.source.Next(true)
+		if err != nil || f.TID == 0 {
+			break
+		}
+		g.later(f)
+	}
+	for i := range g.facts.waiting {
+		f := &g.facts.waiting[i]
+		if t := g.threads[f.TID]; t != nil && t.Proc == p && f.Call == nil && f.Stop.Kind == ptrace.Group {
+			f.past = !f.listened
+		}
+	}
+}
+
+// trap serves a thread that stopped because we or a SIGCONT asked it to, or
+// because it is new.
+func (g *Group) trap(t *Thread, listened, ours bool) {
+	if listened && t.Proc.stopped {
+		g.passStops(t.Proc)
+		t.Proc.stopped = false
+		g.h.Stopped(t, 0)
+	}
+	if g.pausing {
+		g.pausing = false
+		g.h.Paused(t)
+	}
+	if t.call == nil {
+		g.undisguise(t) // it is new
+	}
+	if g.tellTrap(t, listened) {
+		return
+	}
+	if ours {
+		g.undo(t)
+	}
+	g.resume(t, 0)
+}

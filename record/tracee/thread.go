@@ -1,0 +1,283 @@
+//go:build linux
+
+// This file has the threads, processes and address spaces of a Group, and the
+// one state that a thread is in.
+
+package tracee
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/format/addr"
+	"memtrace/format/arch"
+	"memtrace/format/call"
+	"memtrace/record/ptrace"
+)
+
+// State is where a thread is, as far as the recorder has been told.
+type State uint8
+
+// The states of a thread.
+const (
+	Stopped   State = iota // stands at a stop that is being served, or that waits to be
+	Running                // executes code of the program, or is about to
+	InCall                 // is inside a system call
+	Queued                 // stands at the entry of a call until its turn comes
+	Listening              // stands in a group-stop, which only a signal ends
+	Held                   // stands at a stop of which another tracee, its tracer, was told
+	Ending                 // has passed its exit event: runs no more code of the program
+	Ended                  // has been reaped
+)
+
+var stateNames = [...]string{"stopped", "running", "in call", "queued", "listening", "held", "ending", "ended"}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state %d", s)
+}
+
+// transitions are the states that may follow each. A thread may be killed in any
+// of them: then its exit event is a stop, unless the whole process is gone at
+// once (SIGKILL, an exec in another thread).
+var transitions = [...][]State{
+	Stopped:   {Stopped, Running, InCall, Queued, Listening, Held, Ending, Ended},
+	Running:   {Stopped, Ended},
+	InCall:    {Stopped, Ended},
+	Queued:    {InCall, Stopped, Ended},
+	Listening: {Stopped, Ended},
+	Held:      {Stopped, Ended},
+	Ending:    {Ended, Stopped}, // an exec gives the caller the tid of a leader that has ended
+	Ended:     {},
+}
+
+// may reports whether a thread may go from one state to another.
+func (s State) may(next State) bool {
+	for _, n := range transitions[s] {
+		if n == next {
+			return true
+		}
+	}
+	return false
+}
+
+// Thread is a traced thread.
+type Thread struct {
+	TID   int
+	No    uint32 // counts the threads of the Group from 1; numbers of the kernel are reused
+	Proc  *Process
+	Space *Space
+	// Local is the Handler's own.
+	Local any
+	// Faults counts the page faults of the process at the thread's last stop.
+	Faults int64
+
+	state State
+	at    ptrace.StopKind // the stop that is being served
+	call  *Call           // in progress, nil for none: &calls
+	calls Call
+	// collector reads the memory around calls.
+	collector call.Collector
+
+	info      [128]byte // of the signal at hand
+	inside    insideState
+	step      Stepper
+	fault     Fault
+	rseq      addr.Addr // area for restartable sequences, if rseqKnown
+	rseqKnown bool
+
+	rest  *remainder // of a call that was cut short, nil for none
+	stray *Injector  // of a call made in its name that has not ended
+	patch *patch     // of the call in progress, or in a child of the call that made it
+	entry entryRegs
+	quick [32]quick // by the number of a call
+	pace  pace
+	pin   pin
+
+	traced   *traced     // what it is to another tracee that traces it, nil for nothing
+	tracees  int         // of its own
+	wait     wait        // the call in progress, if it is one
+	emulated emulated    // the request of ptrace(2) in progress
+	other    *otherWrite // of the call in progress
+	strays   int         // SIGSTOPs on their way to it from a tracer that is gone
+
+	// Facts about it, each true in several states.
+	asked       bool // an interrupt of ours is on its way
+	interrupted bool // one met the entry or exit of the call in progress
+	unseen      bool // it was attached to, and has not been seen to stand since
+	newborn     bool // its program has not made a call yet
+	launcher    bool // the call in progress is the launcher's, not the program's
+}
+
+// State is where the thread is.
+func (t *Thread) State() State { return t.state }
+
+// Call is the call that the thread is in, nil for none. It is in progress until
+// its exit has been served.
+func (t *Thread) Call() *Call { return t.call }
+
+// Unseen reports whether the thread was attached to and has not been seen to
+// stand since: what it is doing is not known.
+func (t *Thread) Unseen() bool { return t.unseen }
+
+// become moves the thread to another state. It reports whether that is legal.
+func (t *Thread) become(s State) bool {
+	ok := t.state.may(s)
+	t.state = s
+	return ok
+}
+
+// free is the state of the thread once it goes on.
+func (t *Thread) free() State {
+	if t.call != nil {
+		return InCall
+	}
+	return Running
+}
+
+// Resumed is when the thread was last let go, in ns since the start of the Group.
+func (t *Thread) Resumed() uint64 { return t.pace.resumed }
+
+// on reports whether the thread has been let go and has not been heard of since.
+func (t *Thread) on() bool { return t.state == Running || t.state == InCall }
+
+// over reports whether the thread runs no more code of the program.
+func (t *Thread) over() bool { return t.state == Ending || t.state == Ended }
+
+// Over reports whether the thread runs no more code of the program.
+func (t *Thread) Over() bool { return t.over() }
+
+// Call is a system call of a thread, in progress or completed.
+type Call struct {
+	call.Call        // with the memory that was read around it
+	Enter     uint64 // ns since the start of the Group, when it began
+	Leave     uint64 // when it was seen to be over
+	IP        uint64 // at its end
+	Inside    bool   // it was recorded in the program
+	Clone     CloneArgs
+}
+
+// entryRegs are the registers of a thread at the entry of the call in progress.
+type entryRegs struct {
+	regs *ptrace.Regs
+	read bool // they are of this call
+	told bool // nobody needs them any more: TakeRegisters has returned them
+}
+
+// quick is how many calls of a kind in a row have come back at once, and how
+// many it takes to believe that the next will.
+type quick struct{ n, enough uint16 }
+
+// pin is what a thread was before it was pinned.
+type pin struct {
+	on       bool
+	row      int // in the guard's table
+	affinity unix.CPUSet
+}
+
+// pace is how a thread takes turns with the recorder.
+type pace struct {
+	resumed uint64 // when it was last let go
+	gap     uint64 // how long it runs between calls: a moving average, ns
+}
+
+// patch is what is to be put back in a thread when it is out of a call that we have
+// changed.
+type patch struct {
+	regs  ptrace.Regs // as the program made the call
+	at    addr.Addr   // of memory that was changed; 0 for none
+	bytes []byte      // that were there
+}
+
+// CloneArgs is what a clone, fork or vfork asked for.
+type CloneArgs struct {
+	Flags uint64 // CLONE_VM and its like, with the exit signal in the low byte
+	Stack uint64 // the stack pointer that the child starts with; 0 is the parent's
+}
+
+// Thread reports whether a thread was asked for, and not a process.
+func (c CloneArgs) Thread() bool { return c.Flags&unix.CLONE_THREAD != 0 }
+
+// SharesMemory reports whether the child shares its parent's address space.
+func (c CloneArgs) SharesMemory() bool { return c.Flags&unix.CLONE_VM != 0 }
+
+// Process is a traced thread group.
+type Process struct {
+	PID     int
+	No      uint32 // of its first thread
+	Parent  uint32 // No of the parent process, 0 if it is not traced
+	Arch    arch.ID
+	Threads map[int]*Thread // by tid, all that have not been reaped
+
+	maker *Thread // that made it, nil if that is not known
+
+	stopped   bool   // by job control
+	noCldStop bool   // wants no SIGCHLD when a child stops
+	signalFD  bool   // has had a descriptor that signals are read from
+	idleAt    uint64 // when a thread last took a signal that does nothing, by the Group's clock
+	// listened says that a seccomp listener may answer calls before our filter sees
+	// them: each call is stopped at its entry, as without a filter.
+	listened bool
+}
+
+// Live is how many threads may still run code of the program.
+func (p *Process) Live() (n int) {
+	for _, t := range p.Threads {
+		if !t.over() {
+			n++
+		}
+	}
+	return n
+}
+
+// Space is the threads that share one address space.
+type Space struct {
+	Threads map[*Thread]struct{}
+	// Shared says that several processes have used it.
+	Shared bool
+	// Ran is set whenever one of the threads goes on. The Handler clears it.
+	Ran bool
+	// Read, if not nil, is how its memory is read: parts of it must not be read as
+	// ReadMem does, because somebody who is traced would have to fill them first.
+	Read func(b []byte, a addr.Addr) int
+	// Rings says that an io_uring may open, close and rename files in its name, without
+	// a call.
+	Rings bool
+	// Local is the Handler's own.
+	Local any
+}
+
+func newSpace() *Space { return &Space{Threads: map[*Thread]struct{}{}} }
+
+func (s *Space) join(t *Thread) {
+	t.Space = s
+	for u := range s.Threads {
+		s.Shared = s.Shared || u.Proc != t.Proc
+		break
+	}
+	s.Threads[t] = struct{}{}
+}
+
+// Any is one of its threads that may still run, else one that is ending, else nil.
+func (s *Space) Any() (t *Thread) {
+	for u := range s.Threads {
+		if t = u; !u.over() {
+			break
+		}
+	}
+	return t
+}
+
+// Asleep reports whether all threads sleep in calls or stand in a stop of long duration: until one
+// comes back, it costs nobody anything to look at their memory.
+func (s *Space) Asleep() bool {
+	for t := range s.Threads {
+		if !t.over() && t.state != InCall && t.state != Listening && t.state != Held {
+			return false
+		}
+	}
+	return true
+}

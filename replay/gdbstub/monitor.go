@@ -1,0 +1,234 @@
+package gdbstub
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay"
+)
+
+// word is a command of "monitor".
+type word struct {
+	name, args, help string
+	run              func(*Session, context.Context, []string) (string, error)
+}
+
+var words []word
+
+func init() {
+	words = []word{
+		{"step?", "", "where gdb stands: the step, its time and its event", (*Session).sayStep},
+		{"goto", "STEP", "stand at STEP (a number, a time, crash, a mark), or at the last step before it at which a thread's place is known", (*Session).goTo},
+		{"events", "[N]", "the N events before and after (5)", (*Session).events},
+		{"history", "ADDR[:LEN]", "what these bytes were, and from when to when", (*Session).history},
+		{"asof", "ADDR[:LEN]", "as of which step these bytes are", (*Session).asOf},
+		{"threads", "", "all threads of the process, and why some are not there", (*Session).sayThreads},
+		{"processes", "", "the processes of the log: gdb is shown one at a time", (*Session).sayProcesses},
+		{"stale", "on|off", "show bytes of stacks that may be older than the step too", (*Session).setStale},
+		{"mark", "NAME", "call this step NAME, for goto", (*Session).mark},
+		{"help", "", "this list", (*Session).help},
+	}
+}
+
+// monitor is qRcmd: a command that gdb does not know, and its text.
+func (s *Session) monitor(ctx context.Context, p string) (string, error) {
+	line, err := hex.DecodeString(p)
+	if err != nil {
+		return "E16", nil
+	}
+	args := strings.Fields(string(line))
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	for _, w := range words {
+		if w.name == args[0] {
+			text, err := w.run(s, ctx, args[1:])
+			if err != nil {
+				text = replay.Escape(err.Error()) + "\n"
+			}
+			return hexLimited(text), nil
+		}
+	}
+	return hexLimited(fmt.Sprintf("no command %q: monitor help lists them\n", args[0])), nil
+}
+
+// hexLimited is a text as an answer, cut to a packet.
+func hexLimited(text string) string {
+	if most := maxPacket/2 - 64; len(text) > most {
+		text = text[:most] + "\n... (more than fits)\n"
+	}
+	return hex.EncodeToString([]byte(text))
+}
+
+func (s *Session) help(context.Context, []string) (string, error) {
+	var b strings.Builder
+	for _, w := range words {
+		fmt.Fprintf(&b, "monitor %-22s %s\n", strings.TrimSpace(w.name+" "+w.args), w.help)
+	}
+	return b.String(), nil
+}
+
+// list writes the events of some steps, with what stands before each line.
+func (s *Session) list(ctx context.Context, from, to format.Step) (string, error) {
+	var b strings.Builder
+	err := s.trace.List(ctx, &b, replay.ListOptions{PrintOptions: replay.PrintOptions{Steps: true}, From: from, To: to, AllCalls: true})
+	return b.String(), err
+}
+
+func (s *Session) sayStep(ctx context.Context, _ []string) (string, error) {
+	text, err := s.list(ctx, s.now.step, s.now.step)
+	return fmt.Sprintf("step %d of %d, %v after the start\n%s", s.now.step, s.trace.Steps()-1, duration(s.now.event.Time), text), err
+}
+
+func (s *Session) goTo(ctx context.Context, args []string) (string, error) {
+	if len(args) != 1 {
+		return "", fmt.Errorf("monitor goto STEP")
+	}
+	n, ok := s.marks[args[0]]
+	if !ok {
+		var err error
+		if n, err = s.trace.StepOf(args[0]); err != nil {
+			return "", err
+		}
+	}
+	if n < s.first || n > s.last {
+		return "", fmt.Errorf("steps %d to %d are of the program that gdb shows: memtrace gdb --at %d shows another", s.first, s.last, n)
+	}
+	m, err := s.nearest(ctx, n, backward, s.first)
+	if err == nil && m == nil {
+		m, err = s.nearest(ctx, n, forward, s.last)
+	}
+	if err != nil || m == nil {
+		return "", fmt.Errorf("at no step near %d is it known where a thread is: %w", n, replay.ErrUnknown)
+	}
+	s.stand(m, stopReason{signal: gdbTrap})
+	text, err := s.sayStep(ctx, nil)
+	return text + "(goto-step of memtrace gdb refreshes gdb as well; elsewhere type: maintenance flush register-cache)\n", err
+}
+
+func (s *Session) events(ctx context.Context, args []string) (string, error) {
+	n := uint64(5)
+	if len(args) > 0 {
+		var err error
+		if n, err = strconv.ParseUint(args[0], 10, 16); err != nil {
+			return "", fmt.Errorf("monitor events N: %q is no number", args[0])
+		}
+	}
+	at := uint64(s.now.step)
+	return s.list(ctx, format.Step(at-min(at, n)), format.Step(min(at+n, uint64(s.trace.Steps())-1)))
+}
+
+// where reads ADDR or ADDR:LEN.
+func (s *Session) where(args []string) (addr.Range, error) {
+	if len(args) == 2 && !strings.Contains(args[0], ":") {
+		args = []string{args[0] + ":" + args[1]}
+	}
+	if len(args) != 1 {
+		return addr.Range{}, fmt.Errorf("want ADDR or ADDR:LEN")
+	}
+	if !strings.Contains(args[0], ":") {
+		args[0] += ":1"
+	}
+	return replay.ParseRange(args[0], s.now.space)
+}
+
+func (s *Session) history(ctx context.Context, args []string) (string, error) {
+	r, err := s.where(args)
+	if err != nil {
+		return "", err
+	}
+	eras, err := s.trace.History(ctx, r, s.pid)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = replay.WriteHistory(&b, r, eras)
+	return b.String(), err
+}
+
+func (s *Session) asOf(_ context.Context, args []string) (string, error) {
+	r, err := s.where(args)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	var page [addr.PageSize]byte
+	for at := r.Start; at < r.End && b.Len() < maxPacket; at = at.PageDown() + addr.PageSize {
+		parts, err := s.now.space.Stretches(at.PageDown(), &page)
+		if err != nil {
+			return "", err
+		}
+		for i := range parts {
+			x := &parts[i]
+			part := x.Range.Intersect(r)
+			if part.Empty() {
+				continue
+			}
+			switch {
+			case x.Err != nil:
+				fmt.Fprintf(&b, "%v: %v\n", part, x.Err)
+			case x.AsOf == s.now.step:
+				fmt.Fprintf(&b, "%v: as of this step\n", part)
+			case !s.fresh(s.now, x):
+				fmt.Fprintf(&b, "%v: as of step %d, older than the thread whose stack it is: not shown\n", part, x.AsOf)
+			default:
+				fmt.Fprintf(&b, "%v: as of step %d\n", part, x.AsOf)
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+func (s *Session) sayThreads(context.Context, []string) (string, error) {
+	var b strings.Builder
+	for _, x := range s.now.process.Threads {
+		th := s.now.thread(x.TID)
+		switch {
+		case th == nil:
+			fmt.Fprintf(&b, "thread %d: it is not known where it is at step %d\n", x.TID, s.now.step)
+		case th.call != "":
+			fmt.Fprintf(&b, "thread %d: in %s\n", x.TID, th.call)
+		default:
+			fmt.Fprintf(&b, "thread %d: registers as of step %d\n", x.TID, th.asOf)
+		}
+	}
+	return b.String(), nil
+}
+
+func (s *Session) sayProcesses(ctx context.Context, _ []string) (string, error) {
+	lives, err := s.trace.Lives(ctx)
+	var b strings.Builder
+	for i := range lives {
+		l := &lives[i]
+		here := ""
+		if l == s.life {
+			here = " (this one)"
+		}
+		fmt.Fprintf(&b, "process %d: %s, steps %d to %d%s\n", l.PID, replay.Escape(l.Name()), l.First, l.Last, here)
+	}
+	b.WriteString("memtrace gdb --pid PID shows another\n")
+	return b.String(), err
+}
+
+func (s *Session) setStale(_ context.Context, args []string) (string, error) {
+	if len(args) != 1 || args[0] != "on" && args[0] != "off" {
+		return "", fmt.Errorf("monitor stale on|off")
+	}
+	if s.stale = args[0] == "on"; s.stale {
+		return "bytes of stacks that may be older than the step are shown: frames may be wrong\n", nil
+	}
+	return "", nil
+}
+
+func (s *Session) mark(_ context.Context, args []string) (string, error) {
+	if len(args) != 1 {
+		return "", fmt.Errorf("monitor mark NAME")
+	}
+	s.marks[args[0]] = s.now.step
+	return fmt.Sprintf("step %d is %s\n", s.now.step, args[0]), nil
+}

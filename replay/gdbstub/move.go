@@ -1,0 +1,335 @@
+package gdbstub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/replay"
+)
+
+// way is a direction of time.
+type way bool
+
+const (
+	forward  way = true
+	backward way = false
+)
+
+// run is what Ctrl-C interrupts.
+type run struct {
+	ctx    context.Context
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the move at hand, nil without one
+}
+
+func newRun(ctx context.Context) *run { return &run{ctx: ctx} }
+
+// begin is the context of a move.
+func (r *run) begin() (ctx context.Context, end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ctx, r.cancel = context.WithCancel(r.ctx)
+	return ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.cancel()
+		r.cancel = nil
+	}
+}
+
+func (r *run) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+// moves are the packets after which gdb waits for a stop.
+var moves = map[string]func(*Session, context.Context, string) error{
+	"vCont": (*Session).vCont,
+	"s":     func(s *Session, ctx context.Context, _ string) error { return s.step(ctx, forward) },
+	"c":     func(s *Session, ctx context.Context, _ string) error { return s.run(ctx, forward) },
+	"bs":    func(s *Session, ctx context.Context, _ string) error { return s.step(ctx, backward) },
+	"bc":    func(s *Session, ctx context.Context, _ string) error { return s.run(ctx, backward) },
+}
+
+// move goes elsewhere and tells gdb where it stands then.
+func (s *Session) move(run *run, f func(*Session, context.Context, string) error, p string) error {
+	ctx, end := run.begin()
+	err := f(s, ctx, p)
+	interrupted := ctx.Err() != nil && run.ctx.Err() == nil
+	end()
+	switch {
+	case interrupted:
+		s.stop = stopReason{signal: 2} // SIGINT
+	case err != nil:
+		if err := s.note("%v", err); err != nil {
+			return err
+		}
+		s.stop = stopReason{signal: gdbTrap}
+	}
+	if err := s.noteStep(); err != nil {
+		return err
+	}
+	answer, err := s.reason(run.ctx, "")
+	if err != nil {
+		return err
+	}
+	return s.conn.write(answer)
+}
+
+// noteStep says where gdb stands, and how old the memory is that is not of a stack.
+func (s *Session) noteStep() error {
+	n, mm := s.now.step, s.now.space.No()
+	var last *image
+	for i := range s.images {
+		if x := &s.images[i]; x.step <= n && x.mm == mm && !x.sweep {
+			last = x
+		}
+	}
+	switch {
+	case s.fatal != nil && n >= s.fatal.Step || last != nil && last.step == n:
+		return s.note("step %d", n)
+	case last == nil:
+		return s.note("step %d: of memory only what calls wrote and what files have is known", n)
+	}
+	return s.note("step %d: memory is as of step %d, but for what calls wrote since (monitor asof ADDR)", n, last.step)
+}
+
+// vCont moves one thread by an event, or all of them on.
+func (s *Session) vCont(ctx context.Context, p string) error {
+	for action := range strings.SplitSeq(p, ";") {
+		what, id, _ := strings.Cut(action, ":")
+		if what == "" {
+			continue
+		}
+		if what[0] != 's' && what[0] != 'S' {
+			return s.run(ctx, forward)
+		}
+		if tid, ok := parseID(id); ok && tid != 0 {
+			s.running = tid
+		}
+		return s.step(ctx, forward)
+	}
+	return s.run(ctx, forward)
+}
+
+// edge is the last step in a direction.
+func (s *Session) edge(w way) format.Step {
+	if w == forward {
+		return s.last
+	}
+	return s.first
+}
+
+// atEdge stops where there is nothing further.
+func (s *Session) atEdge(w way) error {
+	s.stop = stopReason{gdbTrap, "replaylog:end;"}
+	if w == backward {
+		s.stop.more = "replaylog:begin;"
+	}
+	switch {
+	case w == forward && s.last < s.life.Last:
+		return s.note("at step %d the process goes on to another program (memtrace gdb --at %d shows it)", s.last+1, s.last+1)
+	case w == backward && s.first > s.life.First:
+		return s.note("before step %d the process ran another program (memtrace gdb --at %d shows it)", s.first, s.first-1)
+	}
+	return nil
+}
+
+// step goes to the next event of the thread at which its instruction pointer is known.
+func (s *Session) step(ctx context.Context, w way) error {
+	from := s.now.step
+	tid := s.running
+	for {
+		n, ok, err := s.scan(ctx, from, s.edge(w), w, func(m *replay.Moment) bool { return m.Thread.TID == tid && m.Thread.TGID == s.pid })
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return s.atEdge(w)
+		}
+		m, err := s.tryAt(n)
+		if err != nil {
+			return err
+		}
+		if m != nil && m.thread(tid) != nil {
+			s.stand(m, stopReason{signal: gdbTrap})
+			return nil
+		}
+		from = n
+	}
+}
+
+// run goes on to the next signal, watchpoint, breakpoint or caught call, else to the end. A
+// change without a step to stop at is told and passed.
+func (s *Session) run(ctx context.Context, w way) error {
+	if err := s.hints(); err != nil {
+		return err
+	}
+	for from, changed := s.now.step, s.now.step; ; {
+		c := s.nextChange(changed, w)
+		edge := s.edge(w) // no event beyond the change is looked at
+		switch {
+		case c != nil && w == forward:
+			edge = min(edge, c.seen)
+		case c != nil:
+			edge = max(edge, c.since)
+		}
+		hit, err := s.nextHit(ctx, from, edge, w)
+		if err != nil {
+			return err
+		}
+		if hit != nil && (c == nil || w == forward && c.seen > hit.step || w == backward && c.since < hit.step) {
+			s.stand(hit, s.hitReason(hit))
+			return nil
+		}
+		if c == nil {
+			break
+		}
+		if done, err := s.goChange(ctx, c, w); done || err != nil {
+			return err
+		}
+		if w == forward { // the event at the edge may be a stop
+			from, changed = edge-1, c.seen
+		} else {
+			from, changed = edge+1, c.from
+		}
+	}
+	m, err := s.nearest(ctx, s.edge(w), !w, s.now.step)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		s.stand(m, stopReason{})
+	}
+	return s.atEdge(w)
+}
+
+// nextHit is the next moment after from, up to edge, at which gdb wants to stop, nil if there is none.
+func (s *Session) nextHit(ctx context.Context, from, edge format.Step, w way) (*moment, error) {
+	for {
+		n, ok, err := s.scan(ctx, from, edge, w, s.hits)
+		if err != nil || !ok {
+			return nil, err
+		}
+		m, err := s.tryAt(n)
+		if err != nil {
+			return nil, err
+		}
+		if m != nil && slices.ContainsFunc(m.threads, func(t thread) bool { return t.No == m.event.Thread }) {
+			return m, nil
+		}
+		from = n
+	}
+}
+
+// hits reports whether an event is one to stop at.
+func (s *Session) hits(m *replay.Moment) bool {
+	if m.Thread.TGID != s.pid {
+		return false
+	}
+	switch r := m.Event.Record.(type) {
+	case *format.Signal:
+		return r.Fatal || !s.pass[gdbSignal(int(r.Signo))]
+	case *format.Syscall:
+		return r.IP != 0 && (s.breaks[addr.Addr(r.IP)] || s.catches != nil && (len(s.catches) == 0 || s.catches[r.Nr]))
+	}
+	return false
+}
+
+// hitReason tells gdb what it stopped for.
+func (s *Session) hitReason(m *moment) stopReason {
+	r, ok := m.event.Record.(*format.Syscall)
+	switch {
+	case !ok:
+		return stopReason{signal: s.signalAt(m)}
+	case s.breaks[addr.Addr(r.IP)]:
+		return stopReason{gdbTrap, "swbreak:;"}
+	}
+	return stopReason{gdbTrap, "syscall_return:" + hexText(uint64(r.Nr)) + ";"}
+}
+
+// window is how many steps are gone through at a time.
+const window = 4096
+
+// scan is the next step after from, or before it, up to edge, whose event matches.
+func (s *Session) scan(ctx context.Context, from, edge format.Step, w way, match func(*replay.Moment) bool) (n format.Step, found bool, err error) {
+	for size := format.Step(window); ; size = min(2*size, 1<<18) {
+		lo, hi := from+1, edge
+		if w == backward {
+			if from == 0 || from <= edge {
+				return 0, false, nil
+			}
+			lo, hi = max(edge, from-min(from, size)), from-1
+		} else {
+			hi = min(edge, from+size)
+		}
+		if lo > hi {
+			return 0, false, nil
+		}
+		for m, err := range s.trace.Walk(lo, hi) {
+			if err != nil {
+				return 0, false, err
+			}
+			if err := ctx.Err(); err != nil {
+				return 0, false, err
+			}
+			if match(m) {
+				n, found = m.Event.Step, true
+				if w == forward {
+					return n, true, nil
+				}
+			}
+		}
+		if found {
+			return n, true, nil
+		}
+		if from = hi; w == backward {
+			from = lo
+		}
+	}
+}
+
+// tryAt is the moment of a step, nil if the process has no memory or no thread then.
+func (s *Session) tryAt(n format.Step) (*moment, error) {
+	m, err := s.at(n)
+	if errors.Is(err, errGone) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// nearest is the first moment from n on, in a direction up to edge, at which a thread's
+// place is known; nil if there is none.
+func (s *Session) nearest(ctx context.Context, n format.Step, w way, edge format.Step) (*moment, error) {
+	for {
+		m, err := s.tryAt(n)
+		if err != nil {
+			return nil, err
+		}
+		if m != nil && len(m.threads) > 0 {
+			return m, nil
+		}
+		next, ok, err := s.scan(ctx, n, edge, w, s.placed)
+		if err != nil || !ok {
+			return nil, err
+		}
+		n = next
+	}
+}
+
+// placed reports whether an event may say where a thread of the process is.
+func (s *Session) placed(m *replay.Moment) bool {
+	if slices.ContainsFunc(m.Event.Changes, func(c format.Change) bool { _, ok := c.(*format.RegsSet); return ok }) {
+		return true
+	}
+	c, ok := m.Event.Record.(*format.Syscall)
+	return m.Thread.TGID == s.pid && (m.Event.Regs != nil || ok && c.IP != 0)
+}

@@ -1,0 +1,187 @@
+package gdbstub
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"strings"
+
+	"memtrace/format"
+	"memtrace/format/addr"
+	"memtrace/format/vma"
+	"memtrace/replay"
+)
+
+// objects are what gdb reads in pieces (qXfer).
+var objects = map[string]func(*Session) (string, error){
+	"features":       func(s *Session) (string, error) { return describe(s.now.process.Arch).xml(), nil },
+	"threads":        (*Session).threadList,
+	"auxv":           (*Session).auxv,
+	"exec-file":      (*Session).execFile,
+	"libraries-svr4": (*Session).libraries,
+	"siginfo":        (*Session).sigInfo,
+}
+
+// transfer is qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH.
+func (s *Session) transfer(_ context.Context, p string) (string, error) {
+	parts := strings.SplitN(p, ":", 4)
+	if len(parts) != 4 || parts[1] != "read" || objects[parts[0]] == nil {
+		return "", nil
+	}
+	off, n, ok := span(parts[3])
+	if !ok {
+		return "E16", nil
+	}
+	text, has := s.xfer[parts[0]]
+	if !has || off == 0 {
+		var err error
+		if text, err = objects[parts[0]](s); err != nil {
+			return "E01", nil
+		}
+		s.xfer[parts[0]] = text
+	}
+	if uint64(off) >= uint64(len(text)) {
+		return "l", nil
+	}
+	rest := text[off:]
+	if n = min(n, maxPacket/2-8); uint64(len(rest)) > n {
+		return "m" + rest[:n], nil
+	}
+	return "l" + rest, nil
+}
+
+func escapeXML(text string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(text)) // a builder takes all
+	return b.String()
+}
+
+// threadList has the threads, with what is known of each in a word.
+func (s *Session) threadList() (string, error) {
+	var b strings.Builder
+	b.WriteString("<threads>")
+	for i := range s.now.threads {
+		th := &s.now.threads[i]
+		about := "in " + th.call
+		if th.call == "" {
+			about = "running"
+		}
+		fmt.Fprintf(&b, `<thread id="%s">%s</thread>`, s.id(th.TID), escapeXML(about))
+	}
+	b.WriteString("</threads>")
+	return b.String(), nil
+}
+
+// auxv is the auxiliary vector.
+func (s *Session) auxv() (string, error) {
+	o, err := s.trace.Origin(s.now.step, s.now.process)
+	return string(o.Auxv), err
+}
+
+// execFile is the path of the program.
+func (s *Session) execFile() (string, error) {
+	o, err := s.trace.Origin(s.now.step, s.now.process)
+	return o.Path, err
+}
+
+// sigInfo is the siginfo of a signal that the moment is.
+func (s *Session) sigInfo() (string, error) {
+	const size = 128
+	sig, ok := s.now.event.Record.(*format.Signal)
+	if !ok {
+		return "", replay.ErrUnknown
+	}
+	b := make([]byte, size)
+	copy(b, sig.Info)
+	return string(b), nil
+}
+
+// libraries are the mapped files with code, but the program and the dynamic linker's own
+// list of them: that is in memory, which may not be known.
+func (s *Session) libraries() (string, error) {
+	o, err := s.trace.Origin(s.now.step, s.now.process)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString(`<library-list-svr4 version="1.0">`)
+	seen := map[string]bool{o.Path: true}
+	no := 0
+	for v := range s.now.space.Mappings() {
+		if v.Prot&addr.Exec == 0 || !strings.HasPrefix(v.Name, "/") || seen[v.Name] {
+			continue
+		}
+		seen[v.Name] = true
+		h, ok := s.header(v)
+		if !ok {
+			continue
+		}
+		no++
+		fmt.Fprintf(&b, `<library name="%s" lm="%#x" l_addr="%#x" l_ld="%#x" lmid="0x0"/>`, escapeXML(v.Name), no, h.bias, h.dynamic)
+	}
+	b.WriteString("</library-list-svr4>")
+	return b.String(), nil
+}
+
+// header is what gdb needs of a library's ELF header.
+type header struct{ bias, dynamic uint64 }
+
+// Types of program headers.
+const (
+	ptLoad    = 1
+	ptDynamic = 2
+)
+
+// header reads the header of the file that v maps a part of, from memory.
+func (s *Session) header(v vma.VMA) (h header, ok bool) {
+	first := v
+	for x := range s.now.space.Mappings() {
+		if x.Name == v.Name && x.Inode == v.Inode && x.Offset == 0 && x.Start <= v.Start {
+			first = x
+		}
+	}
+	if first.Offset != 0 {
+		return h, false
+	}
+	var b [addr.PageSize]byte
+	n, err := s.read(s.now, b[:], first.Start)
+	if err != nil || n < 64 || string(b[:4]) != "\x7fELF" {
+		return h, false
+	}
+	word := func(at, size int) (x uint64) {
+		for i := size - 1; i >= 0 && at+i < n; i-- {
+			x = x<<8 | uint64(b[at+i])
+		}
+		return x
+	}
+	wide := b[4] == 2
+	phoff, phsize, phnum := word(28, 4), word(42, 2), word(44, 2)
+	if wide {
+		phoff, phsize, phnum = word(32, 8), word(54, 2), word(56, 2)
+	}
+	loaded := false
+	for i := range phnum {
+		at := phoff + i*phsize
+		if at+phsize > uint64(n) || phsize < 32 {
+			return h, false
+		}
+		p := int(at)
+		off, va := word(p+4, 4), word(p+8, 4)
+		if wide {
+			off, va = word(p+8, 8), word(p+16, 8)
+		}
+		switch word(p, 4) {
+		case ptLoad:
+			if !loaded {
+				h.bias, loaded = uint64(first.Start)-(va-off), true
+			}
+		case ptDynamic:
+			h.dynamic = va
+		}
+	}
+	h.dynamic += h.bias
+	if !wide {
+		h.bias, h.dynamic = h.bias&(1<<32-1), h.dynamic&(1<<32-1)
+	}
+	return h, loaded
+}

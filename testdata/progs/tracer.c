@@ -1,0 +1,771 @@
+/* build: none */
+/*
+ * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
+ * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
+ * break, emulate, registers, or pending.
+ */
+#include "mark.h"
+#include <elf.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#ifdef __x86_64__
+#define CALL orig_rax
+#define RESULT rax
+#define IP rip
+#define ARGUMENT(r) ((int)(r).rdi)
+#define GETPID "mov $39, %%eax; syscall"
+#define CLOBBERS "rax", "rcx", "r11", "memory"
+#else
+#define CALL orig_eax
+#define RESULT eax
+#define IP eip
+#define ARGUMENT(r) ((int)(r).eax) /* regparm */
+#define GETPID "mov $20, %%eax; int $0x80"
+#define CLOBBERS "eax", "memory"
+#endif
+
+static long tr(long request, pid_t pid, long addr, long data)
+{
+	errno = 0;
+	return syscall(SYS_ptrace, request, pid, addr, data);
+}
+
+/* A line about a wait status. */
+static void tell(const char *what, int status)
+{
+	if (WIFEXITED(status))
+		printf("%s: exited %d\n", what, WEXITSTATUS(status));
+	else if (WIFSIGNALED(status))
+		printf("%s: killed by %d\n", what, WTERMSIG(status));
+	else
+		printf("%s: stopped %d event %d\n", what, WSTOPSIG(status), status >> 16);
+	fflush(stdout);
+}
+
+static void info(pid_t pid)
+{
+	siginfo_t i;
+	memset(&i, 0, sizeof i);
+	if (tr(PTRACE_GETSIGINFO, pid, 0, (long)&i) < 0)
+		printf("  no siginfo: %s\n", strerror(errno));
+	else
+		printf("  siginfo %d code %#x from %s\n", i.si_signo, i.si_code, i.si_pid == 0 ? "nobody" : i.si_pid == pid ? "itself" : i.si_pid == getpid() ? "me" : "another");
+}
+
+static int waited(const char *what, pid_t pid)
+{
+	int status = 0;
+	pid_t got = waitpid(pid, &status, __WALL);
+	if (got != pid)
+		printf("%s: %s instead of the tracee: %s\n", what, got < 0 ? "an error" : "another", strerror(errno));
+	else
+		tell(what, status);
+	return status;
+}
+
+/* A child that asks to be traced, stops, and goes on with f. */
+static pid_t traceme(int (*f)(void))
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		CHECK(tr(PTRACE_TRACEME, 0, 0, 0) == 0);
+		raise(SIGSTOP);
+		_exit(f());
+	}
+	waited("start", pid);
+	return pid;
+}
+
+static int some_calls(void)
+{
+	getppid();
+	close(-1);
+	return 3;
+}
+
+static void calls(void)
+{
+	pid_t pid = traceme(some_calls);
+	info(pid);
+	CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	for (int n = 0;; n++) {
+		CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+		int status;
+		CHECK(waitpid(pid, &status, 0) == pid);
+		if (!WIFSTOPPED(status)) {
+			tell("end", status);
+			break;
+		}
+		struct user_regs_struct r;
+		struct __ptrace_syscall_info i;
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		CHECK(tr(PTRACE_GET_SYSCALL_INFO, pid, sizeof i, (long)&i) > 0);
+		printf("%d: %d event %d, call %lld", n, WSTOPSIG(status), status >> 16, (long long)r.CALL);
+		if (i.op == PTRACE_SYSCALL_INFO_ENTRY)
+			printf(", enters %lld", (long long)i.entry.nr);
+		else if (i.op == PTRACE_SYSCALL_INFO_EXIT && (long long)r.CALL != SYS_getppid)
+			printf(", leaves with %lld", (long long)i.exit.rval);
+		printf("\n");
+		if (n < 2)
+			info(pid);
+	}
+}
+
+/* Three instructions that nothing else is between. */
+static int instructions(void)
+{
+	unsigned long a = 1;
+	__asm__ volatile("int3; nop; add $2, %0; " GETPID "; nop; add $4, %0; int3" : "+r"(a) : : CLOBBERS);
+	return a;
+}
+
+static void steps(void)
+{
+	pid_t pid = traceme(instructions);
+	struct user_regs_struct r, before;
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("int3", pid);
+	info(pid);
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&before) == 0);
+	for (int n = 0; n < 7; n++) {
+		CHECK(tr(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+		int status = waited("step", pid);
+		if (!WIFSTOPPED(status))
+			return;
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		printf("  at +%lld, %s\n", (long long)(r.IP - before.IP), (pid_t)r.RESULT == pid ? "has its pid" : "goes on");
+		info(pid);
+	}
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+static volatile sig_atomic_t handled;
+static void count(int sig) { handled += sig; }
+
+static int gets_signals(void)
+{
+	signal(SIGUSR1, count);
+	signal(SIGUSR2, count);
+	raise(SIGUSR1);
+	raise(SIGUSR1);
+	raise(SIGUSR1);
+	return handled;
+}
+
+static void signals(void)
+{
+	pid_t pid = traceme(gets_signals);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("first", pid);
+	info(pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0); /* it never comes */
+	waited("second", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGUSR2) == 0); /* another comes */
+	waited("third", pid);
+	siginfo_t i = {.si_signo = SIGUSR1, .si_code = SI_QUEUE};
+	CHECK(tr(PTRACE_SETSIGINFO, pid, 0, (long)&i) == 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGUSR1) == 0);
+	waited("end", pid);
+	pid = traceme(gets_signals);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGKILL) == 0);
+	waited("killed", pid);
+}
+
+static int sleeps(void)
+{
+	while (pause() < 0)
+		;
+	return 0;
+}
+
+static void nothing(const char *what, pid_t pid)
+{
+	int status;
+	pid_t got = waitpid(pid, &status, WNOHANG | __WALL);
+	printf("%s: %d\n", what, got < 0 ? -errno : got > 0);
+}
+
+static void groups(void)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(sleeps());
+	nap(20);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	nothing("seized", pid);
+	CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	waited("interrupted", pid);
+	info(pid);
+	printf("listen: %ld\n", tr(PTRACE_LISTEN, pid, 0, 0));
+	CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	waited("again", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	CHECK(kill(pid, SIGSTOP) == 0);
+	waited("SIGSTOP", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGSTOP) == 0);
+	waited("group-stop", pid);
+	info(pid);
+	CHECK(tr(PTRACE_LISTEN, pid, 0, 0) == 0);
+	nothing("listening", pid);
+	CHECK(kill(pid, SIGCONT) == 0);
+	int status = waited("goes on", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, status >> 16 ? 0 : WSTOPSIG(status)) == 0);
+	status = waited("and then", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, status >> 16 ? 0 : WSTOPSIG(status)) == 0);
+	nothing("runs", pid);
+	CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+/* A process that stands still when its tracer comes, and one that makes no call. */
+static void joins(void)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		raise(SIGSTOP);
+		for (;;)
+			;
+	}
+	int status;
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+	tell("stopped", status);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+	waited("seized", pid);
+	info(pid);
+	CHECK(tr(PTRACE_LISTEN, pid, 0, 0) == 0);
+	nothing("listening", pid);
+	CHECK(kill(pid, SIGCONT) == 0);
+	while ((status = waited("goes on", pid)) >> 16)
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	CHECK(tr(PTRACE_DETACH, pid, 0, WSTOPSIG(status)) == 0);
+	nap(20);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+		waited("interrupted", pid);
+		info(pid);
+		CHECK(tr(PTRACE_LISTEN, pid, 0, 0) == 0);
+		nothing("listening", pid);
+	}
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+}
+
+/* Interrupts a process that has not been traced before in the middle of its own code. */
+static void spins(void)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0)
+		for (;;)
+			;
+	nap(20);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+		waited("interrupted", pid);
+		info(pid);
+		CHECK(tr(PTRACE_LISTEN, pid, 0, 0) == 0);
+		nothing("listening", pid);
+	}
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+}
+
+static pthread_barrier_t two;
+static volatile pid_t other;
+static void *thread(void *x)
+{
+	other = syscall(SYS_gettid);
+	pthread_barrier_wait(&two);
+	while (pause() < 0)
+		;
+	return x;
+}
+
+/* Traces the threads of a process that is not its child, as LeakSanitizer does. */
+static void attach(void)
+{
+	int up[2];
+	CHECK(pipe(up) == 0);
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		pthread_t t;
+		pthread_barrier_init(&two, NULL, 2);
+		CHECK(pthread_create(&t, NULL, thread, NULL) == 0);
+		pthread_barrier_wait(&two);
+		CHECK(write(up[1], (void *)&other, sizeof other) == sizeof other);
+		sleeps();
+	}
+	pid_t tid;
+	CHECK(read(up[0], &tid, sizeof tid) == sizeof tid);
+	pid_t tracer = fork();
+	if (tracer == 0) {
+		for (int i = 0; i < 2; i++) {
+			pid_t t = i ? tid : pid;
+			CHECK(tr(PTRACE_ATTACH, t, 0, 0) == 0);
+			waited("attached", t);
+			info(t);
+			struct user_regs_struct r;
+			struct iovec v = {&r, sizeof r};
+			CHECK(tr(PTRACE_GETREGSET, t, NT_PRSTATUS, (long)&v) == 0);
+			printf("  %zu bytes\n", v.iov_len);
+		}
+		printf("twice: %ld\n", tr(PTRACE_ATTACH, tid, 0, 0) < 0 ? (long)-errno : 0);
+		CHECK(tr(PTRACE_DETACH, tid, 0, 0) == 0);
+		printf("detached: %ld\n", tr(PTRACE_CONT, tid, 0, 0) < 0 ? (long)-errno : 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		CHECK(syscall(SYS_tgkill, pid, pid, SIGTERM) == 0);
+		waited("signalled", pid);
+		CHECK(tr(PTRACE_DETACH, pid, 0, SIGTERM) == 0);
+		printf("nobody left: %d\n", waitpid(-1, NULL, __WALL) < 0 ? -errno : 0);
+		fflush(stdout);
+		_exit(5);
+	}
+	int status;
+	CHECK(waitpid(tracer, &status, 0) == tracer);
+	tell("tracer", status);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	tell("tracee", status);
+}
+
+static int makes_children(void)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(7);
+	int status;
+	while (waitpid(pid, &status, 0) < 0)
+		;
+	pid = vfork();
+	if (pid == 0)
+		_exit(8);
+	while (waitpid(pid, &status, 0) < 0)
+		;
+	return 9;
+}
+
+static void inherit(void)
+{
+	for (int all = 0; all < 2; all++) {
+		pid_t pid = traceme(makes_children);
+		CHECK(tr(PTRACE_SETOPTIONS, pid, 0, all ? PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXIT : PTRACE_O_TRACEVFORK) == 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		int ended = 0, counts[128][9] = {{0}}, exits = 0;
+		while (!ended) {
+			int status;
+			pid_t got = waitpid(-1, &status, __WALL);
+			CHECK(got > 0);
+			if (WIFSTOPPED(status)) {
+				counts[WSTOPSIG(status)][status >> 16 & 7]++;
+				unsigned long msg = 0;
+				if (status >> 16 == PTRACE_EVENT_EXIT) {
+					CHECK(tr(PTRACE_GETEVENTMSG, got, 0, (long)&msg) == 0);
+					exits += msg >> 8;
+				}
+				int sig = WSTOPSIG(status);
+				CHECK(tr(PTRACE_CONT, got, 0, sig == SIGSTOP || sig == SIGTRAP ? 0 : sig) == 0);
+			} else if (got == pid) {
+				tell("end", status);
+				ended = 1;
+			} else
+				exits += 100 * WEXITSTATUS(status);
+		}
+		for (int s = 0; s < 128; s++)
+			for (int e = 0; e < 8; e++)
+				if (counts[s][e])
+					printf("%d of %d event %d\n", counts[s][e], s, e);
+		printf("exits %d\n", exits);
+	}
+}
+
+static volatile sig_atomic_t chlds, trapped, stopped;
+static void on_chld(int sig, siginfo_t *i, void *c)
+{
+	(void)sig, (void)c;
+	chlds++;
+	trapped += i->si_code == CLD_TRAPPED;
+	stopped = i->si_status;
+}
+
+/* SIGCHLD: handled, with SA_NOCLDSTOP, blocked and waited for. */
+static void chld(void)
+{
+	struct sigaction a = {.sa_sigaction = on_chld, .sa_flags = SA_SIGINFO | SA_RESTART};
+	CHECK(sigaction(SIGCHLD, &a, NULL) == 0);
+	pid_t pid = traceme(some_calls);
+	printf("handled: %d, trapped %d, status %d\n", chlds, trapped, stopped);
+	a.sa_flags |= SA_NOCLDSTOP;
+	CHECK(sigaction(SIGCHLD, &a, NULL) == 0);
+	chlds = trapped = stopped = 0;
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	waited("entry", pid);
+	printf("no stops: %d\n", chlds);
+	a.sa_flags &= ~SA_NOCLDSTOP;
+	CHECK(sigaction(SIGCHLD, &a, NULL) == 0);
+	sigset_t s, old;
+	sigemptyset(&s);
+	sigaddset(&s, SIGCHLD);
+	CHECK(sigprocmask(SIG_BLOCK, &s, &old) == 0);
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	sigdelset(&old, SIGCHLD);
+	CHECK(sigsuspend(&old) < 0 && errno == EINTR);
+	printf("suspended: %d, trapped %d, status %d\n", chlds, trapped, stopped);
+	int status;
+	CHECK(waitpid(pid, &status, WNOHANG) == pid);
+	tell("exit", status);
+	int fd = signalfd(-1, &s, 0);
+	CHECK(fd >= 0);
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	struct signalfd_siginfo f;
+	CHECK(read(fd, &f, sizeof f) == sizeof f);
+	printf("read: %d code %d status %d from %s, %d\n", f.ssi_signo, f.ssi_code, f.ssi_status, (pid_t)f.ssi_pid == pid ? "the tracee" : "another", f.ssi_int);
+	CHECK(waitpid(pid, &status, WNOHANG) == pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+static void waits(void)
+{
+	pid_t pid = traceme(gets_signals);
+	nothing("all told", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	siginfo_t i;
+	for (int n = 0; n < 2; n++) {
+		memset(&i, 0, sizeof i);
+		CHECK(waitid(P_PID, pid, &i, WSTOPPED | WEXITED | (n ? 0 : WNOWAIT)) == 0);
+		printf("waitid: %d code %d status %d, %s\n", i.si_signo, i.si_code, i.si_status, i.si_pid == pid ? "the tracee" : "another");
+	}
+	memset(&i, 1, sizeof i);
+	printf("nothing: %d, pid %d\n", waitid(P_ALL, 0, &i, WSTOPPED | WEXITED | WNOHANG), i.si_pid);
+	printf("not a child: %d\n", waitpid(1, NULL, __WALL) < 0 ? -errno : 0);
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(4);
+	int status;
+	CHECK(waitpid(-1, &status, 0) == child);
+	tell("a child", status);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	CHECK(wait(&status) == pid);
+	tell("any", status);
+	CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+	CHECK(wait(&status) == pid);
+	tell("killed", status);
+	printf("none: %d\n", wait(NULL) < 0 ? -errno : 0);
+}
+
+static void refused(void)
+{
+	pid_t pid = traceme(sleeps);
+	printf("again: %d\n", tr(PTRACE_ATTACH, pid, 0, 0) < 0 ? -errno : 0);
+	printf("itself: %d\n", tr(PTRACE_ATTACH, getpid(), 0, 0) < 0 ? -errno : 0);
+	printf("nobody: %d\n", tr(PTRACE_ATTACH, 0x3fffff, 0, 0) < 0 ? -errno : 0);
+	printf("request: %d\n", tr(0x4ff, pid, 0, 0) < 0 ? -errno : 0);
+	printf("options: %d\n", tr(PTRACE_SETOPTIONS, pid, 0, 1 << 30) < 0 ? -errno : 0);
+	printf("interrupt: %d\n", tr(PTRACE_INTERRUPT, pid, 0, 0) < 0 ? -errno : 0);
+	printf("listen: %d\n", tr(PTRACE_LISTEN, pid, 0, 0) < 0 ? -errno : 0);
+	printf("signal: %d\n", tr(PTRACE_CONT, pid, 0, 99) < 0 ? -errno : 0);
+	printf("address: %d\n", tr(PTRACE_PEEKDATA, pid, 8, (long)&pid) < 0 ? -errno : 0);
+	printf("data: %d\n", tr(PTRACE_GETREGS, pid, 0, 8) < 0 ? -errno : 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	printf("runs: %d\n", tr(PTRACE_GETREGS, pid, 0, 8) < 0 ? -errno : 0);
+	fflush(stdout);
+	pid_t child = fork();
+	if (child == 0) { /* another may not */
+		printf("not mine: %d\n", tr(PTRACE_CONT, pid, 0, 0) < 0 ? -errno : 0);
+		fflush(stdout);
+		if (getuid() == 0) {
+			CHECK(setuid(65534) == 0);
+			printf("not allowed: %d\n", tr(PTRACE_ATTACH, getppid(), 0, 0) < 0 ? -errno : 0);
+			fflush(stdout);
+		}
+		_exit(0);
+	}
+	int status;
+	CHECK(waitpid(child, &status, 0) == child);
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+}
+
+/* What becomes of tracees when their tracer ends. */
+static void heirs(void)
+{
+	for (int kill_them = 0; kill_them < 2; kill_them++) {
+		int up[2];
+		CHECK(pipe(up) == 0);
+		fflush(stdout);
+		pid_t tracee = fork();
+		if (tracee == 0) {
+			signal(SIGUSR1, count);
+			CHECK(write(up[1], "", 1) == 1);
+			while (!handled)
+				nap(1);
+			_exit(6);
+		}
+		char ready;
+		CHECK(read(up[0], &ready, 1) == 1);
+		pid_t tracer = fork();
+		if (tracer == 0) {
+			CHECK(tr(PTRACE_SEIZE, tracee, 0, kill_them ? PTRACE_O_EXITKILL : 0) == 0);
+			CHECK(tr(PTRACE_INTERRUPT, tracee, 0, 0) == 0);
+			waited("held", tracee);
+			_exit(0);
+		}
+		int status;
+		CHECK(waitpid(tracer, &status, 0) == tracer);
+		if (!kill_them)
+			CHECK(kill(tracee, SIGUSR1) == 0);
+		CHECK(waitpid(tracee, &status, 0) == tracee);
+		tell("tracee", status);
+		close(up[0]), close(up[1]);
+	}
+}
+
+/* A tracer that changes calls. */
+static int calls_changed(void)
+{
+	long a = syscall(SYS_getppid), b = syscall(SYS_getppid), c = syscall(SYS_dup2, -5, -6);
+	return (a == 1234) + 2 * (b == -1 && errno != 0) + 4 * (c == getpid());
+}
+
+static void entry(void)
+{
+	pid_t pid = traceme(calls_changed);
+	struct user_regs_struct r;
+	CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	int seen = 0, status;
+	for (int in = 0;;) {
+		CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+		CHECK(waitpid(pid, &status, 0) == pid);
+		if (!WIFSTOPPED(status))
+			break;
+		in = !in;
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		if (r.CALL == SYS_getppid && !in && seen == 0) { /* another result */
+			r.RESULT = 1234;
+			CHECK(tr(PTRACE_SETREGS, pid, 0, (long)&r) == 0);
+			seen = 1;
+		} else if (r.CALL == SYS_getppid && in && seen == 1) { /* not made */
+			r.CALL = -1;
+			CHECK(tr(PTRACE_SETREGS, pid, 0, (long)&r) == 0);
+			seen = 2;
+		} else if (r.CALL == SYS_dup2 && in) { /* another call */
+			CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user_regs_struct, CALL), SYS_getpid) == 0);
+		}
+	}
+	tell("end", status);
+}
+
+static int execs(void)
+{
+	execl("/bin/true", "true", NULL);
+	return 9;
+}
+
+static void exec_(void)
+{
+	for (int how = 0; how < 2; how++) {
+		pid_t pid = traceme(execs);
+		if (how)
+			CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC) == 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		waited("exec", pid);
+		info(pid);
+		unsigned long msg = 0;
+		if (how)
+			CHECK(tr(PTRACE_GETEVENTMSG, pid, 0, (long)&msg) == 0 && (pid_t)msg == pid);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		waited("end", pid);
+	}
+}
+
+static volatile int touched;
+#ifdef __i386__
+__attribute__((regparm(1)))
+#endif
+__attribute__((noinline)) static void touch(int n) { touched += n; }
+static int touches(void)
+{
+	touch(1);
+	touch(2);
+	return touched;
+}
+
+/* A breakpoint in the code, and a watchpoint of the processor's. */
+static void break_(void)
+{
+	pid_t pid = traceme(touches);
+	long at = (long)touch;
+	long word = ptrace(PTRACE_PEEKTEXT, pid, at, 0);
+	CHECK(tr(PTRACE_POKETEXT, pid, at, (word & ~0xffL) | 0xcc) == 0);
+	struct user_regs_struct r;
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("breakpoint", pid);
+	info(pid);
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+	printf("  %lld behind it, argument %lld\n", (long long)r.IP - at, (long long)ARGUMENT(r));
+	CHECK(tr(PTRACE_POKETEXT, pid, at, word) == 0);
+	r.IP = at;
+	CHECK(tr(PTRACE_SETREGS, pid, 0, (long)&r) == 0);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), (long)&touched) == 0);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 1 | 1 << 16 | 3 << 18) == 0);
+	for (int n = 0; n < 2; n++) {
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		waited("written", pid);
+		errno = 0;
+		printf("  %ld, dr6 %ld\n", ptrace(PTRACE_PEEKDATA, pid, &touched, 0) & 0xffffffff, ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, u_debugreg[6]), 0) & 15);
+	}
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+/* A tracer that answers calls itself. */
+static int asks(void)
+{
+	long a = syscall(SYS_getppid), b = syscall(SYS_getpid);
+	return (a == 1234) + 2 * (b == getpid());
+}
+
+static void emulate(void)
+{
+	for (int single = 0; single < 2; single++) {
+		pid_t pid = traceme(asks);
+		struct user_regs_struct r;
+		int status = 0, calls = 0, answered = 0;
+		for (;;) {
+			CHECK(tr(answered ? PTRACE_CONT : single ? PTRACE_SYSEMU_SINGLESTEP : PTRACE_SYSEMU, pid, 0, 0) == 0);
+			CHECK(waitpid(pid, &status, 0) == pid);
+			if (!WIFSTOPPED(status))
+				break;
+			CHECK(WSTOPSIG(status) == SIGTRAP);
+			CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+			if ((long)r.CALL < 0)
+				continue; /* a step */
+			calls++;
+			if (r.CALL == SYS_getppid) {
+				r.RESULT = 1234;
+				answered = 1;
+				CHECK(tr(PTRACE_SETREGS, pid, 0, (long)&r) == 0);
+			} else
+				break;
+		}
+		printf("%d calls, ", calls);
+		tell("end", status);
+		if (WIFSTOPPED(status)) {
+			CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+			waited("killed", pid);
+		}
+	}
+}
+
+/* Has numbers in its registers when it stops. */
+static int floats(void)
+{
+	__asm__ volatile("fldpi; fld1; int3; fstp %%st(0); fstp %%st(0)" : : : "memory");
+	return 0;
+}
+
+static void registers(void)
+{
+	pid_t pid = traceme(floats);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("int3", pid);
+	struct user_fpregs_struct f;
+	memset(&f, 0x5a, sizeof f);
+	CHECK(tr(PTRACE_GETFPREGS, pid, 0, (long)&f) == 0);
+#ifdef __i386__
+	printf("control %#lx, st %#lx %#lx\n", f.cwd & 0xffff, f.st_space[0], f.st_space[1]);
+	struct user_fpxregs_struct x;
+	CHECK(tr(PTRACE_GETFPXREGS, pid, 0, (long)&x) == 0);
+	printf("control %#x, mxcsr %#lx\n", x.cwd, x.mxcsr);
+	CHECK(tr(PTRACE_SETFPXREGS, pid, 0, (long)&x) == 0);
+	unsigned area[4] = {0}, gs = 0;
+	__asm__("mov %%gs, %0" : "=r"(gs));
+	CHECK(tr(25 /* PTRACE_GET_THREAD_AREA */, pid, gs >> 3, (long)area) == 0);
+	printf("area %u, limit %#x\n", area[0] == gs >> 3, area[2]);
+#else
+	printf("control %#x, st %#x %#x\n", f.cwd, f.st_space[0], f.st_space[1]);
+#endif
+	CHECK(tr(PTRACE_SETFPREGS, pid, 0, (long)&f) == 0);
+	errno = 0;
+	long word = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.CALL), 0);
+	printf("call %ld, %d\n", word, errno);
+	printf("beyond: %d\n", tr(PTRACE_PEEKUSER, pid, sizeof(struct user) + 64, (long)&word) < 0 ? -errno : 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+/* Has signals to come. */
+static int blocks(void)
+{
+	sigset_t all;
+	sigfillset(&all);
+	CHECK(sigprocmask(SIG_SETMASK, &all, NULL) == 0);
+	for (int n = 0; n < 3; n++)
+		CHECK(sigqueue(getpid(), SIGRTMIN + n, (union sigval){.sival_int = 100 + n}) == 0);
+	CHECK(syscall(SYS_tgkill, getpid(), getpid(), SIGUSR1) == 0);
+	return 0;
+}
+
+static void pending(void)
+{
+	pid_t pid = traceme(blocks);
+	CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	int status;
+	for (int stops = 0; stops < 2;) { /* to the end of tgkill */
+		struct user_regs_struct r;
+		CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+		CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		stops += r.CALL == SYS_tgkill;
+	}
+	siginfo_t i[4];
+	for (int shared = 0; shared < 2; shared++) {
+		struct __ptrace_peeksiginfo_args a = {.off = 0, .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 4};
+		memset(i, 0, sizeof i);
+		long n = tr(PTRACE_PEEKSIGINFO, pid, (long)&a, (long)i);
+		printf("%ld", n);
+		for (int k = 0; k < n; k++)
+			printf(", %d code %d value %d", i[k].si_signo - (i[k].si_signo > 30 ? SIGRTMIN : 0), i[k].si_code, i[k].si_code == SI_QUEUE ? i[k].si_value.sival_int : 0);
+		printf("\n");
+	}
+	unsigned long long mask = 0;
+	CHECK(tr(PTRACE_GETSIGMASK, pid, 8, (long)&mask) == 0);
+	printf("mask %#llx\n", mask);
+	mask = 0;
+	CHECK(tr(PTRACE_SETSIGMASK, pid, 8, (long)&mask) == 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("first", pid);
+	info(pid);
+	CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+	waited("end", pid);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*f)(void);
+	} all[] = {
+		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
+		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
+	};
+	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
+		if (argc > 1 && !strcmp(argv[1], all[i].name)) {
+			all[i].f();
+			return 0;
+		}
+	return 2;
+}
