@@ -36,6 +36,7 @@ var rooms = []struct {
 	{1, "record/ptrace", "the raw requests and stops of ptrace(2)"},
 	{2, "format", "the log: records, chunks, index, writer, reader, state, verify, recover"},
 	{2, "format/unwind", "call stacks out of registers and any memory; no calls of the operating system"},
+	{2, "record/tracee/siginfo", "what the kernel tells of a signal, as bytes, and which signals are memtrace's own"},
 	{2, "record/procfs", "/proc and its ioctls, userfaultfd, page faults"},
 	{2, "replay/symbol", "ELF files and perf maps: functions, lines, inlined functions, the search for debug files"},
 	{2, "replay/elfcore", "ELF cores"},

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // emulator is a Kernel with the requests that a tracer among our tracees makes.
@@ -158,7 +159,7 @@ func (g *Group) tells(t *Thread, r *report) {
 	tr.report = r
 	g.wantSeccomp(t)
 	g.become(t, Held)
-	g.childSignal(tr.by, t, cookieChild, r.status)
+	g.childSignal(tr.by, t, siginfo.CookieChild, r.status)
 	g.wakeWaiters(tr.by.Proc)
 }
 
@@ -175,9 +176,9 @@ func (r *report) answers() bool { return r.status>>8 == unix.PTRACE_EVENT_STOP }
 // made has a report carry the siginfo that the kernel makes up for a stop.
 func (g *Group) made(t *Thread, r *report) *report {
 	binary.LittleEndian.PutUint32(r.info[0:], uint32(unix.SIGTRAP))
-	binary.LittleEndian.PutUint32(r.info[infoCode:], r.status)
-	binary.LittleEndian.PutUint32(r.info[infoPID:], uint32(t.TID))
-	binary.LittleEndian.PutUint32(r.info[infoUID:], g.uid(t))
+	binary.LittleEndian.PutUint32(r.info[siginfo.Code:], r.status)
+	binary.LittleEndian.PutUint32(r.info[siginfo.PID:], uint32(t.TID))
+	binary.LittleEndian.PutUint32(r.info[siginfo.UID:], g.uid(t))
 	return r
 }
 
@@ -279,7 +280,7 @@ func (g *Group) isGone(t *Thread, status uint32) {
 	}
 	g.nest.serial++
 	g.nest.dead = append(g.nest.dead, death{tr.by, t.TID, status, g.uid(t), g.nest.serial})
-	g.childSignal(tr.by, t, cookieEnd, status)
+	g.childSignal(tr.by, t, siginfo.CookieEnd, status)
 	g.wakeWaiters(tr.by.Proc)
 }
 
@@ -373,10 +374,10 @@ func (g *Group) leaves(t *Thread) {
 		r := &report{status: uint32(unix.SIGTRAP), let: let}
 		g.made(t, r)
 		const trapBrkpt = 1
-		binary.LittleEndian.PutUint32(r.info[infoCode:], trapBrkpt)
+		binary.LittleEndian.PutUint32(r.info[siginfo.Code:], trapBrkpt)
 		var regs ptrace.Regs
 		if g.k.GetRegs(t.TID, &regs) == nil {
-			binary.LittleEndian.PutUint64(r.info[infoAddr:], regs[ptrace.RegRIP])
+			binary.LittleEndian.PutUint64(r.info[siginfo.Addr:], regs[ptrace.RegRIP])
 		}
 		g.tells(t, r)
 	case tr.mode == modeSyscall:
@@ -394,7 +395,7 @@ func (g *Group) sendOwn(t *Thread, sig int) {
 	}
 	var info [128]byte
 	binary.LittleEndian.PutUint32(info[0:], uint32(sig))
-	putCookie(&info, cookieSignal, t.TID, 0)
+	siginfo.PutCookie(&info, siginfo.CookieSignal, t.TID, 0)
 	_ = g.nest.k.Queue(t.Proc.PID, t.TID, sig, &info)
 }
 
@@ -421,7 +422,7 @@ func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
 	tr := t.traced
 	r := &report{status: uint32(sig), info: *info, real: true}
 	tr.steps = false
-	code := int32(binary.LittleEndian.Uint32(info[infoCode:]))
+	code := int32(binary.LittleEndian.Uint32(info[siginfo.Code:]))
 	if sig == int(unix.SIGTRAP) && code == int32(unix.SIGTRAP) { // the first instruction of a handler
 		r.real = false
 		r.let = func(sig int) {
@@ -440,8 +441,8 @@ func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
 		if with != sig { // as if the tracer had sent it (kernel/signal.c, ptrace_signal)
 			r.info = [128]byte{}
 			binary.LittleEndian.PutUint32(r.info[0:], uint32(with))
-			binary.LittleEndian.PutUint32(r.info[infoPID:], uint32(tr.by.Proc.PID))
-			binary.LittleEndian.PutUint32(r.info[infoUID:], g.uid(tr.by))
+			binary.LittleEndian.PutUint32(r.info[siginfo.PID:], uint32(tr.by.Proc.PID))
+			binary.LittleEndian.PutUint32(r.info[siginfo.UID:], g.uid(tr.by))
 			_ = g.nest.k.SetSigInfo(t.TID, &r.info)
 		}
 		g.deliverTo(t, with, ours, &r.info)
@@ -478,8 +479,8 @@ func (g *Group) tellTrap(t *Thread, listened bool) bool {
 		}}
 		g.made(t, r)
 		binary.LittleEndian.PutUint32(r.info[0:], uint32(unix.SIGSTOP))
-		binary.LittleEndian.PutUint32(r.info[infoCode:], 0)
-		binary.LittleEndian.PutUint32(r.info[infoPID:], 0)
+		binary.LittleEndian.PutUint32(r.info[siginfo.Code:], 0)
+		binary.LittleEndian.PutUint32(r.info[siginfo.PID:], 0)
 		g.tells(t, r)
 	case tr.born, tr.asked, listened && tr.seized:
 		tr.born = false
@@ -516,13 +517,13 @@ func (g *Group) inheritTracer(parent, child *Thread, kind ptrace.StopKind, flags
 func (g *Group) signalTraced(t *Thread, sig int, ours bool, info *[128]byte) bool {
 	own := g.ownSignal(t, info)
 	switch tr := t.traced; {
-	case own == cookieStop && t.strays > 0:
+	case own == siginfo.CookieStop && t.strays > 0:
 		t.strays--
 		g.resume(t, 0)
-	case own == cookieStop && tr == nil, own == cookieExec && tr == nil:
+	case own == siginfo.CookieStop && tr == nil, own == siginfo.CookieExec && tr == nil:
 		g.resume(t, 0)
 	case tr != nil:
-		if own == cookieStop {
+		if own == siginfo.CookieStop {
 			tr.stops--
 		}
 		g.tellSignal(t, sig, ours, info)

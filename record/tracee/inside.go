@@ -20,6 +20,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/call"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // Inside has code in programs that records calls. It is asked and told on the tracing
@@ -283,14 +284,11 @@ func (g *Group) goOnInside(t *Thread) {
 func (g *Group) dispatched(t *Thread, f *Fact) (audit uint32) {
 	const userDispatch = 2 // SYS_USER_DISPATCH
 	var info [128]byte
-	if f.Stop.Kind != ptrace.Signal || f.Stop.Sig != int(unix.SIGSYS) || g.k.SigInfo(t.TID, &info) != nil || codeOf(&info) != userDispatch {
+	if f.Stop.Kind != ptrace.Signal || f.Stop.Sig != int(unix.SIGSYS) || g.k.SigInfo(t.TID, &info) != nil || siginfo.CodeOf(&info) != userDispatch {
 		return 0
 	}
 	return binary.LittleEndian.Uint32(info[28:]) // si_arch
 }
-
-// codeOf is si_code.
-func codeOf(info *[128]byte) int32 { return int32(binary.LittleEndian.Uint32(info[8:])) }
 
 // signalCode is the si_code of the signal that a thread is about to get, 0 if there is none.
 func (g *Group) signalCode(t *Thread) int32 {
@@ -298,7 +296,7 @@ func (g *Group) signalCode(t *Thread) int32 {
 	if g.k.SigInfo(t.TID, &info) != nil {
 		return 0
 	}
-	return codeOf(&info)
+	return siginfo.CodeOf(&info)
 }
 
 // leaveInside ends that a thread records its calls. It reports whether the signal that the
@@ -382,7 +380,7 @@ func forced(k dispatchingKernel, tid int) bool {
 	}
 	return slices.ContainsFunc(infos[:n], func(info [128]byte) bool {
 		sig := unix.Signal(binary.LittleEndian.Uint32(info[:]))
-		return (sig == unix.SIGSYS || sig == unix.SIGSEGV || sig == unix.SIGBUS) && codeOf(&info) > 0
+		return (sig == unix.SIGSYS || sig == unix.SIGSEGV || sig == unix.SIGBUS) && siginfo.CodeOf(&info) > 0
 	})
 }
 

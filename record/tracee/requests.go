@@ -12,6 +12,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // emulated is a request whose result a thread gets at the exit of its call.
@@ -310,7 +311,7 @@ func (g *Group) ofReport(t, target *Thread, req, at, data uint64) int64 {
 			return -int64(unix.EINVAL)
 		}
 		if t.call.Arch == arch.I386 {
-			info = info64(&info)
+			info = siginfo.To64(&info)
 		}
 		if r.info = info; r.real {
 			_ = g.nest.k.SetSigInfo(target.TID, &info)
@@ -345,7 +346,7 @@ func (g *Group) pending(t, target *Thread, at, data uint64) int64 {
 		info := &infos[i]
 		g.madeInfo(target, info)
 		if t.call.Arch == arch.I386 {
-			*info = info32(info)
+			*info = siginfo.To32(info)
 		}
 		if bad := g.fill(t, info[:], data+uint64(i*len(info))); bad != 0 {
 			if i > 0 {

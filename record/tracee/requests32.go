@@ -14,6 +14,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // Requests that only i386 has.
@@ -87,7 +88,7 @@ func (g *Group) request32(t, target *Thread, req, at, data uint64) (ret int64, d
 		if r.noInfo {
 			return -int64(unix.EINVAL), true
 		}
-		b := info32(&r.info)
+		b := siginfo.To32(&r.info)
 		return g.fill(t, b[:], data), true
 	}
 	return 0, false
@@ -196,56 +197,4 @@ func (g *Group) user32(t, target *Thread, req, at, data uint64) int64 {
 		return -int64(unix.EIO)
 	}
 	return g.fill(t, b[:4], data)
-}
-
-// infoStatus32 is the offset of si_status in siginfo_t of i386.
-const infoStatus32 = 20
-
-// info32 is siginfo_t of i386 (kernel/signal.c, copy_siginfo_to_external32).
-func info32(info *[128]byte) (narrow [128]byte) {
-	copy(narrow[:12], info[:12])
-	for _, f := range infoFields(info[:]) {
-		copy(narrow[f[1]:][:4], info[f[0]:][:4])
-	}
-	return narrow
-}
-
-// info64 is the inverse of info32.
-func info64(narrow *[128]byte) (info [128]byte) {
-	copy(info[:12], narrow[:12])
-	for _, f := range infoFields(narrow[:]) {
-		copy(info[f[0]:][:4], narrow[f[1]:][:4])
-	}
-	return info
-}
-
-// infoFields are the fields of a siginfo_t behind si_code: where they are on x86_64, and on
-// i386 (kernel/signal.c, siginfo_layout).
-func infoFields(info []byte) [][2]int {
-	var (
-		queued = [][2]int{{16, 12}, {20, 16}, {24, 20}} // pid, uid, value; of a timer too
-		fault  = [][2]int{{16, 12}}
-		child  = [][2]int{{16, 12}, {20, 16}, {24, 20}, {32, 24}, {40, 28}} // status, times
-		poll   = [][2]int{{16, 12}, {24, 16}}
-		sys    = [][2]int{{16, 12}, {24, 16}, {28, 20}}
-	)
-	const siSigIO, siKernel = -5, 0x80
-	sig, code := unix.Signal(binary.LittleEndian.Uint32(info)), int32(binary.LittleEndian.Uint32(info[infoCode:]))
-	if code == siSigIO {
-		return poll
-	}
-	if code <= 0 || code >= siKernel {
-		return queued
-	}
-	switch sig {
-	case unix.SIGILL, unix.SIGFPE, unix.SIGSEGV, unix.SIGBUS, unix.SIGTRAP:
-		return fault
-	case unix.SIGCHLD:
-		return child
-	case unix.SIGPOLL:
-		return poll
-	case unix.SIGSYS:
-		return sys
-	}
-	return queued
 }

@@ -15,6 +15,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // Warden has protections of its own set in the program's memory. It is told, on the
@@ -355,7 +356,7 @@ func (s *Stepper) putOff(stop ptrace.Stop) bool {
 func (s *Stepper) stopAgain() {
 	for i := range s.stops {
 		info := (*[128]byte)(&s.stops[i])
-		if cookieOf(info) == 0 || s.g.nest.k.Queue(s.t.Proc.PID, s.t.TID, int(unix.SIGSTOP), info) != nil {
+		if siginfo.CookieOf(info) == 0 || s.g.nest.k.Queue(s.t.Proc.PID, s.t.TID, int(unix.SIGSTOP), info) != nil {
 			_ = s.g.k.Kill(s.t.Proc.PID, unix.SIGSTOP)
 		}
 	}

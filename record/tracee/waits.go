@@ -15,6 +15,7 @@ import (
 	"memtrace/format/proctext"
 	"memtrace/record/procfs"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // wait is the wait of a thread for children and tracees: the call in progress.
@@ -211,15 +212,15 @@ func (g *Group) answer(t *Thread, n *news) int64 {
 		if o := g.threads[n.tid]; o != nil && !n.dead {
 			n.uid = g.uid(o)
 		}
-		code, value := childCode(n.status, !n.dead)
+		code, value := siginfo.ChildCode(n.status, !n.dead)
 		binary.LittleEndian.PutUint32(b[0:], uint32(unix.SIGCHLD))
-		binary.LittleEndian.PutUint32(b[infoCode:], code)
-		binary.LittleEndian.PutUint32(b[infoPID:], uint32(n.tid))
-		binary.LittleEndian.PutUint32(b[infoUID:], n.uid)
-		binary.LittleEndian.PutUint32(b[infoStatus:], value)
-		if b = b[:infoStatus+4]; w.abi == arch.I386 {
-			narrow := info32(&info)
-			b = narrow[:infoStatus32+4]
+		binary.LittleEndian.PutUint32(b[siginfo.Code:], code)
+		binary.LittleEndian.PutUint32(b[siginfo.PID:], uint32(n.tid))
+		binary.LittleEndian.PutUint32(b[siginfo.UID:], n.uid)
+		binary.LittleEndian.PutUint32(b[siginfo.Status:], value)
+		if b = b[:siginfo.Status+4]; w.abi == arch.I386 {
+			narrow := siginfo.To32(&info)
+			b = narrow[:siginfo.Status32+4]
 		}
 	} else {
 		b = binary.LittleEndian.AppendUint32(nil, status)
