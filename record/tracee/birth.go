@@ -14,6 +14,7 @@ import (
 
 	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 )
 
 // add makes a thread known.
@@ -221,7 +222,7 @@ func (g *Group) execed(t *Thread) {
 	left := caller.Space
 	p.noCldStop = false
 	g.image(caller, Birth{How: Executed, OldTID: uint32(old), Left: left})
-	if tr := caller.traced; tr != nil && !tr.seized && tr.opts&optExec == 0 {
+	if tr := caller.traced; tr != nil && !tr.seized && tr.opts&request.OptExec == 0 {
 		g.trapFor(caller)
 	}
 	g.goOn(caller, unix.PTRACE_EVENT_EXEC, uint64(old))
@@ -283,7 +284,7 @@ func (g *Group) exiting(t *Thread) {
 	if g.failed(t, err) {
 		return
 	}
-	if t.wants(optExit) && t.state == Stopped {
+	if t.wants(request.OptExit) && t.state == Stopped {
 		r := g.event(t, unix.PTRACE_EVENT_EXIT, msg)
 		r.let = func(int) { g.ending(t, uint32(msg)) }
 		g.tells(t, r)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
 )
 
@@ -39,37 +40,12 @@ func (linux) Queue(pid, tid, sig int, info *[128]byte) error {
 	return ptrace.Queue(pid, tid, sig, info)
 }
 
-// Options of PTRACE_SETOPTIONS (ptrace(2)), and what there are of them.
-const (
-	optSysGood  = 1
-	optFork     = 1 << unix.PTRACE_EVENT_FORK
-	optVfork    = 1 << unix.PTRACE_EVENT_VFORK
-	optClone    = 1 << unix.PTRACE_EVENT_CLONE
-	optExec     = 1 << unix.PTRACE_EVENT_EXEC
-	optExit     = 1 << unix.PTRACE_EVENT_EXIT
-	optSeccomp  = 1 << unix.PTRACE_EVENT_SECCOMP
-	optExitKill = 1 << 20
-	optSuspend  = 1 << 21 // PTRACE_O_SUSPEND_SECCOMP
-	optAll      = 0xff | optExitKill | optSuspend
-)
-
-// mode is how a tracer lets its tracee go on.
-type mode uint8
-
-const (
-	modeCont       mode = iota
-	modeSyscall         // to the next entry or exit of a call
-	modeStep            // by one instruction
-	modeSysemu          // to the next entry of a call, which is not made
-	modeSysemuStep      // by one instruction; a call is not made
-)
-
 // traced is what a thread is to the tracer that it has among our tracees.
 type traced struct {
 	by      *Thread
 	seized  bool
 	opts    uint32
-	mode    mode
+	mode    request.Mode
 	report  *report // what it stands in, and its tracer is or was told; nil while it runs
 	asked   bool    // its tracer has asked it to stop, and no stop has answered yet
 	joins   bool    // it was stopped by job control when its tracer came, which is to be reported
@@ -165,7 +141,7 @@ func (g *Group) tells(t *Thread, r *report) {
 
 // wantSeccomp has the kernel tell of seccomp stops for which a thread's tracer has asked.
 func (g *Group) wantSeccomp(t *Thread) {
-	if tr := t.traced; tr.opts&optSeccomp != 0 && !tr.filters && g.filter == nil {
+	if tr := t.traced; tr.opts&request.OptSeccomp != 0 && !tr.filters && g.filter == nil {
 		tr.filters = g.k.SetOptions(t.TID, g.traceOptions()|ptrace.OptSeccomp) == nil
 	}
 }
@@ -201,7 +177,7 @@ func (g *Group) goOn(t *Thread, event int, msg uint64) {
 }
 
 // letHeld lets a thread go on as its tracer wants it to.
-func (g *Group) letHeld(t *Thread, m mode, sig int) {
+func (g *Group) letHeld(t *Thread, m request.Mode, sig int) {
 	tr := t.traced
 	r := tr.report
 	tr.report, tr.mode, tr.steps = nil, m, false
@@ -247,7 +223,7 @@ func (g *Group) letHeldGo() {
 func (g *Group) abandonTracees(by *Thread) {
 	for _, t := range g.tracedBy(by) {
 		switch r := t.traced.report; {
-		case t.traced.opts&optExitKill != 0:
+		case t.traced.opts&request.OptExitKill != 0:
 			g.part(t)
 			_ = g.k.Kill(t.Proc.PID, unix.SIGKILL)
 		case r == nil || r.waited || !r.real:
@@ -295,19 +271,19 @@ func (g *Group) enterTraced(t *Thread, info *ptrace.SyscallInfo) bool {
 	if tr == nil {
 		return false
 	}
-	if tr.steps && tr.mode == modeStep { // by PTRACE_SYSEMU_SINGLESTEP: make the call
+	if tr.steps && tr.mode == request.ModeStep { // by PTRACE_SYSEMU_SINGLESTEP: make the call
 		var regs ptrace.Regs
 		if g.k.GetRegs(t.TID, &regs) == nil {
 			again(&regs, regs[ptrace.RegOrigRAX])
 			_ = g.k.SetRegs(t.TID, &regs)
 		}
-		tr.mode = modeCont
+		tr.mode = request.ModeCont
 		g.failed(t, g.k.ContSyscall(t.TID, 0))
 		g.become(t, Running)
 		return true
 	}
-	emu := tr.mode == modeSysemu || tr.mode == modeSysemuStep && tr.steps
-	if tr.mode != modeSyscall && !emu || tr.inCall {
+	emu := tr.mode == request.ModeSysemu || tr.mode == request.ModeSysemuStep && tr.steps
+	if tr.mode != request.ModeSyscall && !emu || tr.inCall {
 		return false
 	}
 	tr.inCall = true
@@ -350,7 +326,7 @@ func (g *Group) skipCall(t *Thread) {
 // callReport is the report of the entry or the exit of a call.
 func (g *Group) callReport(t *Thread, let func(int)) *report {
 	r := &report{status: uint32(unix.SIGTRAP), call: true, let: let}
-	if t.traced.opts&optSysGood != 0 {
+	if t.traced.opts&request.OptSysGood != 0 {
 		r.status |= 0x80
 	}
 	return g.made(t, r)
@@ -369,7 +345,7 @@ func (g *Group) leaves(t *Thread) {
 		g.resume(t, 0)
 	}
 	switch {
-	case tr.steps && tr.mode != modeSyscall:
+	case tr.steps && tr.mode != request.ModeSyscall:
 		tr.steps = false
 		r := &report{status: uint32(unix.SIGTRAP), let: let}
 		g.made(t, r)
@@ -380,7 +356,7 @@ func (g *Group) leaves(t *Thread) {
 			binary.LittleEndian.PutUint64(r.info[siginfo.Addr:], regs[ptrace.RegRIP])
 		}
 		g.tells(t, r)
-	case tr.mode == modeSyscall:
+	case tr.mode == request.ModeSyscall:
 		g.tells(t, g.callReport(t, let))
 	default:
 		g.resume(t, 0)
@@ -403,7 +379,7 @@ func (g *Group) sendOwn(t *Thread, sig int) {
 // reports false where it goes on as any other.
 func (g *Group) letTraced(t *Thread, sig int) (err error, done bool) {
 	tr := t.traced
-	steps := tr.mode == modeStep || tr.mode == modeSysemuStep
+	steps := tr.mode == request.ModeStep || tr.mode == request.ModeSysemuStep
 	if steps && t.call == nil && t.rest == nil {
 		tr.steps = true
 		return g.nest.k.SysemuStep(t.TID, sig), true
@@ -411,7 +387,7 @@ func (g *Group) letTraced(t *Thread, sig int) (err error, done bool) {
 	if steps {
 		tr.steps = true
 	}
-	if tr.mode != modeCont || tr.steps {
+	if tr.mode != request.ModeCont || tr.steps {
 		return g.k.ContSyscall(t.TID, sig), true
 	}
 	return nil, false
@@ -507,7 +483,7 @@ func (g *Group) inheritTracer(parent, child *Thread, kind ptrace.StopKind, flags
 	told = tr.opts&(1<<eventOf[kind]) != 0
 	if told || flags&unix.CLONE_PTRACE != 0 {
 		c := g.attach(child, tr.by, tr.seized, tr.opts)
-		c.born, c.mode = true, modeCont
+		c.born, c.mode = true, request.ModeCont
 	}
 	return told
 }

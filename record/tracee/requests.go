@@ -12,6 +12,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
 )
 
@@ -24,79 +25,6 @@ type emulated struct {
 	nr   uint64 // of the program's call
 }
 
-// Requests of ptrace(2) (include/uapi/linux/ptrace.h and, up to 33, arch/x86's).
-const (
-	reqTraceMe       = 0
-	reqPeekText      = 1
-	reqPeekData      = 2
-	reqPeekUser      = 3
-	reqPokeText      = 4
-	reqPokeData      = 5
-	reqPokeUser      = 6
-	reqCont          = 7
-	reqKill          = 8
-	reqSingleStep    = 9
-	reqGetRegs       = 12
-	reqSetRegs       = 13
-	reqGetFPRegs     = 14
-	reqSetFPRegs     = 15
-	reqAttach        = 16
-	reqDetach        = 17
-	reqOldOptions    = 21
-	reqSyscall       = 24
-	reqGetThreadArea = 25
-	reqSetThreadArea = 26
-	reqArchPrctl     = 30
-	reqSysemu        = 31
-	reqSysemuStep    = 32
-	reqSetOptions    = 0x4200
-	reqGetEventMsg   = 0x4201
-	reqGetSigInfo    = 0x4202
-	reqSetSigInfo    = 0x4203
-	reqGetRegSet     = 0x4204
-	reqSetRegSet     = 0x4205
-	reqSeize         = 0x4206
-	reqInterrupt     = 0x4207
-	reqListen        = 0x4208
-	reqPeekSigInfo   = 0x4209
-	reqGetSigMask    = 0x420a
-	reqSetSigMask    = 0x420b
-	reqGetFilter     = 0x420c
-	reqGetFilterMeta = 0x420d
-	reqGetCallInfo   = 0x420e
-	reqGetRSeq       = 0x420f
-	reqSetDispatch   = 0x4210
-	reqGetDispatch   = 0x4211
-	reqSetCallInfo   = 0x4212
-)
-
-// flow of the data of a request that the kernel answers about the tracee itself.
-type dataFlow uint8
-
-const (
-	toTracer  dataFlow = iota + 1 // size bytes are filled
-	toTracee                      // size bytes are taken
-	toNumber                      // the kernel's result is a number, which is written to data
-	byNumber                      // data is a number
-	toTracerN                     // addr bytes are filled, and the result says how many there are
-	toTraceeN                     // addr bytes are taken
-	toTracerF                     // a number of elements, which the result says, of size bytes each
-)
-
-// passed are the requests that the kernel answers about the tracee itself.
-var passed = map[uint64]struct {
-	flow dataFlow
-	size int
-}{
-	reqPeekText: {toNumber, 8}, reqPeekData: {toNumber, 8}, reqPeekUser: {toNumber, 8}, reqPokeUser: {byNumber, 0},
-	reqGetRegs: {toTracer, len(ptrace.Regs{}) * 8}, reqSetRegs: {toTracee, len(ptrace.Regs{}) * 8},
-	reqGetFPRegs: {toTracer, 512}, reqSetFPRegs: {toTracee, 512},
-	reqGetSigMask: {toTracerN, 8}, reqSetSigMask: {toTraceeN, 8}, reqArchPrctl: {byNumber, 0},
-	reqGetRSeq: {toTracerN, 24}, reqSetDispatch: {toTraceeN, 32}, reqGetDispatch: {toTracerN, 32},
-	reqGetFilter: {toTracerF, 8}, reqGetFilterMeta: {toTracerN, 16},
-	reqGetThreadArea: {toTracer, 16}, reqSetThreadArea: {toTracee, 16}, reqSetCallInfo: {toTraceeN, 0},
-}
-
 // beginRequest serves ptrace(2) at its entry.
 func (g *Group) beginRequest(t *Thread, c *Call) {
 	if !isCall(c, "ptrace") {
@@ -105,13 +33,13 @@ func (g *Group) beginRequest(t *Thread, c *Call) {
 	req, pid, at, data := c.Args[0], int(int32(c.Args[1])), c.Args[2], c.Args[3]
 	target := g.threads[pid]
 	switch {
-	case req == reqTraceMe:
+	case req == request.TraceMe:
 		g.settle(t, g.traceMe(t))
 		return
 	case target == nil, target.Space == nil: // the kernel's answer is right: it is no tracee of ours
 		return
-	case req == reqAttach, req == reqSeize:
-		g.mayAttach(t, target, req == reqSeize, at, data)
+	case req == request.Attach, req == request.Seize:
+		g.mayAttach(t, target, req == request.Seize, at, data)
 		return
 	}
 	g.settle(t, g.request(t, target, req, at, data))
@@ -177,10 +105,10 @@ func (g *Group) traceMe(t *Thread) int64 {
 // it its tracer then.
 func (g *Group) mayAttach(t, target *Thread, seize bool, at, opts uint64) {
 	switch {
-	case seize && (at != 0 || opts&^optAll != 0):
+	case seize && (at != 0 || opts&^request.OptAll != 0):
 		g.settle(t, -int64(unix.EIO))
 		return
-	case seize && opts&optSuspend != 0:
+	case seize && opts&request.OptSuspend != 0:
 		g.settle(t, -int64(unix.EPERM))
 		return
 	case target.Proc == t.Proc, target.traced != nil:
@@ -232,9 +160,6 @@ func (g *Group) mayAttach(t, target *Thread, seize bool, at, opts uint64) {
 	}
 }
 
-// modes are the requests that let a tracee go on.
-var modes = map[uint64]mode{reqCont: modeCont, reqSyscall: modeSyscall, reqSingleStep: modeStep, reqSysemu: modeSysemu, reqSysemuStep: modeSysemuStep}
-
 // request does what a tracer wants with a tracee, and returns the result.
 func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 	tr := target.traced
@@ -242,10 +167,10 @@ func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 		return -int64(unix.ESRCH)
 	}
 	switch req {
-	case reqKill:
+	case request.Kill:
 		_ = g.k.Kill(target.Proc.PID, unix.SIGKILL)
 		return 0
-	case reqInterrupt:
+	case request.Interrupt:
 		return g.interruptFor(target)
 	}
 	if tr.report == nil {
@@ -256,25 +181,25 @@ func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 			return ret
 		}
 	}
-	if p, ok := passed[req]; ok {
-		return g.pass(t, target, req, at, data, p.flow, p.size)
+	if p, ok := request.Passed[req]; ok {
+		return g.pass(t, target, req, at, data, p.Flow, p.Size)
 	}
 	switch req {
-	case reqCont, reqSyscall, reqSingleStep, reqSysemu, reqSysemuStep, reqDetach:
+	case request.Cont, request.Syscall, request.SingleStep, request.Sysemu, request.SysemuStep, request.Detach:
 		if data > 64 {
 			return -int64(unix.EIO)
 		}
-		if req == reqDetach {
+		if req == request.Detach {
 			g.letDetached(target, int(data))
 			return 0
 		}
-		g.letHeld(target, modes[req], int(data))
+		g.letHeld(target, request.Modes[req], int(data))
 		return 0
-	case reqPokeText, reqPokeData:
+	case request.PokeText, request.PokeData:
 		return g.poke(target, at, data)
-	case reqGetRegSet, reqSetRegSet:
+	case request.GetRegSet, request.SetRegSet:
 		return g.passSet(t, target, req, at, data)
-	case reqListen:
+	case request.Listen:
 		return g.listenFor(target)
 	}
 	return g.ofReport(t, target, req, at, data)
@@ -285,24 +210,24 @@ func (g *Group) ofReport(t, target *Thread, req, at, data uint64) int64 {
 	tr := target.traced
 	r := tr.report
 	switch req {
-	case reqSetOptions, reqOldOptions:
+	case request.SetOptions, request.OldOptions:
 		switch {
-		case data&^optAll != 0:
+		case data&^request.OptAll != 0:
 			return -int64(unix.EINVAL)
-		case data&optSuspend != 0: // as the kernel says to all but the privileged
+		case data&request.OptSuspend != 0: // as the kernel says to all but the privileged
 			return -int64(unix.EPERM)
 		}
 		tr.opts = uint32(data)
 		g.wantSeccomp(target)
 		return 0
-	case reqGetEventMsg:
+	case request.GetEventMsg:
 		return g.fill(t, binary.LittleEndian.AppendUint64(nil, r.msg), data)
-	case reqGetSigInfo:
+	case request.GetSigInfo:
 		if r.noInfo {
 			return -int64(unix.EINVAL)
 		}
 		return g.fill(t, r.info[:], data)
-	case reqSetSigInfo:
+	case request.SetSigInfo:
 		var info [128]byte
 		if g.ReadMem(t, info[:], addr.Addr(data)) != len(info) {
 			return -int64(unix.EFAULT)
@@ -317,9 +242,9 @@ func (g *Group) ofReport(t, target *Thread, req, at, data uint64) int64 {
 			_ = g.nest.k.SetSigInfo(target.TID, &info)
 		}
 		return 0
-	case reqGetCallInfo:
+	case request.GetCallInfo:
 		return g.callInfo(t, target, r, at, data)
-	case reqPeekSigInfo:
+	case request.PeekSigInfo:
 		return g.pending(t, target, at, data)
 	}
 	return -int64(unix.EIO)
@@ -367,22 +292,22 @@ func (g *Group) fill(t *Thread, b []byte, at uint64) int64 {
 }
 
 // pass makes a request of a tracer about its tracee.
-func (g *Group) pass(t, target *Thread, req, at, data uint64, flow dataFlow, size int) int64 {
+func (g *Group) pass(t, target *Thread, req, at, data uint64, flow request.Flow, size int) int64 {
 	var b []byte
 	switch flow {
-	case toTracerN, toTraceeN:
+	case request.ToTracerN, request.ToTraceeN:
 		if size = int(min(at, 4096)); size == 0 {
 			return -int64(unix.EINVAL)
 		}
 		b = make([]byte, size)
-	case toTracer, toTracee, toNumber:
+	case request.ToTracer, request.ToTracee, request.ToNumber:
 		b = make([]byte, size)
-	case toTracerF:
+	case request.ToTracerF:
 		if data != 0 {
 			b = make([]byte, 1<<16*size)
 		}
 	}
-	if flow == toTracee || flow == toTraceeN {
+	if flow == request.ToTracee || flow == request.ToTraceeN {
 		if g.ReadMem(t, b, addr.Addr(data)) != len(b) {
 			return -int64(unix.EFAULT)
 		}
@@ -392,11 +317,11 @@ func (g *Group) pass(t, target *Thread, req, at, data uint64, flow dataFlow, siz
 		return -int64(e)
 	}
 	switch flow {
-	case toTracer, toNumber, toTracerN:
+	case request.ToTracer, request.ToNumber, request.ToTracerN:
 		if bad := g.fill(t, b, data); bad != 0 {
 			return bad
 		}
-	case toTracerF:
+	case request.ToTracerF:
 		if b != nil {
 			if bad := g.fill(t, b[:min(len(b), int(ret)*size)], data); bad != 0 {
 				return bad
@@ -416,14 +341,14 @@ func (g *Group) passSet(t, target *Thread, req, note, data uint64) int64 {
 	}
 	base, n := wordOf(iov, id), wordOf(iov[word:], id)
 	b := make([]byte, min(n, 1<<16))
-	if req == reqSetRegSet && g.ReadMem(t, b, addr.Addr(base)) != len(b) {
+	if req == request.SetRegSet && g.ReadMem(t, b, addr.Addr(base)) != len(b) {
 		return -int64(unix.EFAULT)
 	}
 	got, e := g.nest.k.PassSet(int(req), target.TID, note, b)
 	if e != 0 {
 		return -int64(e)
 	}
-	if req == reqGetRegSet {
+	if req == request.GetRegSet {
 		if bad := g.fill(t, b[:got], base); bad != 0 {
 			return bad
 		}
@@ -436,7 +361,7 @@ func (g *Group) poke(target *Thread, at, word uint64) int64 {
 	now := binary.LittleEndian.AppendUint64(nil, word)
 	old := make([]byte, len(now))
 	n := g.k.ReadMem(target.TID, old, addr.Addr(at))
-	if _, e := g.nest.k.Pass(reqPokeData, target.TID, at, word, nil); e != 0 {
+	if _, e := g.nest.k.Pass(request.PokeData, target.TID, at, word, nil); e != 0 {
 		return -int64(e)
 	}
 	if g.opts.Poked != nil && n == len(old) {
@@ -449,7 +374,7 @@ func (g *Group) poke(target *Thread, at, word uint64) int64 {
 func (g *Group) callInfo(t, target *Thread, r *report, size, data uint64) int64 {
 	const most = 128
 	b := make([]byte, most)
-	ret, e := g.nest.k.Pass(reqGetCallInfo, target.TID, most, 0, b)
+	ret, e := g.nest.k.Pass(request.GetCallInfo, target.TID, most, 0, b)
 	if e != 0 {
 		return -int64(e)
 	}

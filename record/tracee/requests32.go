@@ -6,21 +6,14 @@ package tracee
 
 import (
 	"encoding/binary"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
-)
-
-// Requests that only i386 has.
-const (
-	reqGetFPXRegs = 18
-	reqSetFPXRegs = 19
 )
 
 // wordSize is the size of a long, in bytes.
@@ -47,43 +40,26 @@ func appendWord(b []byte, id arch.ID, w uint64) []byte {
 	return binary.LittleEndian.AppendUint64(b, w)
 }
 
-// regs32 are the registers of struct user_regs_struct of i386 in order, as indexes into
-// ptrace.Regs (arch/x86/include/asm/user32.h).
-var regs32 = func() (at [17]int) {
-	rows := arch.I386.Registers()
-	for i, name := range strings.Fields("ebx ecx edx esi edi ebp eax ds es fs gs orig_eax eip cs eflags esp ss") {
-		at[i] = int(rows[slices.IndexFunc(rows, func(r arch.Register) bool { return r.Name == name })].User)
-	}
-	return at
-}()
-
-// Offsets into struct user: of i386, and of the debug registers also of x86_64.
-const (
-	user32Debug = 252
-	user32End   = 284
-	userDebug   = 848
-)
-
 // request32 does what a tracer of i386 wants with a tracee, where its data differs from that
 // of x86_64 (arch/x86/kernel/ptrace.c, ia32_arch_ptrace, and kernel/ptrace.c,
 // compat_ptrace_request).
 func (g *Group) request32(t, target *Thread, req, at, data uint64) (ret int64, done bool) {
 	switch req {
-	case reqPeekText, reqPeekData, reqPokeText, reqPokeData:
+	case request.PeekText, request.PeekData, request.PokeText, request.PokeData:
 		return g.word32(t, target, req, at, data), true
-	case reqPeekUser, reqPokeUser:
+	case request.PeekUser, request.PokeUser:
 		return g.user32(t, target, req, at, data), true
-	case reqGetRegs, reqSetRegs:
+	case request.GetRegs, request.SetRegs:
 		return g.allRegs32(t, target, req, data), true
-	case reqGetFPRegs, reqSetFPRegs:
+	case request.GetFPRegs, request.SetFPRegs:
 		const ntPRFPReg, size = 2, 108
-		return g.set32(t, target, req == reqSetFPRegs, ntPRFPReg, size, data), true
-	case reqGetFPXRegs, reqSetFPXRegs:
+		return g.set32(t, target, req == request.SetFPRegs, ntPRFPReg, size, data), true
+	case request.GetFPXRegs, request.SetFPXRegs:
 		const ntPRXFPReg, size = 0x46e62b7f, 512
-		return g.set32(t, target, req == reqSetFPXRegs, ntPRXFPReg, size, data), true
-	case reqGetEventMsg:
+		return g.set32(t, target, req == request.SetFPXRegs, ntPRXFPReg, size, data), true
+	case request.GetEventMsg:
 		return g.fill(t, binary.LittleEndian.AppendUint32(nil, uint32(target.traced.report.msg)), data), true
-	case reqGetSigInfo:
+	case request.GetSigInfo:
 		r := target.traced.report
 		if r.noInfo {
 			return -int64(unix.EINVAL), true
@@ -102,10 +78,10 @@ func (g *Group) word32(t, target *Thread, req, at, data uint64) int64 {
 	if off > 4 {
 		off = 0
 	}
-	if _, e := g.nest.k.Pass(reqPeekData, target.TID, at-off, 0, b[:]); e != 0 {
+	if _, e := g.nest.k.Pass(request.PeekData, target.TID, at-off, 0, b[:]); e != 0 {
 		return -int64(e)
 	}
-	if req == reqPeekText || req == reqPeekData {
+	if req == request.PeekText || req == request.PeekData {
 		return g.fill(t, b[off:off+4], data)
 	}
 	binary.LittleEndian.PutUint32(b[off:], uint32(data))
@@ -114,9 +90,9 @@ func (g *Group) word32(t, target *Thread, req, at, data uint64) int64 {
 
 // set32 passes a set of registers on whose size is known.
 func (g *Group) set32(t, target *Thread, set bool, note uint64, size int, data uint64) int64 {
-	b, req := make([]byte, size), reqGetRegSet
+	b, req := make([]byte, size), request.GetRegSet
 	if set {
-		if req = reqSetRegSet; g.ReadMem(t, b, addr.Addr(data)) != size {
+		if req = request.SetRegSet; g.ReadMem(t, b, addr.Addr(data)) != size {
 			return -int64(unix.EFAULT)
 		}
 	}
@@ -131,14 +107,6 @@ func (g *Group) set32(t, target *Thread, set bool, note uint64, size int, data u
 	return g.fill(t, b, data)
 }
 
-// setReg32 sets a register to 32 bits of a tracer's.
-func setReg32(regs *ptrace.Regs, at int, v uint32) {
-	regs[at] = uint64(v)
-	if at == ptrace.RegRAX || at == ptrace.RegOrigRAX { // as the results of calls and -1 are
-		regs[at] = uint64(int64(int32(v)))
-	}
-}
-
 // allRegs32 reads or writes struct user_regs_struct.
 func (g *Group) allRegs32(t, target *Thread, req, data uint64) int64 {
 	var regs ptrace.Regs
@@ -146,17 +114,17 @@ func (g *Group) allRegs32(t, target *Thread, req, data uint64) int64 {
 		return -int64(unix.ESRCH)
 	}
 	var b []byte
-	for _, at := range regs32 {
+	for _, at := range request.Regs32 {
 		b = binary.LittleEndian.AppendUint32(b, uint32(regs[at]))
 	}
-	if req == reqGetRegs {
+	if req == request.GetRegs {
 		return g.fill(t, b, data)
 	}
 	if g.ReadMem(t, b, addr.Addr(data)) != len(b) {
 		return -int64(unix.EFAULT)
 	}
-	for i, at := range regs32 {
-		setReg32(&regs, at, binary.LittleEndian.Uint32(b[4*i:]))
+	for i, at := range request.Regs32 {
+		request.SetReg32(&regs, at, binary.LittleEndian.Uint32(b[4*i:]))
 	}
 	if g.k.SetRegs(target.TID, &regs) != nil {
 		return -int64(unix.EIO)
@@ -168,32 +136,32 @@ func (g *Group) allRegs32(t, target *Thread, req, data uint64) int64 {
 func (g *Group) user32(t, target *Thread, req, at, data uint64) int64 {
 	var b [8]byte
 	switch {
-	case at%4 != 0 || at >= user32End:
+	case at%4 != 0 || at >= request.User32End:
 		return -int64(unix.EIO)
-	case at >= user32Debug:
+	case at >= request.User32Debug:
 		filled := b[:]
-		if req == reqPokeUser {
+		if req == request.PokeUser {
 			filled = nil
 		}
-		_, e := g.nest.k.Pass(int(req), target.TID, userDebug+2*(at-user32Debug), uint64(uint32(data)), filled)
-		if e != 0 || req == reqPokeUser {
+		_, e := g.nest.k.Pass(int(req), target.TID, request.UserDebug+2*(at-request.User32Debug), uint64(uint32(data)), filled)
+		if e != 0 || req == request.PokeUser {
 			return -int64(e)
 		}
-	case at/4 < uint64(len(regs32)):
+	case at/4 < uint64(len(request.Regs32)):
 		var regs ptrace.Regs
 		if g.k.GetRegs(target.TID, &regs) != nil {
 			return -int64(unix.ESRCH)
 		}
-		reg := regs32[at/4]
-		if req == reqPokeUser {
-			setReg32(&regs, reg, uint32(data))
+		reg := request.Regs32[at/4]
+		if req == request.PokeUser {
+			request.SetReg32(&regs, reg, uint32(data))
 			if g.k.SetRegs(target.TID, &regs) != nil {
 				return -int64(unix.EIO)
 			}
 			return 0
 		}
 		binary.LittleEndian.PutUint64(b[:], regs[reg])
-	case req == reqPokeUser:
+	case req == request.PokeUser:
 		return -int64(unix.EIO)
 	}
 	return g.fill(t, b[:4], data)

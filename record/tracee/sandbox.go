@@ -15,6 +15,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 )
 
 // Tags of SECCOMP_RET_TRACE: of our filter, and of the one that stands for strict
@@ -81,7 +82,7 @@ func (g *Group) filtered(t *Thread, info *ptrace.SyscallInfo) {
 	ours := g.filter != nil && (tag == filterTag || tag == strictTag)
 	fresh := t.call == nil
 	switch {
-	case !ours && t.wants(optSeccomp):
+	case !ours && t.wants(request.OptSeccomp):
 		r := g.event(t, unix.PTRACE_EVENT_SECCOMP, uint64(tag))
 		if fresh {
 			r.let = func(int) {
