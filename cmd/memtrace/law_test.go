@@ -38,6 +38,7 @@ var rooms = []struct {
 	{2, "format/unwind", "call stacks out of registers and any memory; no calls of the operating system"},
 	{2, "record/tracee/siginfo", "what the kernel tells of a signal, as bytes, and which signals are memtrace's own"},
 	{2, "record/tracee/request", "the requests of ptrace(2) that tracers make: numbers, options, and the data that they move"},
+	{2, "record/tracee/seccomp", "the seccomp filters that a program is given"},
 	{2, "record/procfs", "/proc and its ioctls, userfaultfd, page faults"},
 	{2, "replay/symbol", "ELF files and perf maps: functions, lines, inlined functions, the search for debug files"},
 	{2, "replay/elfcore", "ELF cores"},

@@ -7,21 +7,17 @@ package tracee
 import (
 	"sync"
 
-	"memtrace/format/arch"
-)
+	"golang.org/x/sys/unix"
 
-// Numbers of ABIs as the kernel's audit names them (include/uapi/linux/audit.h).
-const (
-	auditX86_64 = 0xc000003e
-	auditI386   = 0x40000003
+	"memtrace/format/arch"
 )
 
 // abi is the architecture of a call as the kernel names it.
 func abi(audit uint32) arch.ID {
 	switch audit {
-	case auditX86_64:
+	case unix.AUDIT_ARCH_X86_64:
 		return arch.X86_64
-	case auditI386:
+	case unix.AUDIT_ARCH_I386:
 		return arch.I386
 	}
 	return arch.Unknown

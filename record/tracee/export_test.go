@@ -2,16 +2,12 @@
 
 package tracee
 
-import "memtrace/record/ptrace"
-
-// For tests that have a simulated kernel, which imports this package.
-var (
-	Filter    = filterProgram
-	FilterFor = filterFor
+import (
+	"memtrace/record/ptrace"
 )
 
-// FilterTag is that of the stops of our filter.
-var FilterTag = filterTag
+// FilterFor is for tests that have a simulated kernel, which imports this package.
+var FilterFor = filterFor
 
 // Waiting is how many facts wait to be served.
 func (g *Group) Waiting() int { return len(g.facts.waiting) }

@@ -152,7 +152,7 @@ func (g *Group) peeked(tid, sig int) {
 	}
 	f := Fact{TID: tid, Stop: ptrace.Stop{TID: tid, Kind: ptrace.Signal, Sig: sig}}
 	var regs ptrace.Regs
-	if g.dispatched(t, &f) != auditX86_64 || g.k.GetRegs(tid, &regs) != nil {
+	if g.dispatched(t, &f) != unix.AUDIT_ARCH_X86_64 || g.k.GetRegs(tid, &regs) != nil {
 		return
 	}
 	regs[ptrace.RegRIP] -= syscallLen
@@ -175,7 +175,7 @@ func (g *Group) regsInside(t *Thread, regs *ptrace.Regs) error {
 // serveInside serves a stop of a thread that records its calls. It reports whether there is
 // nothing else to serve.
 func (g *Group) serveInside(t *Thread, f *Fact) bool {
-	if arch := g.dispatched(t, f); arch == auditX86_64 {
+	if arch := g.dispatched(t, f); arch == unix.AUDIT_ARCH_X86_64 {
 		var regs ptrace.Regs
 		if g.regsInside(t, &regs) == nil && g.opts.Inside.Dispatched(t, (*[MaxRegisters]uint64)(&regs)) {
 			t.asked, t.inside.back = false, false

@@ -14,7 +14,10 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
+	"memtrace/format/proctext"
+	"memtrace/record/procfs"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/seccomp"
 )
 
 // Program is what to start, and how.
@@ -233,7 +236,7 @@ func (s *setup) filter(prog []unix.SockFilter, noNewPrivs bool) {
 	}
 	var b []byte
 	for _, i := range prog {
-		b = appendFilter(b, i)
+		b = seccomp.Append(b, i)
 	}
 	fprog := s.words(uint64(len(prog)), s.bytes(b)) // struct sock_fprog: a short, 6 bytes of nothing, a pointer
 	s.call("install the seccomp filter", "seccomp", unix.SECCOMP_SET_MODE_FILTER, 0, fprog)
@@ -263,4 +266,15 @@ func (in *Injector) exec(path, argv, env uint64) (errno unix.Errno, err error) {
 			entered = true
 		}
 	}
+}
+
+// canFilter says whether a program started as user may install a filter without
+// giving up new privileges: that takes CAP_SYS_ADMIN.
+func canFilter(user *User) bool {
+	if user != nil && user.UID != 0 {
+		return false
+	}
+	const sysAdmin = 21
+	status, err := procfs.Status(unix.Getpid())
+	return err == nil && proctext.Field(status, "CapEff").Hex()>>sysAdmin&1 != 0
 }

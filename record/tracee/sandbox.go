@@ -7,7 +7,6 @@ package tracee
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 
 	"golang.org/x/sys/unix"
 
@@ -16,15 +15,7 @@ import (
 	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/request"
-)
-
-// Tags of SECCOMP_RET_TRACE: of our filter, and of the one that stands for strict
-// mode. A stop with another tag comes from a filter of the program's own. A program
-// cannot know ours: a call that its own filter denies with the same tag would be let
-// through.
-var (
-	filterTag = rand.Uint32N(1 << 16)
-	strictTag = filterTag ^ 1
+	"memtrace/record/tracee/seccomp"
 )
 
 // answered is what a listener for seccomp notifications costs: SECCOMP_RET_USER_NOTIF
@@ -65,9 +56,9 @@ func (g *Group) disguise(t *Thread, info *ptrace.SyscallInfo) {
 // reports whether that filter is the one which tells us of the call.
 func (g *Group) decide(t *Thread, info *ptrace.SyscallInfo) bool {
 	switch tag := uint32(info.U[7]); tag {
-	case filterTag:
+	case seccomp.Tag:
 		return true
-	case strictTag:
+	case seccomp.StrictTag:
 		_ = g.k.Kill(t.Proc.PID, unix.SIGKILL) // __secure_computing_strict in kernel/seccomp.c
 	default:
 		g.refuse(t)
@@ -79,7 +70,7 @@ func (g *Group) decide(t *Thread, info *ptrace.SyscallInfo) bool {
 // its entry.
 func (g *Group) filtered(t *Thread, info *ptrace.SyscallInfo) {
 	tag := uint32(info.U[7])
-	ours := g.filter != nil && (tag == filterTag || tag == strictTag)
+	ours := g.filter != nil && (tag == seccomp.Tag || tag == seccomp.StrictTag)
 	fresh := t.call == nil
 	switch {
 	case !ours && t.wants(request.OptSeccomp):
@@ -149,30 +140,6 @@ func (g *Group) traceChild(t *Thread) {
 	t.patch = p
 }
 
-// strictFilter lets the calls of strict mode pass (seccomp(2)), and kills for others:
-// strict mode itself cannot be had by a process that has a filter.
-func strictFilter() []unix.SockFilter {
-	const (
-		ld  = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		jeq = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		ret = unix.BPF_RET | unix.BPF_K
-	)
-	prog := []unix.SockFilter{{Code: ld, K: seccompArch}, {Code: jeq, Jt: 5, K: auditI386}}
-	allow := func(numbers ...uint32) {
-		prog = append(prog, unix.SockFilter{Code: ld, K: seccompNr})
-		for i, nr := range numbers {
-			prog = append(prog, unix.SockFilter{Code: jeq, Jt: uint8(len(numbers) - i), K: nr})
-		}
-		prog = append(prog,
-			unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_TRACE | strictTag},
-			unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
-	}
-	prog[1].Jt = 7 // over the part for x86_64
-	allow(0, 1, 60, 15)
-	allow(3, 4, 1, 119)
-	return prog
-}
-
 // redZone is how much below the stack pointer belongs to the program (the psABI of
 // x86_64).
 const redZone = 128
@@ -184,10 +151,10 @@ func (g *Group) makeStrict(t *Thread) {
 		return
 	}
 	i386 := t.call.Arch == arch.I386
-	prog := strictFilter()
+	prog := seccomp.Strict()
 	var b []byte
 	for _, i := range prog {
-		b = appendFilter(b, i)
+		b = seccomp.Append(b, i)
 	}
 	size := addr.Addr(len(b) + 16)
 	p.at = (addr.Addr(t.call.SP) - redZone - size) &^ 15
@@ -256,4 +223,16 @@ func (g *Group) putBack(t *Thread, p *patch) {
 	args := p.regs.Args(i386)
 	regs.SetArgs(i386, args[:]...)
 	_ = g.k.SetRegs(t.TID, &regs)
+}
+
+// filterFor is the filter for a Group that is to see some calls: it stops those
+// too that would show where threads are pinned, or the filter, and those of programs that
+// trace others.
+func filterFor(calls arch.Set) []unix.SockFilter {
+	for _, name := range append([]string{"seccomp", "prctl", "ptrace", "wait4", "waitid", "waitpid", "rt_sigaction", "signalfd", "signalfd4"}, affinityCalls...) {
+		if one, err := arch.ParseSet(name); err == nil {
+			calls = calls.Union(one)
+		}
+	}
+	return seccomp.Stopping(&calls)
 }

@@ -13,6 +13,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/tracee"
+	"memtrace/record/tracee/seccomp"
 	. "memtrace/record/tracee/traceetest"
 )
 
@@ -29,7 +30,7 @@ func someCalls(t *testing.T, words string) *arch.Set {
 // A stop that a filter of the program's own has asked for is what it is without a
 // tracer: the call fails. One of our filter lets the call be made.
 func TestForeignTag(t *testing.T) {
-	for _, tag := range []uint32{0, 1, tracee.FilterTag} {
+	for _, tag := range []uint32{0, 1, seccomp.Tag} {
 		each(t, 20, func(seed uint64) {
 			h, made := newGroup(t, seed), 0
 			h.began = func(*tracee.Thread, tracee.Birth) {
@@ -45,7 +46,7 @@ func TestForeignTag(t *testing.T) {
 			call := Call("getppid").Does(func(int, [6]uint64) int64 { made++; return 7 })
 			h.launch(Program{call, Call("mmap")}, someCalls(t, "mmap"))
 			wantRet, wantMade := -int64(unix.ENOSYS), 0
-			if tag == tracee.FilterTag {
+			if tag == seccomp.Tag {
 				wantRet, wantMade = 7, 1
 			}
 			if es := h.k.Of(h.g.Main(), Returned); made != wantMade || es[0].Ret != wantRet {
@@ -121,7 +122,7 @@ func TestStrictMode(t *testing.T) {
 				prog = append(prog, unix.SockFilter{Code: binary.LittleEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.LittleEndian.Uint32(b[4:])})
 			}
 			for nr := range uint32(400) {
-				for id, audit := range map[arch.ID]uint32{arch.X86_64: auditX86_64, arch.I386: auditI386} {
+				for id, audit := range map[arch.ID]uint32{arch.X86_64: unix.AUDIT_ARCH_X86_64, arch.I386: unix.AUDIT_ARCH_I386} {
 					row, _ := id.Syscall(nr)
 					pass := slices.Contains([]string{"read", "write", "exit", "rt_sigreturn", "sigreturn"}, row.Name)
 					pass = pass && (id == arch.X86_64 || row.Name != "rt_sigreturn")
@@ -142,4 +143,25 @@ func TestStrictMode(t *testing.T) {
 			t.Errorf("%d calls; the memory is changed: %v", calls, bytes.Count(m.bytes, []byte{0xa5}) != len(m.bytes))
 		}
 	})
+}
+
+// The filter of a Group stops also those calls that see where threads may run, or
+// the filter.
+func TestFilterFor(t *testing.T) {
+	set, err := arch.ParseSet("memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	prog, stop := tracee.FilterFor(set), unix.SECCOMP_RET_TRACE|seccomp.Tag
+	for name, want := range map[string]uint32{
+		"sched_getaffinity": stop, "sched_setaffinity": stop,
+		"mmap": stop, "prctl": stop, "seccomp": stop, "getppid": unix.SECCOMP_RET_ALLOW,
+	} {
+		for id, audit := range map[arch.ID]uint32{arch.X86_64: unix.AUDIT_ARCH_X86_64, arch.I386: unix.AUDIT_ARCH_I386} {
+			nr, _ := id.Number(name)
+			if got := Interpret(prog, audit, nr, [6]uint64{}); got != want {
+				t.Errorf("%v %s: %#x, want %#x", id, name, got, want)
+			}
+		}
+	}
 }

@@ -191,7 +191,7 @@ func TestCallTable(t *testing.T) {
 	if got := aboutCall(arch.Unknown, 1<<31); got != (perCall{}) {
 		t.Errorf("a call of no table: %+v", got)
 	}
-	for audit, want := range map[uint32]arch.ID{auditX86_64: arch.X86_64, auditI386: arch.I386, 0xc00000b7: arch.Unknown} {
+	for audit, want := range map[uint32]arch.ID{unix.AUDIT_ARCH_X86_64: arch.X86_64, unix.AUDIT_ARCH_I386: arch.I386, 0xc00000b7: arch.Unknown} {
 		if abi(audit) != want {
 			t.Errorf("abi(%#x) = %v", audit, abi(audit))
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package tracee_test
+package seccomp_test
 
 import (
 	"testing"
@@ -8,17 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/arch"
-	"memtrace/record/tracee"
+	"memtrace/record/tracee/seccomp"
 	"memtrace/record/tracee/traceetest"
 )
 
-const (
-	auditX86_64 = 0xc000003e
-	auditI386   = 0x40000003
-)
-
 // stop is what our filter answers to a call that is recorded.
-var stop = unix.SECCOMP_RET_TRACE | tracee.FilterTag
+var stop = unix.SECCOMP_RET_TRACE | seccomp.Tag
 
 // The filter must answer every number of both ABIs as the set does.
 func TestFilter(t *testing.T) {
@@ -31,11 +26,11 @@ func TestFilter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prog := tracee.Filter(&set)
+		prog := seccomp.Stopping(&set)
 		if len(prog) > 4096 {
 			t.Errorf("%q: %d instructions, the kernel takes 4096", words, len(prog))
 		}
-		for id, audit := range map[arch.ID]uint32{arch.X86_64: auditX86_64, arch.I386: auditI386} {
+		for id, audit := range map[arch.ID]uint32{arch.X86_64: unix.AUDIT_ARCH_X86_64, arch.I386: unix.AUDIT_ARCH_I386} {
 			for nr := range uint32(2 * maxNr) {
 				want := uint32(unix.SECCOMP_RET_ALLOW)
 				if nr >= maxNr || set.Has(id, nr) {
@@ -65,27 +60,6 @@ func TestFilter(t *testing.T) {
 		}
 		if got := traceetest.Interpret(prog, 0xc00000b7, 222, [6]uint64{}); got != stop {
 			t.Errorf("%q: a call of an unknown ABI passes unseen", words)
-		}
-	}
-}
-
-// The filter of a Group stops also those calls that see where threads may run, or
-// the filter.
-func TestFilterFor(t *testing.T) {
-	set, err := arch.ParseSet("memory")
-	if err != nil {
-		t.Fatal(err)
-	}
-	prog := tracee.FilterFor(set)
-	for name, want := range map[string]uint32{
-		"sched_getaffinity": stop, "sched_setaffinity": stop,
-		"mmap": stop, "prctl": stop, "seccomp": stop, "getppid": unix.SECCOMP_RET_ALLOW,
-	} {
-		for id, audit := range map[arch.ID]uint32{arch.X86_64: auditX86_64, arch.I386: auditI386} {
-			nr, _ := id.Number(name)
-			if got := traceetest.Interpret(prog, audit, nr, [6]uint64{}); got != want {
-				t.Errorf("%v %s: %#x, want %#x", id, name, got, want)
-			}
 		}
 	}
 }

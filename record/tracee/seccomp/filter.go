@@ -1,45 +1,35 @@
 //go:build linux
 
-// This file makes the seccomp filter behind which calls that are not recorded run
-// at full speed.
+// This file makes the filter behind which calls that are not recorded run at full
+// speed.
 
-package tracee
+package seccomp
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/arch"
-	"memtrace/format/proctext"
-	"memtrace/record/procfs"
 )
 
-// Offsets into struct seccomp_data (include/uapi/linux/seccomp.h).
-const (
-	seccompNr    = 0
-	seccompArch  = 4
-	seccompArgs  = 16
-	seccompArg1  = seccompArgs + 8 // its low half
-	x32Bit       = 0x40000000
-	maxSyscallNr = 1024
-)
+// maxSyscallNr is above all numbers that the filter tells apart.
+const maxSyscallNr = 1024
 
 // waitingCalls are those that say EINTR when they are interrupted, with the argument that
 // has them end in time, if it is not 0 or -1. A call whose beginning was seen is not
 // interrupted; else it would have to be made again, and would wait for as long once more.
 var waitingCalls = map[string]int{"epoll_wait": 3, "epoll_pwait": 3, "epoll_pwait2": 3, "semtimedop": 3, "rt_sigtimedwait": 2, "io_getevents": 4}
 
-// filterProgram makes the seccomp program that stops the calls of set in both ABIs and
+// Stopping makes the seccomp program that stops the calls of set in both ABIs and
 // lets all others run at full speed. Calls of an ABI it does not know (x32) are
 // stopped: better slow than unseen.
 //
 // The numbers are told apart by a linear list of ranges: the kernel caches which
 // numbers are always allowed (Linux 5.11, kernel/seccomp.c), so that the length
 // of the program does not matter to them.
-func filterProgram(set *arch.Set) []unix.SockFilter {
+func Stopping(set *arch.Set) []unix.SockFilter {
 	const (
 		ld   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		jeq  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -48,14 +38,14 @@ func filterProgram(set *arch.Set) []unix.SockFilter {
 		ja   = unix.BPF_JMP | unix.BPF_JA
 		pass = unix.SECCOMP_RET_ALLOW
 	)
-	stop := unix.SECCOMP_RET_TRACE | filterTag
+	stop := unix.SECCOMP_RET_TRACE | Tag
 	body := func(id arch.ID) []unix.SockFilter {
-		p := []unix.SockFilter{{Code: ld, K: seccompNr}}
+		p := []unix.SockFilter{{Code: ld, K: nrAt}}
 		if ioctl, ok := id.Number("ioctl"); ok && !set.Has(id, ioctl) {
 			// Those of userfaultfds are told by the type in the second byte of the request.
 			p = append(p,
 				unix.SockFilter{Code: jeq, Jf: 5, K: ioctl},
-				unix.SockFilter{Code: ld, K: seccompArg1},
+				unix.SockFilter{Code: ld, K: arg1At},
 				unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xff00},
 				unix.SockFilter{Code: jeq, Jf: 1, K: 0xaa00},
 				unix.SockFilter{Code: ret, K: stop},
@@ -66,7 +56,7 @@ func filterProgram(set *arch.Set) []unix.SockFilter {
 			if nr, ok := id.Number(name); ok && !set.Has(id, nr) {
 				p = append(p,
 					unix.SockFilter{Code: jeq, Jf: 5, K: nr},
-					unix.SockFilter{Code: ld, K: uint32(seccompArgs + 8*arg)},
+					unix.SockFilter{Code: ld, K: uint32(argsAt + 8*arg)},
 					unix.SockFilter{Code: jeq, Jt: 2, K: 0},
 					unix.SockFilter{Code: jeq, Jt: 1, K: 0xffffffff},
 					unix.SockFilter{Code: ret, K: stop},
@@ -93,41 +83,11 @@ func filterProgram(set *arch.Set) []unix.SockFilter {
 	}
 	x64, x86 := body(arch.X86_64), body(arch.I386)
 	prog := []unix.SockFilter{
-		{Code: ld, K: seccompArch},
-		{Code: jeq, Jt: 1, K: auditX86_64},
+		{Code: ld, K: archAt},
+		{Code: jeq, Jt: 1, K: unix.AUDIT_ARCH_X86_64},
 		{Code: ja, K: uint32(len(x64))},
 	}
 	prog = append(prog, x64...)
-	prog = append(prog, unix.SockFilter{Code: jeq, Jt: 1, K: auditI386}, unix.SockFilter{Code: ret, K: stop})
+	prog = append(prog, unix.SockFilter{Code: jeq, Jt: 1, K: unix.AUDIT_ARCH_I386}, unix.SockFilter{Code: ret, K: stop})
 	return append(prog, x86...)
-}
-
-// filterFor is the filter for a Group that is to see some calls: it stops those
-// too that would show where threads are pinned, or the filter, and those of programs that
-// trace others.
-func filterFor(calls arch.Set) []unix.SockFilter {
-	for _, name := range append([]string{"seccomp", "prctl", "ptrace", "wait4", "waitid", "waitpid", "rt_sigaction", "signalfd", "signalfd4"}, affinityCalls...) {
-		if one, err := arch.ParseSet(name); err == nil {
-			calls = calls.Union(one)
-		}
-	}
-	return filterProgram(&calls)
-}
-
-// appendFilter appends an instruction as struct sock_filter.
-func appendFilter(b []byte, i unix.SockFilter) []byte {
-	b = binary.LittleEndian.AppendUint16(b, i.Code)
-	b = append(b, i.Jt, i.Jf)
-	return binary.LittleEndian.AppendUint32(b, i.K)
-}
-
-// canFilter says whether a program started as user may install a filter without
-// giving up new privileges: that takes CAP_SYS_ADMIN.
-func canFilter(user *User) bool {
-	if user != nil && user.UID != 0 {
-		return false
-	}
-	const sysAdmin = 21
-	status, err := procfs.Status(unix.Getpid())
-	return err == nil && proctext.Field(status, "CapEff").Hex()>>sysAdmin&1 != 0
 }
