@@ -15,31 +15,6 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-// emulator is a Kernel with the requests that a tracer among our tracees makes.
-type emulator interface {
-	SingleStep(tid, sig int) error
-	SysemuStep(tid, sig int) error
-	SetSigInfo(tid int, info *[128]byte) error
-	Pass(req, tid int, at, number uint64, data []byte) (int64, unix.Errno)
-	PassSet(req, tid int, note uint64, data []byte) (int, unix.Errno)
-	PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno)
-	Queue(pid, tid, sig int, info *[128]byte) error
-}
-
-func (linux) SysemuStep(tid, sig int) error { return ptrace.SysemuStep(tid, sig) }
-func (linux) Pass(req, tid int, at, number uint64, data []byte) (int64, unix.Errno) {
-	return ptrace.Pass(req, tid, at, number, data)
-}
-func (linux) PassSet(req, tid int, note uint64, data []byte) (int, unix.Errno) {
-	return ptrace.PassSet(req, tid, note, data)
-}
-func (linux) PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno) {
-	return ptrace.PeekSigInfo(tid, off, flags, infos)
-}
-func (linux) Queue(pid, tid, sig int, info *[128]byte) error {
-	return ptrace.Queue(pid, tid, sig, info)
-}
-
 // traced is what a thread is to the tracer that it has among our tracees.
 type traced struct {
 	by      *Thread

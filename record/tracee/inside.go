@@ -89,21 +89,6 @@ type insideState struct {
 	mask uint64 // of blocked signals, all the while
 }
 
-// dispatchingKernel is a Kernel that can have a thread's calls stop it as signals.
-type dispatchingKernel interface {
-	SetDispatch(tid int, on bool, selector, start, length uint64) error
-	PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno)
-	// Peek has look told of threads that have stopped with a signal, before their stops are
-	// facts.
-	Peek(look func(tid, sig int))
-}
-
-func (linux) SetDispatch(tid int, on bool, selector, start, length uint64) error {
-	return ptrace.SetDispatch(tid, on, selector, start, length)
-}
-
-func (k linux) Peek(look func(tid, sig int)) { *k.look = look }
-
 // enterInside has a thread that stands behind a call record its calls itself. It reports
 // whether it does.
 func (g *Group) enterInside(t *Thread) bool {

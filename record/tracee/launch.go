@@ -278,3 +278,115 @@ func canFilter(user *User) bool {
 	status, err := procfs.Status(unix.Getpid())
 	return err == nil && proctext.Field(status, "CapEff").Hex()>>sysAdmin&1 != 0
 }
+
+// sprout starts a process that is traced by the calling thread and stands still. Its
+// parent is this process, its memory a few pages, its past empty: the child of a seed.
+// at is where it has a system call instruction.
+func (g *Group) sprout() (pid int, at addr.Addr, err error) {
+	first, at, err := g.k.Start()
+	if err != nil {
+		return 0, 0, fmt.Errorf("start the program: %w", err)
+	}
+	defer g.reap(first)
+	defer func() { _ = g.k.Kill(first, unix.SIGKILL) }()
+	// A program that is not there yet dies with us; what comes of it does not.
+	options := ptrace.OptSysGood | ptrace.OptExec | ptrace.OptFork | ptrace.OptExitKill
+	if g.filter != nil {
+		options |= ptrace.OptSeccomp
+	}
+	if err := g.k.Seize(first, options); err != nil {
+		return 0, 0, err
+	}
+	if err := g.stand(first); err != nil {
+		return 0, 0, err
+	}
+	pid, err = g.cloneSeed(first, at)
+	return pid, at, err
+}
+
+// stand lets a seed go on until it stands where calls can be made in its name.
+func (g *Group) stand(pid int) error {
+	if err := g.k.Kill(pid, unix.SIGCONT); err != nil {
+		return fmt.Errorf("continue the seed: %w", err)
+	}
+	if err := g.k.Interrupt(pid); err != nil {
+		return err
+	}
+	for {
+		f, err := g.waitFor(pid)
+		switch {
+		case err != nil:
+			return err
+		case f.Stop.Kind == ptrace.Trap:
+			return nil
+		}
+		if err := g.k.Cont(pid, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// cloneSeed has a seed make a child of ours, and returns when that stands still.
+func (g *Group) cloneSeed(first int, at addr.Addr) (pid int, err error) {
+	nr, _ := arch.X86_64.Number("clone")
+	var regs ptrace.Regs
+	if err := g.k.GetRegs(first, &regs); err != nil {
+		return 0, err
+	}
+	regs[ptrace.RegRIP], regs[ptrace.RegRAX], regs[ptrace.RegOrigRAX] = uint64(at), uint64(nr), ^uint64(0)
+	regs.SetArgs(false, unix.CLONE_PARENT|uint64(unix.SIGCHLD), 0, 0, 0, 0)
+	if err := g.k.SetRegs(first, &regs); err != nil {
+		return 0, err
+	}
+	for pid == 0 {
+		if err := g.k.Cont(first, 0); err != nil {
+			return 0, err
+		}
+		f, err := g.waitFor(first)
+		if err != nil {
+			return 0, err
+		}
+		if f.Stop.Kind == ptrace.EventFork {
+			msg, err := g.k.EventMsg(first)
+			if err != nil {
+				return 0, err
+			}
+			pid = int(msg)
+		}
+	}
+	if _, waits := g.facts.of(pid); waits {
+		g.facts.drop(func(f Fact) bool { return f.TID == pid })
+		return pid, nil
+	}
+	_, err = g.waitFor(pid)
+	return pid, err
+}
+
+// waitFor waits for the next stop of a process that is being started. What others
+// report meanwhile is served later.
+func (g *Group) waitFor(pid int) (Fact, error) {
+	for {
+		f, err := g.facts.source.Next(false)
+		switch {
+		case errors.Is(err, ptrace.ErrInterrupted):
+		case err != nil:
+			return f, err
+		case f.TID != pid:
+			g.later(f)
+		case f.Stop.Kind == ptrace.Exited || f.Stop.Kind == ptrace.Killed:
+			return f, errors.New("start the program: its process has ended")
+		default:
+			return f, nil
+		}
+	}
+}
+
+// reap waits for the end of a process that was killed before it was a program.
+func (g *Group) reap(pid int) {
+	for {
+		if _, err := g.waitFor(pid); err != nil {
+			return
+		}
+		_ = g.k.Cont(pid, 0)
+	}
+}

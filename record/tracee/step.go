@@ -67,27 +67,6 @@ func (f *Fault) DI() addr.Addr { return addr.Addr(f.Regs[arch.RDI]) }
 // I386 reports whether the thread runs 32-bit code.
 func (f *Fault) I386() bool { return f.Regs[ptrace.RegCS] == user32CS }
 
-// steppingKernel is a Kernel that can have a thread make a single step.
-type steppingKernel interface {
-	SingleStep(tid, sig int) error
-	WaitSoon(tid int) (ptrace.Stop, error)
-	SetSigInfo(tid int, info *[128]byte) error
-	SetCallRegs(tid int, r *ptrace.Regs) error
-	Reg(tid, i int) (uint64, error)
-	NextSoon() (Fact, bool)
-}
-
-func (linux) SingleStep(tid, sig int) error             { return ptrace.SingleStep(tid, sig) }
-func (linux) WaitSoon(tid int) (ptrace.Stop, error)     { return ptrace.WaitSoon(tid) }
-func (linux) SetSigInfo(tid int, info *[128]byte) error { return ptrace.SetSigInfo(tid, info) }
-func (linux) SetCallRegs(tid int, r *ptrace.Regs) error { return ptrace.SetCallRegs(tid, r) }
-func (linux) Reg(tid, i int) (uint64, error)            { return ptrace.Reg(tid, i) }
-
-func (linux) NextSoon() (Fact, bool) {
-	s, ok := ptrace.WaitAnySoon()
-	return Fact{TID: s.TID, Stop: s}, ok
-}
-
 // Stepper makes calls in the name of a thread that stands at the stop which is being
 // served. Done puts the thread back.
 type Stepper struct {
