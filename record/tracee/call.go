@@ -1,195 +1,123 @@
 //go:build linux
 
-// This file serves the entries and exits of system calls.
+// This file has system calls, and says by the number of one what a Group has to do about it.
 
 package tracee
 
 import (
-	"cmp"
-	"encoding/binary"
-	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
-	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/call"
-	"memtrace/record/procfs"
-	"memtrace/record/ptrace"
 )
 
-// syscallStop serves the entry or the exit of a system call.
-func (g *Group) syscallStop(t *Thread) {
-	var info ptrace.SyscallInfo
-	if g.failed(t, g.k.GetSyscallInfo(t.TID, &info)) {
-		return
-	}
-	if t.rest != nil && info.Op != ptrace.OpExit {
-		g.resume(t, 0) // it makes the rest of its call
-		return
-	}
-	switch info.Op {
-	case ptrace.OpEntry:
-		g.enter(t, &info)
-	case ptrace.OpSeccomp:
-		g.filtered(t, &info)
-	case ptrace.OpExit:
-		g.leave(t, &info)
-	default:
-		g.resume(t, 0)
-	}
+// Call is a system call of a thread, in progress or completed.
+type Call struct {
+	call.Call        // with the memory that was read around it
+	Enter     uint64 // ns since the start of the Group, when it began
+	Leave     uint64 // when it was seen to be over
+	IP        uint64 // at its end
+	Inside    bool   // it was recorded in the program
+	Clone     CloneArgs
 }
 
-// enter notes a call at its beginning and lets it go, at once or when it is its
-// turn.
-func (g *Group) enter(t *Thread, info *ptrace.SyscallInfo) {
-	if g.nested() && g.enterTraced(t, info) {
-		return
-	}
-	t.launcher, t.newborn = false, false
-	c := &t.calls
-	*c = Call{Enter: g.Now()}
-	c.Arch, c.Nr, c.SP = abi(info.AuditArch), uint32(info.Nr()), info.SP
-	copy(c.Args[:arity(c.Arch, c.Nr)], info.U[1:7])
-	t.call = c
-	g.paced(t, c.Enter)
-	if g.opts.Calls.Has(c.Arch, c.Nr) {
-		t.collector.Enter(&c.Call)
-		g.hidePin(c)
-		g.nameUsed(t)
-	}
-	g.noteRegisters(t)
-	wait := g.h.Entered(t, c)
-	switch sees(c.Arch, c.Nr) {
-	case seesParent:
-		c.Clone = g.readClone(t)
-		g.unpin(t)
-	case seesAffinity:
-		g.unpinAll()
-	}
-	g.disguise(t, info)
-	if g.opts.Warden != nil && !wait {
-		g.opts.Warden.Enters(t, c) // first: answers are written into the program's memory
-	}
-	if g.nested() {
-		g.beginRequest(t, c)
-		g.beginWait(t, c)
-		g.writesOther(t, c)
-	}
-	if wait {
-		g.become(t, Queued)
-		return
-	}
-	g.resume(t, 0)
+// isCall reports whether a call has a name.
+func isCall(c *Call, name string) bool {
+	nr, ok := c.Arch.Number(name)
+	return ok && nr == c.Nr
 }
 
-// leave tells of a call at its end.
-func (g *Group) leave(t *Thread, info *ptrace.SyscallInfo) {
-	if t.launcher {
-		t.launcher = false
-		g.resume(t, 0)
-		return
-	}
-	ret := info.Ret()
-	if g.opts.Inside != nil {
-		g.passMiddle(t, info.IP)
-	}
-	whole := t.rest != nil
-	if whole {
-		var over bool
-		if ret, over = g.partDone(t, ret); !over || t.call == nil {
-			g.resume(t, 0)
-			return
+// CloneArgs is what a clone, fork or vfork asked for.
+type CloneArgs struct {
+	Flags uint64 // CLONE_VM and its like, with the exit signal in the low byte
+	Stack uint64 // the stack pointer that the child starts with; 0 is the parent's
+}
+
+// Thread reports whether a thread was asked for, and not a process.
+func (c CloneArgs) Thread() bool { return c.Flags&unix.CLONE_THREAD != 0 }
+
+// SharesMemory reports whether the child shares its parent's address space.
+func (c CloneArgs) SharesMemory() bool { return c.Flags&unix.CLONE_VM != 0 }
+
+// sight is what of the tracing a call could see.
+type sight uint8
+
+const (
+	seesNothing  sight = iota
+	seesParent         // makes a thread or process, which inherits from its parent
+	seesAffinity       // asks for or sets where threads may run
+)
+
+// perCall is what a table has of one call.
+type perCall struct {
+	sight   sight
+	makes   bool // descriptors that are no copies
+	blocks  bool // threads are found waiting in it
+	divides bool // may come back with a part of what it was to do, see dividedCalls
+	file    bool // takes the path of a file
+	masks   bool // may change which signals a thread blocks
+}
+
+// affinityCalls see where threads may run.
+var affinityCalls = []string{"sched_getaffinity", "sched_setaffinity"}
+
+var cloneCalls = []string{"clone", "clone3", "fork", "vfork"}
+
+// copyCalls make descriptors that are called what others are.
+var copyCalls = []string{"dup", "dup2", "dup3", "fcntl", "fcntl64"}
+
+// maskCalls may change which signals a thread blocks.
+var maskCalls = []string{"rt_sigprocmask", "sigprocmask", "rt_sigreturn", "sigreturn", "ssetmask"}
+
+// blockingCalls are those in which threads are mostly found that wait for
+// something.
+var blockingCalls = []string{
+	"read", "readv", "pread64", "preadv", "write", "writev", "sendto", "sendmsg", "sendmmsg", "send", "recvfrom", "recvmsg", "recvmmsg", "recv",
+	"accept", "accept4", "connect", "poll", "ppoll", "select", "pselect6", "old_select", "epoll_wait", "epoll_pwait", "epoll_pwait2",
+	"futex", "futex_wait", "futex_waitv", "wait4", "waitid", "waitpid", "nanosleep", "clock_nanosleep", "pause",
+	"rt_sigsuspend", "sigsuspend", "rt_sigtimedwait", "flock", "fcntl", "fcntl64", "semop", "semtimedop", "msgrcv", "msgsnd", "mq_timedreceive",
+	"io_getevents", "io_pgetevents", "io_uring_enter", "vfork", "clone", "clone3", "open", "openat", "fsync", "fdatasync", "restart_syscall", "socketcall", "ipc",
+}
+
+var perCalls = sync.OnceValue(func() *[arch.I386 + 1][arch.MaxSyscall]perCall {
+	t := new([arch.I386 + 1][arch.MaxSyscall]perCall)
+	for _, id := range []arch.ID{arch.X86_64, arch.I386} {
+		each := func(names []string, f func(*perCall)) {
+			for _, name := range names {
+				if nr, ok := id.Number(name); ok {
+					f(&t[id][nr])
+				}
+			}
 		}
-	}
-	if t.call == nil && !g.adopt(t, info) { // attached while it was in the call
-		return
-	}
-	if t.emulated.on {
-		ret = g.endRequest(t, ret)
-	}
-	ours := t.interrupted
-	if t.wait.on {
-		var again bool
-		if ret, again = g.endWait(t, ret, ours); again {
-			t.interrupted = false
-			g.resume(t, 0)
-			return
+		for nr, c := range id.Syscalls() {
+			_, t[id][nr].divides = dividedCalls[c.Name]
+			t[id][nr].divides = t[id][nr].divides || c.Name == "socketcall"
+			t[id][nr].makes, t[id][nr].file = c.Flags&arch.NamesFD != 0, c.Flags&arch.File != 0
 		}
+		each(copyCalls, func(c *perCall) { c.makes = false })
+		each(cloneCalls, func(c *perCall) { c.sight = seesParent })
+		each(affinityCalls, func(c *perCall) { c.sight = seesAffinity })
+		each(blockingCalls, func(c *perCall) { c.blocks = true })
+		each(maskCalls, func(c *perCall) { c.masks = true })
 	}
-	if t.interrupted = false; !whole && (g.cutShort(t, ret, ours) || g.waitOn(t, ret, ours)) {
-		g.resume(t, 0)
-		return
+	return t
+})
+
+func aboutCall(id arch.ID, nr uint32) perCall {
+	if id > arch.I386 || nr >= arch.MaxSyscall {
+		return perCall{}
 	}
-	if ours && ret == -eIntr && undoInterrupt(g.k, t.TID) {
-		c := t.call
-		t.call = nil
-		g.h.Restarted(t, c)
-		g.resume(t, 0)
-		return
-	}
-	g.returned(t, ret, info.IP, info.SP)
-	g.leaves(t)
+	return perCalls()[id][nr]
 }
 
-// returned tells of the call of a thread, which has returned.
-func (g *Group) returned(t *Thread, ret int64, ip, sp uint64) {
-	c := t.call
-	c.Ret, c.Returned, c.Leave = ret, true, g.Now()
-	g.undisguise(t)
-	t.learn(c.Leave)
-	if g.nested() {
-		g.noteAction(t, c)
-		g.taken(t, c)
-		g.wroteOther(t, c)
-	}
-	if g.opts.Calls.Has(c.Arch, c.Nr) {
-		t.collector.Exit(&c.Call)
-		g.nameFDs(t)
-	}
-	c.IP, c.SP = g.siteOf(t, ip), sp
-	t.call = nil
-	g.complete(t, c)
-}
-
-// complete tells of a completed call.
-func (g *Group) complete(t *Thread, c *Call) {
-	w := g.opts.Warden
-	if w == nil {
-		g.h.Returned(t, c)
-		return
-	}
-	if setsMask(c.Arch, c.Nr) {
-		if mask, err := g.k.SigMask(t.TID); err == nil {
-			w.Masked(t, mask)
-		}
-	}
-	w.Returns(t, c)
-	g.h.Returned(t, c)
-	w.Returned(t, c)
-}
-
-// adopt makes up the entry of a call that began before the thread was traced,
-// from its registers: the arguments are still there. If it cannot, the thread goes on.
-func (g *Group) adopt(t *Thread, info *ptrace.SyscallInfo) bool {
-	var regs ptrace.Regs
-	if g.failed(t, g.k.GetRegs(t.TID, &regs)) {
-		return false
-	}
-	nr := int64(regs[ptrace.RegOrigRAX])
-	if nr < 0 {
-		g.resume(t, 0)
-		return false
-	}
-	c := &t.calls
-	*c = Call{}
-	t.entry.read, t.entry.told = false, true // nothing of it can be told before its next call
-	c.Arch, c.Nr = abi(info.AuditArch), uint32(nr)
-	args := regs.Args(c.Arch == arch.I386)
-	copy(c.Args[:arity(c.Arch, c.Nr)], args[:])
-	t.call = c
-	return true
-}
+func sees(id arch.ID, nr uint32) sight     { return aboutCall(id, nr).sight }
+func makesFDs(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).makes }
+func mayBlock(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).blocks }
+func divides(id arch.ID, nr uint32) bool   { return aboutCall(id, nr).divides }
+func setsMask(id arch.ID, nr uint32) bool  { return aboutCall(id, nr).masks }
+func takesFile(id arch.ID, nr uint32) bool { return aboutCall(id, nr).file }
 
 // arity is how many arguments a call takes; of one that no table has, all there
 // may be.
@@ -199,97 +127,4 @@ func arity(id arch.ID, nr uint32) uint8 {
 		return 6
 	}
 	return row.NArg
-}
-
-// collect has the memory around the calls of a thread read as the options say.
-func (g *Group) collect(t *Thread) {
-	t.collector = call.Collector{
-		Level:   call.LevelStruct,
-		Read:    func(b []byte, a addr.Addr) int { return g.ReadMem(t, b, a) },
-		MaxData: cmp.Or(g.opts.DataLimit, -1), MaxString: cmp.Or(g.opts.StringLimit, -1),
-	}
-	if g.opts.DataLimit|g.opts.StringLimit != 0 {
-		t.collector.Level = call.LevelData
-	}
-}
-
-// ReadMem reads memory of a thread, without a descriptor of it, and returns how
-// many bytes could be read.
-func (g *Group) ReadMem(t *Thread, b []byte, a addr.Addr) int {
-	if t.Space != nil && t.Space.Read != nil {
-		return t.Space.Read(b, a)
-	}
-	return g.k.ReadMem(t.TID, b, a)
-}
-
-// nameFDs adds to a call the names of the descriptors that it made. A copy is
-// called what the original is.
-func (g *Group) nameFDs(t *Thread) {
-	c := t.call
-	if c.Ret < 0 || !makesFDs(c.Arch, c.Nr) {
-		return
-	}
-	c.MadeFDs(func(fd int32, _ bool) {
-		if name := g.fdNameOf(t, fd); name != nil {
-			t.collector.Add(&c.Call, call.Buf{Arg: call.BufRetName, Out: true, Addr: addr.Addr(fd), Data: name})
-		}
-	})
-}
-
-// fdNameOf is what a descriptor refers to, nil if it is not open.
-func (g *Group) fdNameOf(t *Thread, fd int32) []byte {
-	n, err := procfs.FDName(t.TID, int(fd), g.fdName[:])
-	if err != nil {
-		return nil
-	}
-	return append([]byte(nil), g.fdName[:n]...)
-}
-
-// maxUsed is how many descriptors of a call are asked for.
-const maxUsed = 64
-
-// nameUsed adds to a call that begins the names of the descriptors that it uses, where
-// an io_uring may have opened and closed some without a call.
-func (g *Group) nameUsed(t *Thread) {
-	if !t.Space.Rings {
-		return
-	}
-	var used []int32
-	t.call.UsedFDs(func(fd int32) {
-		if len(used) < maxUsed && !slices.Contains(used, fd) {
-			used = append(used, fd)
-		}
-	})
-	for _, fd := range used {
-		t.collector.Add(&t.call.Call, call.Buf{Arg: call.BufFDName, Addr: addr.Addr(fd), Data: g.fdNameOf(t, fd)})
-	}
-}
-
-// CloneArgs is what the call at whose entry a thread stands asks for, if it makes a thread
-// or process.
-func (g *Group) CloneArgs(t *Thread) CloneArgs { return g.readClone(t) }
-
-// readClone says what the call that a thread enters asks for: one that makes a
-// thread or process.
-func (g *Group) readClone(t *Thread) CloneArgs {
-	c := t.call
-	row, _ := c.Arch.Syscall(c.Nr)
-	switch row.Name {
-	case "vfork":
-		return CloneArgs{Flags: unix.CLONE_VFORK | unix.CLONE_VM | uint64(unix.SIGCHLD)}
-	case "clone":
-		return CloneArgs{Flags: c.Args[0], Stack: c.Args[1]}
-	case "clone3":
-		// struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal,
-		// stack, stack_size
-		var b [56]byte
-		g.ReadMem(t, b[:], addr.Addr(c.Args[0]))
-		w := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
-		a := CloneArgs{Flags: w(0) | w(4)&0xff}
-		if w(5) != 0 {
-			a.Stack = w(5) + w(6)
-		}
-		return a
-	}
-	return CloneArgs{Flags: uint64(unix.SIGCHLD)}
 }

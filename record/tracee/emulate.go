@@ -235,49 +235,6 @@ func (g *Group) isGone(t *Thread, status uint32) {
 	g.wakeWaiters(tr.by.Proc)
 }
 
-// enterTraced serves the entry of a call of a thread that has a tracer among our tracees,
-// or waits for one. It reports whether nothing else is to be done for now.
-func (g *Group) enterTraced(t *Thread, info *ptrace.SyscallInfo) bool {
-	if t.wait.pauses && t.call != nil {
-		g.paused(t)
-		return true
-	}
-	tr := t.traced
-	if tr == nil {
-		return false
-	}
-	if tr.steps && tr.mode == request.ModeStep { // by PTRACE_SYSEMU_SINGLESTEP: make the call
-		var regs ptrace.Regs
-		if g.k.GetRegs(t.TID, &regs) == nil {
-			again(&regs, regs[ptrace.RegOrigRAX])
-			_ = g.k.SetRegs(t.TID, &regs)
-		}
-		tr.mode = request.ModeCont
-		g.failed(t, g.k.ContSyscall(t.TID, 0))
-		g.become(t, Running)
-		return true
-	}
-	emu := tr.mode == request.ModeSysemu || tr.mode == request.ModeSysemuStep && tr.steps
-	if tr.mode != request.ModeSyscall && !emu || tr.inCall {
-		return false
-	}
-	tr.inCall = true
-	g.tells(t, g.callReport(t, func(sig int) {
-		var now ptrace.SyscallInfo
-		g.sendOwn(t, sig)
-		if g.failed(t, g.k.GetSyscallInfo(t.TID, &now)) {
-			return
-		}
-		if emu {
-			g.skipCall(t)
-			now.U[0] = ^uint64(0)
-		}
-		now.U = g.callNow(t, now.U)
-		g.enter(t, &now)
-	}))
-	return true
-}
-
 // callNow is the call at whose entry a thread stands, with what its tracer has changed.
 func (g *Group) callNow(t *Thread, u [8]uint64) [8]uint64 {
 	var regs ptrace.Regs

@@ -18,7 +18,6 @@ import (
 
 	"memtrace/format/addr"
 	"memtrace/format/arch"
-	"memtrace/format/call"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/siginfo"
 )
@@ -497,40 +496,3 @@ func (t *Thread) Recording() bool { return t.inside.on }
 
 // Unpin gives a thread its own CPUs back.
 func (g *Group) Unpin(t *Thread) { g.unpin(t) }
-
-// Recorded is a call of a thread that was recorded in the program. before and after copy
-// what is known of the memory around it, name is that of the descriptor that it has made,
-// nil if it has not been asked for. It is valid until the thread's next call.
-func (g *Group) Recorded(t *Thread, like *Call, before, after func(b []byte, a addr.Addr) int, name []byte) *Call {
-	c := &t.calls
-	*c = *like
-	c.Bufs = nil
-	clear(c.Args[arity(c.Arch, c.Nr):])
-	k := &t.collector
-	live := k.Read
-	k.Read = before
-	k.Enter(&c.Call)
-	k.Read = after
-	k.Exit(&c.Call)
-	k.Read = live
-	if c.Returned && c.Ret >= 0 && makesFDs(c.Arch, c.Nr) {
-		c.MadeFDs(func(fd int32, _ bool) {
-			if name == nil {
-				name = g.fdNameOf(t, fd)
-			}
-			if name != nil {
-				k.Add(&c.Call, call.Buf{Arg: call.BufRetName, Out: true, Addr: addr.Addr(fd), Data: name})
-			}
-		})
-	}
-	return c
-}
-
-// Collector says what memory is read around the calls of threads.
-func (o *Options) Collector() call.Collector {
-	var g Group
-	var t Thread
-	g.opts = *o
-	g.collect(&t)
-	return t.collector
-}

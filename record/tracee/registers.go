@@ -71,9 +71,6 @@ func (g *Group) Registers(t *Thread) []uint64 {
 	return valuesOf(t.Proc.Arch, &regs)
 }
 
-// MaxRegisters is how many registers a thread has at most.
-const MaxRegisters = len(ptrace.Regs{})
-
 // ReadRegisters reads the registers of a thread that stands still into values, in the order of
 // arch.ID.Registers of the code that it runs: a part of values, nil where they cannot be read.
 // At the beginning of a call they may have been read already.
@@ -111,20 +108,6 @@ func (g *Group) TakeRegisters(t *Thread, again bool) []uint64 {
 	return g.Registers(t)
 }
 
-// valuesOf turns what ptrace shows into the registers of an architecture, in the
-// order of its table.
-func valuesOf(id arch.ID, regs *ptrace.Regs) []uint64 {
-	if id != arch.I386 {
-		return regs[:]
-	}
-	rows := id.Registers()
-	values := make([]uint64, len(rows))
-	for i := range rows {
-		values[i] = uint64(uint32(regs[rows[i].User]))
-	}
-	return values
-}
-
 // XState reads the floating-point and vector registers of a thread that stands
 // still, as XSAVE lays them out. They are valid until the next call.
 func (g *Group) XState(t *Thread) (x []byte, ok bool) {
@@ -146,14 +129,6 @@ func (g *Group) RSeq(t *Thread) uint64 {
 		return 0
 	}
 	return at
-}
-
-// imageArch tells 32-bit code by the segment that it is in.
-func imageArch(regs *ptrace.Regs) arch.ID {
-	if regs[ptrace.RegCS] == user32CS {
-		return arch.I386
-	}
-	return arch.X86_64
 }
 
 // setArch notes what a process runs, by one of its threads that stands.

@@ -10,35 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
-	"memtrace/format/arch"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
 )
-
-// wordSize is the size of a long, in bytes.
-func wordSize(id arch.ID) int {
-	if id == arch.I386 {
-		return 4
-	}
-	return 8
-}
-
-// wordOf is the long at the beginning of b.
-func wordOf(b []byte, id arch.ID) uint64 {
-	if id == arch.I386 {
-		return uint64(binary.LittleEndian.Uint32(b))
-	}
-	return binary.LittleEndian.Uint64(b)
-}
-
-// appendWord appends a long.
-func appendWord(b []byte, id arch.ID, w uint64) []byte {
-	if id == arch.I386 {
-		return binary.LittleEndian.AppendUint32(b, uint32(w))
-	}
-	return binary.LittleEndian.AppendUint64(b, w)
-}
 
 // request32 does what a tracer of i386 wants with a tracee, where its data differs from that
 // of x86_64 (arch/x86/kernel/ptrace.c, ia32_arch_ptrace, and kernel/ptrace.c,

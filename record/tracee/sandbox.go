@@ -14,7 +14,6 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
-	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/seccomp"
 )
 
@@ -66,40 +65,6 @@ func (g *Group) decide(t *Thread, info *ptrace.SyscallInfo) bool {
 	return false
 }
 
-// filtered serves a seccomp stop: in a call that was stopped at its entry as well, or at
-// its entry.
-func (g *Group) filtered(t *Thread, info *ptrace.SyscallInfo) {
-	tag := uint32(info.U[7])
-	ours := g.filter != nil && (tag == seccomp.Tag || tag == seccomp.StrictTag)
-	fresh := t.call == nil
-	switch {
-	case !ours && t.wants(request.OptSeccomp):
-		r := g.event(t, unix.PTRACE_EVENT_SECCOMP, uint64(tag))
-		if fresh {
-			r.let = func(int) {
-				info.Op, info.U = ptrace.OpEntry, g.callNow(t, info.U)
-				t.traced.inCall = true // a stop at the entry would have come before this one
-				g.enter(t, info)
-			}
-		}
-		g.tells(t, r)
-		return
-	case fresh:
-		g.enter(t, info)
-		return
-	case g.filter != nil:
-		g.decide(t, info)
-	default:
-		g.refuse(t)
-	}
-	g.resume(t, 0)
-}
-
-func isCall(c *Call, name string) bool {
-	nr, ok := c.Arch.Number(name)
-	return ok && nr == c.Nr
-}
-
 // refuse has a call fail as the kernel has it where a filter says SECCOMP_RET_TRACE and
 // there is no tracer (seccomp(2)).
 func (g *Group) refuse(t *Thread) {
@@ -139,10 +104,6 @@ func (g *Group) traceChild(t *Thread) {
 	c.Clone.Flags &^= unix.CLONE_UNTRACED
 	t.patch = p
 }
-
-// redZone is how much below the stack pointer belongs to the program (the psABI of
-// x86_64).
-const redZone = 128
 
 // makeStrict has a call for strict mode install a filter that does the same.
 func (g *Group) makeStrict(t *Thread) {

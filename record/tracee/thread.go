@@ -150,16 +150,6 @@ func (t *Thread) over() bool { return t.state == Ending || t.state == Ended }
 // Over reports whether the thread runs no more code of the program.
 func (t *Thread) Over() bool { return t.over() }
 
-// Call is a system call of a thread, in progress or completed.
-type Call struct {
-	call.Call        // with the memory that was read around it
-	Enter     uint64 // ns since the start of the Group, when it began
-	Leave     uint64 // when it was seen to be over
-	IP        uint64 // at its end
-	Inside    bool   // it was recorded in the program
-	Clone     CloneArgs
-}
-
 // entryRegs are the registers of a thread at the entry of the call in progress.
 type entryRegs struct {
 	regs *ptrace.Regs
@@ -191,18 +181,6 @@ type patch struct {
 	at    addr.Addr   // of memory that was changed; 0 for none
 	bytes []byte      // that were there
 }
-
-// CloneArgs is what a clone, fork or vfork asked for.
-type CloneArgs struct {
-	Flags uint64 // CLONE_VM and its like, with the exit signal in the low byte
-	Stack uint64 // the stack pointer that the child starts with; 0 is the parent's
-}
-
-// Thread reports whether a thread was asked for, and not a process.
-func (c CloneArgs) Thread() bool { return c.Flags&unix.CLONE_THREAD != 0 }
-
-// SharesMemory reports whether the child shares its parent's address space.
-func (c CloneArgs) SharesMemory() bool { return c.Flags&unix.CLONE_VM != 0 }
 
 // Process is a traced thread group.
 type Process struct {

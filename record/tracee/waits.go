@@ -177,14 +177,6 @@ func (g *Group) remake(t *Thread, nr uint64) {
 	_ = g.k.SetRegs(t.TID, &regs)
 }
 
-// paused serves the entry of a wait that is made once more.
-func (g *Group) paused(t *Thread) {
-	if t.wait.pauses && g.find(t) != nil {
-		g.skipCall(t)
-	}
-	g.resume(t, 0)
-}
-
 // result has a wait return a number.
 func (g *Group) result(t *Thread, ret int64) int64 {
 	regs := t.wait.regs
