@@ -61,9 +61,6 @@ type nest struct {
 	serial uint64 // of reports and deaths
 }
 
-// nested reports whether tracees can trace each other here.
-func (g *Group) nested() bool { return g.nest.k != nil }
-
 // Traced reports whether the thread has a tracer among our tracees.
 func (t *Thread) Traced() bool { return t.traced != nil }
 

@@ -5,6 +5,7 @@
 package tracee
 
 import (
+	"errors"
 	"iter"
 	"maps"
 	"time"
@@ -213,3 +214,28 @@ func (g *Group) Answer() {
 		g.bell.answer()
 	}
 }
+
+// become moves a thread to another state.
+func (g *Group) become(t *Thread, s State) {
+	if from := t.state; !t.become(s) {
+		g.h.Lost(t, "a thread that was "+from.String()+" is "+s.String())
+	}
+}
+
+// failed looks at the error of a request. A thread may be killed at any moment: it
+// has gone on then, and its end is reported in its own time.
+func (g *Group) failed(t *Thread, err error) bool {
+	if err == nil {
+		return false
+	}
+	if !errors.Is(err, ptrace.ErrGone) {
+		g.h.Lost(t, err.Error())
+	}
+	if t.state == Stopped {
+		g.become(t, t.free())
+	}
+	return true
+}
+
+// nested reports whether tracees can trace each other here.
+func (g *Group) nested() bool { return g.nest.k != nil }

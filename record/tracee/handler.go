@@ -1,8 +1,10 @@
 //go:build linux
 
-// This file has the interface by which a Group tells what happens.
+// This file has the interfaces by which a Group tells what happens.
 
 package tracee
+
+import "memtrace/format/addr"
 
 // Handler is told what happens to the threads of a Group, on the tracing thread
 // and in the order in which it is served. The thread at hand stands still until
@@ -80,3 +82,87 @@ type Signal struct {
 	// they cannot be read.
 	Regs []uint64
 }
+
+// Warden has protections of its own set in the program's memory. It is told, on the
+// tracing thread, of what meets them: before the Handler of the same. The thread at hand
+// stands still, and calls may be made in its name (Group.Step).
+type Warden interface {
+	// Faulted tells of a SIGSEGV that the kernel sends for an access to memory that is
+	// not mapped or is protected. With ours the program never sees it: the thread makes
+	// the access once more.
+	Faulted(t *Thread, f *Fault) (ours bool)
+	// Enters tells of a call that is about to be made, after Handler.Entered and when its
+	// turn has come.
+	Enters(t *Thread, c *Call)
+	// Returns tells of a completed call before Handler.Returned, and Returned after it.
+	Returns(t *Thread, c *Call)
+	Returned(t *Thread, c *Call)
+	// Delivers tells of a signal that is delivered next.
+	Delivers(t *Thread, s *Signal)
+	// Frees tells that the threads of an address space, which all stand, are let go for
+	// good: what the program finds has to be as it believes.
+	Frees(t *Thread)
+	// Masked tells of the signals that a thread blocks from now on.
+	Masked(t *Thread, mask uint64)
+	// Yields tells of a thread that stands, and whose tracer is another tracee: nothing of
+	// the Warden's is to meet that one. It reports whether it has made calls in its name.
+	Yields(t *Thread) bool
+}
+
+// Inside has code in programs that records calls. It is asked and told on the tracing
+// thread.
+type Inside interface {
+	// Enters asks about a thread that stands behind a call and is about to go on, with its
+	// registers and the signals that it blocks: with ok it records its calls itself from
+	// now on. Calls may be made in its name.
+	Enters(t *Thread, regs *[MaxRegisters]uint64, mask uint64) (w Way, ok bool)
+	// Drain tells the Handler of the calls that have been recorded since the last time.
+	Drain()
+	// Behind reports whether there are so many that Drain is to be called again before
+	// the next stop is waited for.
+	Behind() bool
+	// Dispatched tells that the kernel has stopped such a thread before a call that the
+	// code was not to make. With on the thread goes on there, with these registers.
+	Dispatched(t *Thread, regs *[MaxRegisters]uint64) (on bool)
+	// Leaves tells that such a thread has stopped, and is recorded by its stops from now
+	// on. regs become what they are for the program. c is a call that the thread was in,
+	// or has returned from, and that nobody has been told of, as far as it was known at its
+	// beginning.
+	Leaves(t *Thread, regs *[MaxRegisters]uint64, how Leave) (c *Call, returned bool)
+	// Stop has such a thread stop before or after its next call.
+	Stop(t *Thread)
+	// InCall is the call that such a thread is in, nil for none.
+	InCall(t *Thread) *Call
+	// Stands changes the registers of a thread that does not record, and stands in what
+	// leads to the code, to what they are for the program. It reports whether they are
+	// others now.
+	Stands(t *Thread, regs *[MaxRegisters]uint64) (changed bool)
+	// Site is where in the program a thread is that has made a call and is at ip.
+	Site(t *Thread, ip uint64) uint64
+	// Past is where a thread goes on that has made a call and is at ip, if that is in the
+	// middle of what leads to the code.
+	Past(t *Thread, ip uint64) (to uint64, ok bool)
+	// Broken tells of a breakpoint that a thread has met. With true it was one of ours: the
+	// thread goes on with these registers.
+	Broken(t *Thread, regs *[MaxRegisters]uint64) bool
+	// Frees tells that a thread which stands and does not record is let go for good.
+	Frees(t *Thread)
+}
+
+// Way is how a thread comes to record its calls: what its gs base is, which byte says
+// whether the kernel stops it, and from where its calls are let through all the same.
+type Way struct {
+	GS, Selector addr.Addr
+	Allowed      addr.Range
+}
+
+// Leave is what kind of stop ends it.
+type Leave uint8
+
+// The kinds.
+const (
+	LeaveStopped    Leave = iota
+	LeaveDispatched       // before a call that is not made in the code, or behind one
+	LeaveDying            // it runs no more code
+	LeaveEnded            // there are no registers any more
+)

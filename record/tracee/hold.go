@@ -6,16 +6,10 @@
 package tracee
 
 import (
-	"errors"
 	"time"
 
 	"memtrace/record/ptrace"
 )
-
-// holdPatience is how long to wait for a thread that does not stop: one that
-// sleeps uninterruptibly in the kernel, which runs no code of the program
-// either.
-const holdPatience = 50 * time.Millisecond
 
 // Hold stops all threads of an address space that run code of the program. What
 // they stopped with is served afterwards, and so they go on. A thread inside a
@@ -39,27 +33,6 @@ func (g *Group) interruptAll(s *Space) (waiting int) {
 		}
 	}
 	return waiting
-}
-
-// awaitHeld waits until so many threads of an address space that have been asked
-// have stopped.
-func (g *Group) awaitHeld(s *Space, waiting int) {
-	wake := time.AfterFunc(holdPatience, func() { _ = g.Ask(func() {}) })
-	defer wake.Stop()
-	for begin, late := time.Now(), false; waiting > 0 && !late; {
-		f, err := g.facts.source.Next(false)
-		switch {
-		case errors.Is(err, ptrace.ErrInterrupted):
-			late = time.Since(begin) >= holdPatience
-			continue
-		case err != nil:
-			return
-		}
-		if t := g.threads[f.TID]; t != nil && f.Call == nil && t.Space == s && t.state == Running && t.asked {
-			waiting--
-		}
-		g.later(f)
-	}
 }
 
 // awaitQuick waits for the threads of an address space that are in calls which
@@ -89,38 +62,6 @@ func (g *Group) awaitQuick(s *Space) {
 			time.Sleep(20 * time.Microsecond)
 		}
 	}
-}
-
-// later keeps a fact for when it can be served. A thread that has stopped stands
-// still until then.
-func (g *Group) later(f Fact) {
-	g.arrived(&f)
-	g.facts.keep(f)
-}
-
-// arrived notes that a fact has come from its source.
-func (g *Group) arrived(f *Fact) {
-	t := g.threads[f.TID]
-	if t == nil || f.Call != nil {
-		return
-	}
-	f.listened = t.state == Listening
-	if t.state != Ending {
-		g.become(t, Stopped)
-	}
-}
-
-// Poll reports whether a thread has come to a stop and waits to be served.
-func (g *Group) Poll() bool {
-	if len(g.facts.waiting) > 0 {
-		return true
-	}
-	f, err := g.facts.source.Next(true)
-	if err != nil || f.TID == 0 {
-		return false
-	}
-	g.later(f)
-	return true
 }
 
 // LetGo lets the threads of an address space go on that only Hold has stopped. What
@@ -157,18 +98,4 @@ func (g *Group) Standing(s *Space) (at *Thread) {
 		}
 	}
 	return at
-}
-
-// Injectable reports whether a thread stands where a call can be made in its name:
-// at the stop of an interrupt, or at the end of a call. Not where a signal is about
-// to be served that only the call's own mask let in.
-func (g *Group) Injectable(t *Thread) bool {
-	if t.rest != nil || t.inside.on {
-		return false
-	}
-	if s, waits := g.facts.of(t.TID); waits {
-		return s.Kind == ptrace.Trap
-	}
-	c := &t.calls
-	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)
 }

@@ -244,30 +244,16 @@ func (in *Injector) Done() {
 	_ = in.g.k.Block(in.t.TID, in.mask)
 }
 
-// straggler serves the first stop of a thread in which a call was made that did not end
-// in time, and reports whether there is nothing else to serve.
-func (g *Group) straggler(t *Thread, f Fact) bool {
-	in := t.stray
-	t.stray = nil
-	switch f.Stop.Kind {
-	case ptrace.Exited, ptrace.Killed:
-		return false
-	case ptrace.EventExec: // another thread made it, which has the tid now
+// Injectable reports whether a thread stands where a call can be made in its name:
+// at the stop of an interrupt, or at the end of a call. Not where a signal is about
+// to be served that only the call's own mask let in.
+func (g *Group) Injectable(t *Thread) bool {
+	if t.rest != nil || t.inside.on {
 		return false
 	}
-	in.Done()
-	if f.Stop.Kind != ptrace.Syscall {
-		return false
+	if s, waits := g.facts.of(t.TID); waits {
+		return s.Kind == ptrace.Trap
 	}
-	for _, o := range in.waits {
-		g.facts.keep(o) // it stands where it stood then
-	}
-	if in.waits == nil {
-		t.asked = false // the stop has used up our interrupt
-		g.resume(t, 0)
-	}
-	if g.pausing {
-		g.interruptOne()
-	}
-	return true
+	c := &t.calls
+	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)
 }

@@ -22,64 +22,6 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-// Inside has code in programs that records calls. It is asked and told on the tracing
-// thread.
-type Inside interface {
-	// Enters asks about a thread that stands behind a call and is about to go on, with its
-	// registers and the signals that it blocks: with ok it records its calls itself from
-	// now on. Calls may be made in its name.
-	Enters(t *Thread, regs *[MaxRegisters]uint64, mask uint64) (w Way, ok bool)
-	// Drain tells the Handler of the calls that have been recorded since the last time.
-	Drain()
-	// Behind reports whether there are so many that Drain is to be called again before
-	// the next stop is waited for.
-	Behind() bool
-	// Dispatched tells that the kernel has stopped such a thread before a call that the
-	// code was not to make. With on the thread goes on there, with these registers.
-	Dispatched(t *Thread, regs *[MaxRegisters]uint64) (on bool)
-	// Leaves tells that such a thread has stopped, and is recorded by its stops from now
-	// on. regs become what they are for the program. c is a call that the thread was in,
-	// or has returned from, and that nobody has been told of, as far as it was known at its
-	// beginning.
-	Leaves(t *Thread, regs *[MaxRegisters]uint64, how Leave) (c *Call, returned bool)
-	// Stop has such a thread stop before or after its next call.
-	Stop(t *Thread)
-	// InCall is the call that such a thread is in, nil for none.
-	InCall(t *Thread) *Call
-	// Stands changes the registers of a thread that does not record, and stands in what
-	// leads to the code, to what they are for the program. It reports whether they are
-	// others now.
-	Stands(t *Thread, regs *[MaxRegisters]uint64) (changed bool)
-	// Site is where in the program a thread is that has made a call and is at ip.
-	Site(t *Thread, ip uint64) uint64
-	// Past is where a thread goes on that has made a call and is at ip, if that is in the
-	// middle of what leads to the code.
-	Past(t *Thread, ip uint64) (to uint64, ok bool)
-	// Broken tells of a breakpoint that a thread has met. With true it was one of ours: the
-	// thread goes on with these registers.
-	Broken(t *Thread, regs *[MaxRegisters]uint64) bool
-	// Frees tells that a thread which stands and does not record is let go for good.
-	Frees(t *Thread)
-}
-
-// Way is how a thread comes to record its calls: what its gs base is, which byte says
-// whether the kernel stops it, and from where its calls are let through all the same.
-type Way struct {
-	GS, Selector addr.Addr
-	Allowed      addr.Range
-}
-
-// Leave is what kind of stop ends it.
-type Leave uint8
-
-// The kinds.
-const (
-	LeaveStopped    Leave = iota
-	LeaveDispatched       // before a call that is not made in the code, or behind one
-	LeaveDying            // it runs no more code
-	LeaveEnded            // there are no registers any more
-)
-
 // insideState is what a Group keeps of a thread that may record its calls.
 type insideState struct {
 	on   bool
@@ -245,14 +187,6 @@ func (g *Group) Returns(s *Space, ip addr.Addr) bool {
 		}
 	}
 	return false
-}
-
-// siteOf is where in the program a thread is that has made a call and is at ip.
-func (g *Group) siteOf(t *Thread, ip uint64) uint64 {
-	if g.opts.Inside == nil {
-		return ip
-	}
-	return g.opts.Inside.Site(t, ip)
 }
 
 // goOnInside lets a thread go on that records its calls.
@@ -479,20 +413,3 @@ func (g *Group) behind() bool {
 	}
 	return true
 }
-
-// Reap keeps what has come to be served.
-func (g *Group) Reap() {
-	for {
-		f, err := g.facts.source.Next(true)
-		if err != nil || f.TID == 0 {
-			return
-		}
-		g.later(f)
-	}
-}
-
-// Recording reports whether a thread records its calls itself.
-func (t *Thread) Recording() bool { return t.inside.on }
-
-// Unpin gives a thread its own CPUs back.
-func (g *Group) Unpin(t *Thread) { g.unpin(t) }

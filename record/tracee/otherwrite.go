@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"memtrace/format/addr"
+	"memtrace/format/proctext"
+	"memtrace/record/procfs"
 )
 
 // otherWrite is memory of another tracee that the call in progress is to write.
@@ -108,4 +110,14 @@ func (g *Group) memoryOf(t *Thread, fd int32) *Thread {
 		}
 	}
 	return nil
+}
+
+// offsetOf is where a descriptor of a thread reads and writes next.
+func offsetOf(tid int, fd int32) uint64 {
+	text, err := procfs.FDInfo(tid, int(fd))
+	if err != nil {
+		return 0
+	}
+	n, _ := proctext.Field(text, "pos").Number()
+	return n
 }

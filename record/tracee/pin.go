@@ -186,3 +186,6 @@ func (g *Group) hidePin(c *Call) {
 		}
 	}
 }
+
+// Unpin gives a thread its own CPUs back.
+func (g *Group) Unpin(t *Thread) { g.unpin(t) }

@@ -58,9 +58,6 @@ func (t *Thread) learn(now uint64) {
 	q.n = 0
 }
 
-// Stands reports whether a thread can be asked for its registers.
-func (t *Thread) Stands() bool { return !t.on() && t.state != Listening }
-
 // Registers are the registers of a thread that stands still, in the order of
 // arch.ID.Registers; nil where they cannot be read.
 func (g *Group) Registers(t *Thread) []uint64 {
@@ -138,4 +135,12 @@ func (g *Group) setArch(t *Thread) {
 	if t.Stands() && g.k.GetRegs(t.TID, &regs) == nil {
 		t.Proc.Arch = imageArch(&regs)
 	}
+}
+
+// siteOf is where in the program a thread is that has made a call and is at ip.
+func (g *Group) siteOf(t *Thread, ip uint64) uint64 {
+	if g.opts.Inside == nil {
+		return ip
+	}
+	return g.opts.Inside.Site(t, ip)
 }

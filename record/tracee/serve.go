@@ -91,17 +91,6 @@ func (g *Group) next() (f Fact, err error) {
 	return f, err
 }
 
-// othersToo takes the stops of other threads, which are served next.
-func (g *Group) othersToo() {
-	for range len(g.threads) - 1 {
-		f, err := g.facts.source.Next(true)
-		if err != nil || f.TID == 0 {
-			return
-		}
-		g.later(f)
-	}
-}
-
 // left reports whether there are tracees to be served: threads, or new ones whose
 // parent was killed before it could tell of them. The latter may not have stopped
 // yet. Then they are waited for, unless it is the guard that is left, which is a
@@ -212,33 +201,6 @@ func (g *Group) letAllGo() {
 	g.pins.guard.stop()
 }
 
-// awaitAsked waits for the threads that have been asked to stop.
-func (g *Group) awaitAsked() {
-	g.await(holdPatience, func(t *Thread) bool { return t.asked && (t.on() || t.state == Listening) })
-}
-
-// await waits for as long as some thread is so, and for no longer than patience. What
-// threads report meanwhile is kept.
-func (g *Group) await(patience time.Duration, so func(*Thread) bool) {
-	for begin := time.Now(); time.Since(begin) < patience; {
-		waiting := false
-		for _, t := range g.threads {
-			waiting = waiting || so(t)
-		}
-		if !waiting {
-			return
-		}
-		switch f, err := g.facts.source.Next(true); {
-		case err != nil && !errors.Is(err, ptrace.ErrInterrupted):
-			return
-		case err == nil && f.TID != 0:
-			g.later(f)
-		default:
-			time.Sleep(100 * time.Microsecond)
-		}
-	}
-}
-
 // letWaitingGo does for the threads whose stops will not be served any more what
 // they would have had: a signal is passed on, a call that we have interrupted is
 // made again.
@@ -268,4 +230,32 @@ func (g *Group) letWaitingGo() {
 		}
 	}
 	g.facts.waiting = nil
+}
+
+// straggler serves the first stop of a thread in which a call was made that did not end
+// in time, and reports whether there is nothing else to serve.
+func (g *Group) straggler(t *Thread, f Fact) bool {
+	in := t.stray
+	t.stray = nil
+	switch f.Stop.Kind {
+	case ptrace.Exited, ptrace.Killed:
+		return false
+	case ptrace.EventExec: // another thread made it, which has the tid now
+		return false
+	}
+	in.Done()
+	if f.Stop.Kind != ptrace.Syscall {
+		return false
+	}
+	for _, o := range in.waits {
+		g.facts.keep(o) // it stands where it stood then
+	}
+	if in.waits == nil {
+		t.asked = false // the stop has used up our interrupt
+		g.resume(t, 0)
+	}
+	if g.pausing {
+		g.interruptOne()
+	}
+	return true
 }

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
 )
 
@@ -70,51 +69,6 @@ func (g *Group) deliverTo(t *Thread, sig int, ours bool, info *[128]byte) {
 	default:
 		g.resume(t, sig)
 	}
-}
-
-// dispositions says what a process does with a signal.
-func dispositions(k Kernel, tid, sig int) (caught, isIgnored, known bool) {
-	status, err := k.Status(tid)
-	if err != nil {
-		return false, false, false
-	}
-	bit := uint64(1) << (sig - 1)
-	return proctext.Field(status, "SigCgt").Hex()&bit != 0, proctext.Field(status, "SigIgn").Hex()&bit != 0, true
-}
-
-// fatal reports whether delivering sig will end the process: its default action
-// does (signal(7)) and the process neither handles nor ignores it.
-func fatal(k Kernel, tid, sig int) bool {
-	switch unix.Signal(sig) {
-	case unix.SIGKILL:
-		return true
-	case unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
-		return false
-	}
-	caught, isIgnored, known := dispositions(k, tid, sig)
-	return known && !caught && !isIgnored
-}
-
-// ignored reports whether a signal does nothing to the process.
-func ignored(k Kernel, tid, sig int) bool {
-	caught, isIgnored, known := dispositions(k, tid, sig)
-	switch {
-	case !known || caught && !isIgnored:
-		return false
-	case isIgnored:
-		return true
-	}
-	switch unix.Signal(sig) {
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT:
-		return true
-	}
-	return false
-}
-
-// doesNothing reports whether a signal does nothing at all to a process: it would not even
-// wake a thread that is not traced.
-func doesNothing(k Kernel, tid, sig int) bool {
-	return sig != int(unix.SIGCONT) && ignored(k, tid, sig)
 }
 
 // groupStop leaves a thread in the stop that job control put its process in. One that is

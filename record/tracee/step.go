@@ -8,7 +8,6 @@ package tracee
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,55 +16,6 @@ import (
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/siginfo"
 )
-
-// Warden has protections of its own set in the program's memory. It is told, on the
-// tracing thread, of what meets them: before the Handler of the same. The thread at hand
-// stands still, and calls may be made in its name (Group.Step).
-type Warden interface {
-	// Faulted tells of a SIGSEGV that the kernel sends for an access to memory that is
-	// not mapped or is protected. With ours the program never sees it: the thread makes
-	// the access once more.
-	Faulted(t *Thread, f *Fault) (ours bool)
-	// Enters tells of a call that is about to be made, after Handler.Entered and when its
-	// turn has come.
-	Enters(t *Thread, c *Call)
-	// Returns tells of a completed call before Handler.Returned, and Returned after it.
-	Returns(t *Thread, c *Call)
-	Returned(t *Thread, c *Call)
-	// Delivers tells of a signal that is delivered next.
-	Delivers(t *Thread, s *Signal)
-	// Frees tells that the threads of an address space, which all stand, are let go for
-	// good: what the program finds has to be as it believes.
-	Frees(t *Thread)
-	// Masked tells of the signals that a thread blocks from now on.
-	Masked(t *Thread, mask uint64)
-	// Yields tells of a thread that stands, and whose tracer is another tracee: nothing of
-	// the Warden's is to meet that one. It reports whether it has made calls in its name.
-	Yields(t *Thread) bool
-}
-
-// Fault is an access to memory that the kernel refused with SIGSEGV.
-type Fault struct {
-	Addr   addr.Addr
-	Mapped bool // there is a mapping, whose protection forbids it (SEGV_ACCERR)
-	Regs   *ptrace.Regs
-	Info   *[128]byte
-	// Plain says that the instruction is in no restartable sequence: the Warden may set
-	// it where Stepper.Plain has said so.
-	Plain bool
-}
-
-// IP is the address of the instruction.
-func (f *Fault) IP() addr.Addr { return addr.Addr(f.Regs[ptrace.RegRIP]) }
-
-// SP is the stack pointer.
-func (f *Fault) SP() addr.Addr { return addr.Addr(f.Regs[arch.RSP]) }
-
-// DI is where string instructions write to.
-func (f *Fault) DI() addr.Addr { return addr.Addr(f.Regs[arch.RDI]) }
-
-// I386 reports whether the thread runs 32-bit code.
-func (f *Fault) I386() bool { return f.Regs[ptrace.RegCS] == user32CS }
 
 // Stepper makes calls in the name of a thread that stands at the stop which is being
 // served. Done puts the thread back.
@@ -192,9 +142,6 @@ func (s *Stepper) leaveSequence() (none bool) {
 	}
 	return false
 }
-
-// SetRSeq tells where the thread has its area for restartable sequences.
-func (t *Thread) SetRSeq(at addr.Addr) { t.rseq, t.rseqKnown = at, true }
 
 // Call makes one call and returns what is in the result register.
 func (s *Stepper) Call(name string, args ...uint64) (int64, error) {
@@ -350,21 +297,6 @@ func (s *Stepper) preempted(stop ptrace.Stop) error {
 	return ErrPreempted
 }
 
-// stopSoon waits for a thread that has been let go to stop soon. A thread that was killed
-// before may have been let go from the stop at its end instead, and comes to none.
-func (g *Group) stopSoon(k steppingKernel, tid int) (ptrace.Stop, error) {
-	for {
-		stop, err := k.WaitSoon(tid)
-		if err != nil || stop.TID != 0 {
-			return stop, err
-		}
-		if task, err := g.k.Task(tid); err != nil || task.State == 'Z' || task.State == 'X' {
-			return ptrace.Stop{}, ptrace.ErrGone
-		}
-		time.Sleep(50 * time.Microsecond)
-	}
-}
-
 // Done puts the thread back where it was. After a call from the entry of a call that is
 // the entry once more.
 func (s *Stepper) Done() error {
@@ -498,15 +430,6 @@ func (g *Group) segv(t *Thread, info *[128]byte) (ours bool) {
 	return g.k.GetRegs(t.TID, f.Regs) == nil && g.opts.Warden.Faulted(t, f)
 }
 
-// read takes from the siginfo of a SIGSEGV what access it is for, if it is for one.
-func (f *Fault) read(info *[128]byte) bool {
-	const mapErr, accErr = 1, 2 // SEGV_MAPERR, SEGV_ACCERR
-	code := int32(binary.LittleEndian.Uint32(info[8:]))
-	f.Plain = false
-	f.Addr, f.Mapped, f.Info = addr.Addr(binary.LittleEndian.Uint64(info[16:])), code == accErr, info
-	return code == mapErr || code == accErr
-}
-
 // deliver lets a thread go on with a signal that it may have a handler for. The warden
 // learns which signals that blocks.
 func (g *Group) deliver(t *Thread, s *Signal) {
@@ -589,17 +512,4 @@ func (g *Group) freeWarded() {
 	for _, t := range g.threads {
 		_ = g.k.SetOptions(t.TID, g.traceOptions()&^ptrace.OptExitKill)
 	}
-}
-
-// stopAllPatience is how long it waits for threads that want a CPU.
-const stopAllPatience = 2 * time.Second
-
-// stopAll has all threads stop, also those in calls.
-func (g *Group) stopAll() {
-	for _, t := range g.threads {
-		if t.on() && !t.asked && g.k.Interrupt(t.TID) == nil {
-			t.asked = true
-		}
-	}
-	g.await(stopAllPatience, (*Thread).on)
 }

@@ -259,3 +259,12 @@ func (s *Space) Asleep() bool {
 	}
 	return true
 }
+
+// Stands reports whether a thread can be asked for its registers.
+func (t *Thread) Stands() bool { return !t.on() && t.state != Listening }
+
+// SetRSeq tells where the thread has its area for restartable sequences.
+func (t *Thread) SetRSeq(at addr.Addr) { t.rseq, t.rseqKnown = at, true }
+
+// Recording reports whether a thread records its calls itself.
+func (t *Thread) Recording() bool { return t.inside.on }

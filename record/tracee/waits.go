@@ -326,16 +326,6 @@ func pidOf(tid, fd int) int {
 	return n
 }
 
-// offsetOf is where a descriptor of a thread reads and writes next.
-func offsetOf(tid int, fd int32) uint64 {
-	text, err := procfs.FDInfo(tid, int(fd))
-	if err != nil {
-		return 0
-	}
-	n, _ := proctext.Field(text, "pos").Number()
-	return n
-}
-
 // wakeWaiters has the threads of a process that wait look for news.
 func (g *Group) wakeWaiters(p *Process) {
 	for _, t := range p.Threads {
