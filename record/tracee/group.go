@@ -239,3 +239,19 @@ func (g *Group) failed(t *Thread, err error) bool {
 
 // nested reports whether tracees can trace each other here.
 func (g *Group) nested() bool { return g.nest.k != nil }
+
+// nest is what a Group knows of tracers among its tracees.
+type nest struct {
+	k      emulator
+	dead   []death
+	serial uint64 // of reports and deaths
+}
+
+// death is the end of a tracee of which the kernel does not tell its emulated tracer.
+type death struct {
+	by     *Thread
+	tid    int
+	status uint32 // of wait(2)
+	uid    uint32
+	serial uint64
+}

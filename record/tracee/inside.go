@@ -22,14 +22,6 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-// insideState is what a Group keeps of a thread that may record its calls.
-type insideState struct {
-	on   bool
-	late bool   // it is in a call, and stops when that returns
-	back bool   // it stands before the call because of which it has stopped
-	mask uint64 // of blocked signals, all the while
-}
-
 // enterInside has a thread that stands behind a call record its calls itself. It reports
 // whether it does.
 func (g *Group) enterInside(t *Thread) bool {

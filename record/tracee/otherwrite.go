@@ -14,17 +14,6 @@ import (
 	"memtrace/record/procfs"
 )
 
-// otherWrite is memory of another tracee that the call in progress is to write.
-type otherWrite struct {
-	target *Thread
-	parts  []otherPart
-}
-
-type otherPart struct {
-	at  addr.Addr
-	old []byte
-}
-
 // maxOtherWrite is how many bytes of one call are told.
 const maxOtherWrite = 1 << 20
 

@@ -282,16 +282,6 @@ func (g *Group) endRemainder(t *Thread) {
 	_ = g.k.SetRegs(t.TID, &regs)
 }
 
-// cutRemainder ends the rest of a call for a signal that has come before the thread has
-// made the next part: the program gets the one with the other, as it would have.
-func (g *Group) cutRemainder(t *Thread) {
-	r := t.rest
-	g.endRemainder(t)
-	if c := t.call; c != nil {
-		g.returned(t, int64(r.done), r.regs[ptrace.RegRIP], c.SP)
-	}
-}
-
 // leaveRemainder ends the rest of a call as far as it is made, for a thread that is let go.
 // A wait that is not over begins anew.
 func (g *Group) leaveRemainder(t *Thread) {

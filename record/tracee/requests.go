@@ -16,15 +16,6 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-// emulated is a request whose result a thread gets at the exit of its call.
-type emulated struct {
-	on  bool
-	ret int64
-	// then, if not nil, makes the result of what the call was made into.
-	then func(ret int64) int64
-	nr   uint64 // of the program's call
-}
-
 // beginRequest serves ptrace(2) at its entry.
 func (g *Group) beginRequest(t *Thread, c *Call) {
 	if !isCall(c, "ptrace") {
@@ -43,39 +34,6 @@ func (g *Group) beginRequest(t *Thread, c *Call) {
 		return
 	}
 	g.settle(t, g.request(t, target, req, at, data))
-}
-
-// settle has the call at whose entry a thread stands do nothing, and return ret.
-func (g *Group) settle(t *Thread, ret int64) {
-	p := &patch{}
-	if g.k.GetRegs(t.TID, &p.regs) != nil {
-		return
-	}
-	t.emulated = emulated{on: true, ret: ret, nr: p.regs[ptrace.RegOrigRAX]}
-	regs := p.regs
-	i386 := t.call.Arch == arch.I386
-	args := regs.Args(i386)
-	args[1] = 0 // no process has this id
-	regs.SetArgs(i386, args[:]...)
-	if g.k.SetRegs(t.TID, &regs) == nil {
-		t.patch = p
-	}
-}
-
-// endRequest gives a thread the result of its request, at its exit.
-func (g *Group) endRequest(t *Thread, ret int64) int64 {
-	e := t.emulated
-	t.emulated = emulated{}
-	now := e.ret
-	if e.then != nil {
-		now = e.then(ret)
-	}
-	var regs ptrace.Regs
-	if g.k.GetRegs(t.TID, &regs) == nil {
-		regs[ptrace.RegRAX], regs[ptrace.RegOrigRAX] = uint64(now), e.nr
-		_ = g.k.SetRegs(t.TID, &regs)
-	}
-	return now
 }
 
 // traceMe makes a thread the tracee of its parent. One whose parent is nobody's tracee is
@@ -283,14 +241,6 @@ func (g *Group) pending(t, target *Thread, at, data uint64) int64 {
 	return int64(n)
 }
 
-// fill writes data into the memory of a tracer.
-func (g *Group) fill(t *Thread, b []byte, at uint64) int64 {
-	if len(b) > 0 && !g.k.WriteMem(t.TID, b, addr.Addr(at)) {
-		return -int64(unix.EFAULT)
-	}
-	return 0
-}
-
 // pass makes a request of a tracer about its tracee.
 func (g *Group) pass(t, target *Thread, req, at, data uint64, flow request.Flow, size int) int64 {
 	var b []byte
@@ -354,20 +304,6 @@ func (g *Group) passSet(t, target *Thread, req, note, data uint64) int64 {
 		}
 	}
 	return g.fill(t, appendWord(nil, id, uint64(got)), data+word)
-}
-
-// poke writes a word into the memory of a tracee, and tells of it.
-func (g *Group) poke(target *Thread, at, word uint64) int64 {
-	now := binary.LittleEndian.AppendUint64(nil, word)
-	old := make([]byte, len(now))
-	n := g.k.ReadMem(target.TID, old, addr.Addr(at))
-	if _, e := g.nest.k.Pass(request.PokeData, target.TID, at, word, nil); e != 0 {
-		return -int64(e)
-	}
-	if g.opts.Poked != nil && n == len(old) {
-		g.opts.Poked(target, addr.Addr(at), old, now)
-	}
-	return 0
 }
 
 // callInfo is PTRACE_GET_SYSCALL_INFO: of a call only where the tracer was told of one.

@@ -154,12 +154,14 @@ func (g *Group) noteAction(t *Thread, c *Call) {
 // saNoCldStop is a flag of struct sigaction.
 const saNoCldStop = 1
 
-// uid is the real user id of a thread, as the initial user namespace has it.
-func (g *Group) uid(t *Thread) uint32 {
-	text, err := g.k.Status(t.TID)
-	if err != nil {
-		return 0
+// sendOwn sends a signal that a tracer has its tracee go on with from a stop at which none
+// can be delivered.
+func (g *Group) sendOwn(t *Thread, sig int) {
+	if sig == 0 {
+		return
 	}
-	n, _ := proctext.Field(text, "Uid").Number()
-	return uint32(n)
+	var info [128]byte
+	binary.LittleEndian.PutUint32(info[0:], uint32(sig))
+	siginfo.PutCookie(&info, siginfo.CookieSignal, t.TID, 0)
+	_ = g.nest.k.Queue(t.Proc.PID, t.TID, sig, &info)
 }

@@ -14,6 +14,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/call"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
 )
 
 // State is where a thread is, as far as the recorder has been told.
@@ -268,3 +269,54 @@ func (t *Thread) SetRSeq(at addr.Addr) { t.rseq, t.rseqKnown = at, true }
 
 // Recording reports whether a thread records its calls itself.
 func (t *Thread) Recording() bool { return t.inside.on }
+
+// traced is what a thread is to the tracer that it has among our tracees.
+type traced struct {
+	by      *Thread
+	seized  bool
+	opts    uint32
+	mode    request.Mode
+	report  *report // what it stands in, and its tracer is or was told; nil while it runs
+	asked   bool    // its tracer has asked it to stop, and no stop has answered yet
+	joins   bool    // it was stopped by job control when its tracer came, which is to be reported
+	born    bool    // it is new, and its first stop is to be reported
+	stops   int     // SIGSTOPs on their way that an attach has caused
+	filters bool    // the kernel tells us of its seccomp stops
+	inCall  bool    // its tracer was told of the entry of the call in progress
+	steps   bool    // it makes a step, or the call that it came to with one
+}
+
+// tracing reports whether a thread of a process has tracees.
+func (p *Process) tracing() bool {
+	for _, t := range p.Threads {
+		if t.tracees > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Traced reports whether the thread has a tracer among our tracees.
+func (t *Thread) Traced() bool { return t.traced != nil }
+
+// wants reports whether a thread has a tracer that asked for an event.
+func (t *Thread) wants(opt uint32) bool { return t.traced != nil && t.traced.opts&opt != 0 }
+
+// insideState is what a Group keeps of a thread that may record its calls.
+type insideState struct {
+	on   bool
+	late bool   // it is in a call, and stops when that returns
+	back bool   // it stands before the call because of which it has stopped
+	mask uint64 // of blocked signals, all the while
+}
+
+// otherWrite is memory of another tracee that the call in progress is to write.
+type otherWrite struct {
+	target *Thread
+	parts  []otherPart
+}
+
+type otherPart struct {
+	at  addr.Addr
+	old []byte
+}

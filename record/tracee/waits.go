@@ -18,26 +18,6 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-// wait is the wait of a thread for children and tracees: the call in progress.
-type wait struct {
-	on     bool
-	pauses bool        // it is made as pause(2): there is no child to wait for
-	regs   ptrace.Regs // as the program made it, behind the instruction
-	found  bool        // it is answered, and not made
-	id     selection
-	info   bool    // waitid
-	abi    arch.ID // of the call
-	opts   uint64
-	status addr.Addr // where the status, or siginfo_t, is to be written, 0 for nowhere
-	usage  addr.Addr // where struct rusage is
-}
-
-// selection is which children and tracees a wait is for.
-type selection struct {
-	kind  uint64 // P_ALL, P_PID or P_PGID
-	value int
-}
-
 // news is what a wait returns of a tracee.
 type news struct {
 	tid    int
@@ -277,16 +257,6 @@ func (g *Group) find(t *Thread) (first *news) {
 func (g *Group) couldFind(t *Thread) bool {
 	for _, o := range g.threads {
 		if o.traced != nil && t.mine(o.traced.by) && g.selects(t, o.TID) {
-			return true
-		}
-	}
-	return false
-}
-
-// tracing reports whether a thread of a process has tracees.
-func (p *Process) tracing() bool {
-	for _, t := range p.Threads {
-		if t.tracees > 0 {
 			return true
 		}
 	}

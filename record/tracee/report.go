@@ -1,0 +1,147 @@
+//go:build linux
+
+// This file tells tracers among the tracees of the stops of theirs.
+
+package tracee
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
+	"memtrace/record/tracee/siginfo"
+)
+
+// tells has a thread stand, and tells its tracer.
+func (g *Group) tells(t *Thread, r *report) {
+	tr := t.traced
+	tr.asked = tr.asked && (!r.answers() || tr.joins)
+	tr.joins = false
+	g.nest.serial++
+	r.serial = g.nest.serial
+	tr.report = r
+	g.wantSeccomp(t)
+	g.become(t, Held)
+	g.childSignal(tr.by, t, siginfo.CookieChild, r.status)
+	g.wakeWaiters(tr.by.Proc)
+}
+
+// wantSeccomp has the kernel tell of seccomp stops for which a thread's tracer has asked.
+func (g *Group) wantSeccomp(t *Thread) {
+	if tr := t.traced; tr.opts&request.OptSeccomp != 0 && !tr.filters && g.filter == nil {
+		tr.filters = g.k.SetOptions(t.TID, g.traceOptions()|ptrace.OptSeccomp) == nil
+	}
+}
+
+// made has a report carry the siginfo that the kernel makes up for a stop.
+func (g *Group) made(t *Thread, r *report) *report {
+	binary.LittleEndian.PutUint32(r.info[0:], uint32(unix.SIGTRAP))
+	binary.LittleEndian.PutUint32(r.info[siginfo.Code:], r.status)
+	binary.LittleEndian.PutUint32(r.info[siginfo.PID:], uint32(t.TID))
+	binary.LittleEndian.PutUint32(r.info[siginfo.UID:], g.uid(t))
+	return r
+}
+
+// event is a report of an event, after which nothing is left to be done.
+func (g *Group) event(t *Thread, event int, msg uint64) *report {
+	r := &report{status: uint32(unix.SIGTRAP) | uint32(event)<<8, msg: msg, let: func(int) { g.resume(t, 0) }}
+	return g.made(t, r)
+}
+
+// goOn lets a thread go on after an event, or tells its tracer of it first.
+func (g *Group) goOn(t *Thread, event int, msg uint64) {
+	if t.wants(1 << event) {
+		g.tells(t, g.event(t, event, msg))
+		return
+	}
+	g.resume(t, 0)
+}
+
+// eventOf are the events of ptrace(2) that tell of a new thread or process.
+var eventOf = map[ptrace.StopKind]int{
+	ptrace.EventFork: unix.PTRACE_EVENT_FORK, ptrace.EventVfork: unix.PTRACE_EVENT_VFORK, ptrace.EventClone: unix.PTRACE_EVENT_CLONE,
+}
+
+// groupReport is the report of a stop by job control, or of what PTRACE_INTERRUPT asks for.
+func (g *Group) groupReport(t *Thread, sig int, group bool) *report {
+	r := &report{status: uint32(sig), noInfo: true, group: group}
+	if t.traced.seized {
+		r.status |= unix.PTRACE_EVENT_STOP << 8
+		g.made(t, r)
+		binary.LittleEndian.PutUint32(r.info[0:], uint32(sig))
+		r.noInfo = false
+	}
+	r.let = func(int) { g.resume(t, 0) }
+	return r
+}
+
+// tellTrap tells a thread's tracer of a stop that it asked for, or of the first one of a
+// new thread. It reports whether it did.
+func (g *Group) tellTrap(t *Thread, listened bool) bool {
+	tr := t.traced
+	if tr == nil {
+		return false
+	}
+	switch {
+	case tr.born && !tr.seized:
+		tr.born = false
+		r := &report{status: uint32(unix.SIGSTOP), let: func(sig int) {
+			g.sendOwn(t, sig)
+			g.resume(t, 0)
+		}}
+		g.made(t, r)
+		binary.LittleEndian.PutUint32(r.info[0:], uint32(unix.SIGSTOP))
+		binary.LittleEndian.PutUint32(r.info[siginfo.Code:], 0)
+		binary.LittleEndian.PutUint32(r.info[siginfo.PID:], 0)
+		g.tells(t, r)
+	case tr.born, tr.asked, listened && tr.seized:
+		tr.born = false
+		sig := int(unix.SIGTRAP)
+		g.tells(t, g.groupReport(t, sig, false))
+	default:
+		return false
+	}
+	return true
+}
+
+// callReport is the report of the entry or the exit of a call.
+func (g *Group) callReport(t *Thread, let func(int)) *report {
+	r := &report{status: uint32(unix.SIGTRAP), call: true, let: let}
+	if t.traced.opts&request.OptSysGood != 0 {
+		r.status |= 0x80
+	}
+	return g.made(t, r)
+}
+
+// leaves lets a thread go on from the end of a call, or tells its tracer of it first.
+func (g *Group) leaves(t *Thread) {
+	tr := t.traced
+	if tr == nil {
+		g.resume(t, 0)
+		return
+	}
+	tr.inCall = false
+	let := func(sig int) {
+		g.sendOwn(t, sig)
+		g.resume(t, 0)
+	}
+	switch {
+	case tr.steps && tr.mode != request.ModeSyscall:
+		tr.steps = false
+		r := &report{status: uint32(unix.SIGTRAP), let: let}
+		g.made(t, r)
+		const trapBrkpt = 1
+		binary.LittleEndian.PutUint32(r.info[siginfo.Code:], trapBrkpt)
+		var regs ptrace.Regs
+		if g.k.GetRegs(t.TID, &regs) == nil {
+			binary.LittleEndian.PutUint64(r.info[siginfo.Addr:], regs[ptrace.RegRIP])
+		}
+		g.tells(t, r)
+	case tr.mode == request.ModeSyscall:
+		g.tells(t, g.callReport(t, let))
+	default:
+		g.resume(t, 0)
+	}
+}

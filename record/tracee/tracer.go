@@ -1,0 +1,132 @@
+//go:build linux
+
+// This file begins and ends that a tracee traces another, and lets the other go on.
+
+package tracee
+
+import (
+	"golang.org/x/sys/unix"
+
+	"memtrace/record/ptrace"
+	"memtrace/record/tracee/request"
+	"memtrace/record/tracee/siginfo"
+)
+
+// attach makes a thread the tracee of another.
+func (g *Group) attach(t, by *Thread, seized bool, opts uint32) *traced {
+	if t.inside.on {
+		g.Outside(t.Space)
+	}
+	t.traced = &traced{by: by, seized: seized, opts: opts}
+	by.tracees++
+	return t.traced
+}
+
+// part ends that.
+func (g *Group) part(t *Thread) {
+	if t.traced != nil {
+		by := t.traced.by
+		by.tracees--
+		t.traced = nil
+		g.wakeWaiters(by.Proc) // it may be the last one they can wait for
+	}
+}
+
+// letHeld lets a thread go on as its tracer wants it to.
+func (g *Group) letHeld(t *Thread, m request.Mode, sig int) {
+	tr := t.traced
+	r := tr.report
+	tr.report, tr.mode, tr.steps = nil, m, false
+	g.become(t, Stopped)
+	r.let(sig)
+}
+
+// letDetached lets a thread go on that has no tracer any more.
+func (g *Group) letDetached(t *Thread, sig int) {
+	r := t.traced.report
+	stops := t.traced.stops
+	g.part(t)
+	if r != nil {
+		g.become(t, Stopped)
+		if r.group && t.Proc.stopped && sig == 0 { // job control has it
+			g.become(t, Listening)
+			g.failed(t, g.k.Listen(t.TID))
+			return
+		}
+		r.let(sig)
+	} else if stops > 0 {
+		t.strays += stops // they are not the program's
+	}
+}
+
+// letHeldGo lets the threads go for good that stand at a stop of which their tracer was told,
+// as if that one had ended.
+func (g *Group) letHeldGo() {
+	for _, t := range g.threads {
+		if t.state != Held || g.filter != nil {
+			continue
+		}
+		sig := 0
+		if r := t.traced.report; r != nil && r.real && !r.waited {
+			sig = int(r.status)
+		}
+		_ = g.k.Detach(t.TID, sig)
+	}
+}
+
+// abandonTracees ends the relation of a tracer that ends, or becomes another program, to its
+// tracees.
+func (g *Group) abandonTracees(by *Thread) {
+	for _, t := range g.tracedBy(by) {
+		switch r := t.traced.report; {
+		case t.traced.opts&request.OptExitKill != 0:
+			g.part(t)
+			_ = g.k.Kill(t.Proc.PID, unix.SIGKILL)
+		case r == nil || r.waited || !r.real:
+			g.letDetached(t, 0)
+		default:
+			g.letDetached(t, int(r.status&0x7f))
+		}
+	}
+	kept := g.nest.dead[:0]
+	for _, d := range g.nest.dead {
+		if d.by != by {
+			kept = append(kept, d)
+		}
+	}
+	g.nest.dead = kept
+}
+
+// isGone ends what a thread that has ended was to others.
+func (g *Group) isGone(t *Thread, status uint32) {
+	if t.tracees > 0 || len(g.nest.dead) > 0 {
+		g.abandonTracees(t)
+	}
+	tr := t.traced
+	if tr == nil {
+		return
+	}
+	g.part(t)
+	if t.TID == t.Proc.PID && t.Proc.maker != nil && t.Proc.maker.Proc == tr.by.Proc {
+		return // a child: the kernel tells of it
+	}
+	g.nest.serial++
+	g.nest.dead = append(g.nest.dead, death{tr.by, t.TID, status, g.uid(t), g.nest.serial})
+	g.childSignal(tr.by, t, siginfo.CookieEnd, status)
+	g.wakeWaiters(tr.by.Proc)
+}
+
+// inheritTracer gives a new thread its parent's tracer, where that one asked for it or the
+// parent did (CLONE_PTRACE). It reports whether the tracer is to be told of the event.
+func (g *Group) inheritTracer(parent, child *Thread, kind ptrace.StopKind, flags uint64) (told bool) {
+	tr := parent.traced
+	if tr == nil || !g.nested() || parent.patch != nil { // CLONE_UNTRACED
+		return false
+	}
+	told = tr.opts&(1<<eventOf[kind]) != 0
+	if told || flags&unix.CLONE_PTRACE != 0 {
+		c := g.attach(child, tr.by, tr.seized, tr.opts)
+		c.born, c.mode = true, request.ModeCont
+	}
+	return told
+}
