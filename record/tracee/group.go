@@ -97,14 +97,10 @@ func New(k Kernel, h Handler, start time.Time, o Options) *Group {
 	}
 	go startHandlers() // reading them takes a moment
 	tracers, _ := k.(emulator)
-	g := &Group{
+	return &Group{
 		nest: nest{k: tracers}, opts: o, k: k, h: h, start: start, facts: facts{source: k},
 		threads: map[int]*Thread{}, orphans: map[int]Fact{},
 	}
-	if k, ok := k.(dispatchingKernel); ok && o.Inside != nil {
-		k.Peek(g.peeked)
-	}
-	return g
 }
 
 // Now is the time in ns since the start.

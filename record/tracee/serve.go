@@ -37,6 +37,9 @@ func (g *Group) serveAll(begin func() error) error {
 	if err != nil {
 		return err
 	}
+	if k, ok := g.k.(dispatchingKernel); ok && g.opts.Inside != nil {
+		k.Peek(g.peeked)
+	}
 	g.bell.open(wake)
 	defer g.bell.close()
 	if err := begin(); err != nil {
