@@ -33,7 +33,6 @@ type Injector struct {
 	at    addr.Addr // a system call instruction
 	i386  bool
 	done  bool
-	waits []Fact // stops of the thread that were not served when its call did not end
 }
 
 // Instructions that enter the kernel. The vdso has one of them.
@@ -169,11 +168,12 @@ func (in *Injector) reach(op uint8) (ret int64, err error) {
 		return 0, err
 	}
 	if f.TID == 0 {
-		in.t.stray = in
+		s := &stray{regs: in.saved, mask: in.mask}
+		in.t.stray, in.done = s, true
 		in.g.facts.drop(func(o Fact) bool {
 			mine := o.TID == in.t.TID && o.Call == nil
 			if mine {
-				in.waits = append(in.waits, o)
+				s.waits = append(s.waits, o)
 			}
 			return mine
 		})
@@ -236,12 +236,18 @@ func (in *Injector) wait() (Fact, error) {
 
 // Done puts the thread back where it was. A call that has not ended is left alone.
 func (in *Injector) Done() {
-	if in.done || in.t.stray == in {
+	if in.done {
 		return
 	}
 	in.done = true
-	_ = in.g.k.SetRegs(in.t.TID, &in.saved)
-	_ = in.g.k.Block(in.t.TID, in.mask)
+	in.g.setBack(in.t, &in.saved, in.mask)
+}
+
+// setBack puts the registers of a thread back in whose name calls were made, and the
+// signals that it blocks.
+func (g *Group) setBack(t *Thread, regs *ptrace.Regs, mask uint64) {
+	_ = g.k.SetRegs(t.TID, regs)
+	_ = g.k.Block(t.TID, mask)
 }
 
 // Injectable reports whether a thread stands where a call can be made in its name:

@@ -238,7 +238,7 @@ func (g *Group) letWaitingGo() {
 // straggler serves the first stop of a thread in which a call was made that did not end
 // in time, and reports whether there is nothing else to serve.
 func (g *Group) straggler(t *Thread, f Fact) bool {
-	in := t.stray
+	s := t.stray
 	t.stray = nil
 	switch f.Stop.Kind {
 	case ptrace.Exited, ptrace.Killed:
@@ -246,14 +246,14 @@ func (g *Group) straggler(t *Thread, f Fact) bool {
 	case ptrace.EventExec: // another thread made it, which has the tid now
 		return false
 	}
-	in.Done()
+	g.setBack(t, &s.regs, s.mask)
 	if f.Stop.Kind != ptrace.Syscall {
 		return false
 	}
-	for _, o := range in.waits {
+	for _, o := range s.waits {
 		g.facts.keep(o) // it stands where it stood then
 	}
-	if in.waits == nil {
+	if s.waits == nil {
 		t.asked = false // the stop has used up our interrupt
 		g.resume(t, 0)
 	}

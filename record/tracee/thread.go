@@ -91,7 +91,7 @@ type Thread struct {
 	rseqKnown bool
 
 	rest  *remainder // of a call that was cut short, nil for none
-	stray *Injector  // of a call made in its name that has not ended
+	stray *stray     // a call made in its name that has not ended, nil for none
 	patch *patch     // of the call in progress, or in a child of the call that made it
 	entry entryRegs
 	quick [32]quick // by the number of a call
@@ -173,6 +173,14 @@ type pin struct {
 type pace struct {
 	resumed uint64 // when it was last let go
 	gap     uint64 // how long it runs between calls: a moving average, ns
+}
+
+// stray is a call made in the name of a thread that has not ended, with what is to be put
+// back when it does.
+type stray struct {
+	regs  ptrace.Regs
+	mask  uint64 // of blocked signals
+	waits []Fact // stops of the thread that were not served before
 }
 
 // patch is what is to be put back in a thread when it is out of a call that we have
