@@ -6,79 +6,11 @@ package traceetest
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
-	"memtrace/format/arch"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee"
 )
-
-const (
-	regOrig = ptrace.RegOrigRAX
-	regRAX  = ptrace.RegRAX
-)
-
-// What is a kind of Event.
-type What uint8
-
-// The kinds.
-const (
-	Returned  What = iota // a call has returned to the program with Ret
-	Delivered             // a signal has been delivered
-	Born                  // a thread was made by Parent
-	Executed              // a new program; Parent is the caller's tid before
-	Died                  // it has ended with Status
-	Detached              // it is no longer traced
-	Injected              // a call was made in its name
-)
-
-// Event is one thing that has happened, as the program sees it.
-type Event struct {
-	TID    int
-	First  int // the thread's tid before its first exec
-	What   What
-	Name   string // of the call
-	ID     arch.ID
-	Nr     uint32
-	Args   [6]uint64
-	Ret    int64
-	Sig    int
-	Parent int
-	Traced bool
-	Status uint32
-}
-
-// Log is all that has happened so far.
-func (k *Kernel) Log() []Event {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Clone(k.log)
-}
-
-// Of are the events of one kind of a thread.
-func (k *Kernel) Of(tid int, what What) (es []Event) {
-	for _, e := range k.Log() {
-		if e.TID == tid && e.What == what {
-			es = append(es, e)
-		}
-	}
-	return es
-}
-
-// Misuse says which requests no tracer should have made.
-func (k *Kernel) Misuse() []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Clone(k.misuse)
-}
-
-// Requests counts the requests of a kind: "cont", "wake" and so on.
-func (k *Kernel) Requests(kind string) int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.calls[kind]
-}
 
 // Alive are the tids of all threads that have not ended.
 func (k *Kernel) Alive() (tids []int) {
@@ -136,25 +68,6 @@ func (k *Kernel) TracerEnds() {
 		}
 		t.traced, t.stopped, t.listening, t.trap, t.sysTrace, t.report = false, false, false, false, false, nil
 	}
-}
-
-func (k *Kernel) sorted() []*thread {
-	all := make([]*thread, 0, len(k.threads))
-	for _, t := range k.threads {
-		all = append(all, t)
-	}
-	slices.SortFunc(all, func(a, b *thread) int { return a.tid - b.tid })
-	return all
-}
-
-// of are the threads of a process that may still run.
-func (k *Kernel) of(p *process) (all []*thread) {
-	for _, t := range k.sorted() {
-		if t.proc == p && !t.dead && !t.killed {
-			all = append(all, t)
-		}
-	}
-	return all
 }
 
 // step has one thread that can make progress make it.
@@ -318,3 +231,20 @@ func (k *Kernel) idle() error {
 	}
 	return fmt.Errorf("%s", what)
 }
+
+// Run starts a process that nobody traces yet and returns its pid.
+func (k *Kernel) Run(p Program) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.start(p).tid
+}
+
+// Launch says what the program is that the next execve of a seed executes.
+func (k *Kernel) Launch(p Program) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.launched = p
+}
+
+// Seed is what has been done to the process that becomes a program.
+func (k *Kernel) Seed() *Seed { return &k.seed }
