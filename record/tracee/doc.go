@@ -13,7 +13,7 @@
 //
 //	what there is      abi.go divided.go call.go source.go kernel.go seed.go linux.go fault.go
 //	this process       ask.go guard.go process.go limits.go
-//	who is traced      nest.go thread.go handler.go group.go
+//	who is traced      nest.go state.go thread.go handler.go group.go
 //	what can be seen   disposition.go restart.go collect.go registers.go
 //	what comes         arrive.go
 //	what is done       pin.go inject.go step.go sandbox.go remainder.go otherwrite.go

@@ -89,6 +89,34 @@ type Group struct {
 	xstate []byte // scratch
 }
 
+// nest is what a Group knows of tracers among its tracees.
+type nest struct {
+	k      emulator
+	dead   []death
+	serial uint64 // of reports and deaths
+}
+
+// death is the end of a tracee of which the kernel does not tell its emulated tracer.
+type death struct {
+	by     *Thread
+	tid    int
+	status uint32 // of wait(2)
+	uid    uint32
+	serial uint64
+}
+
+// pinner is the CPU that threads are kept on.
+type pinner struct {
+	cpu    int         // where all pinned threads are
+	chosen bool        // cpu holds one
+	off    bool        // never again
+	count  int         // pinned threads
+	own    unix.CPUSet // of the recorder's thread, which is pinned while count > 0
+	timed  bool        // a timer looks after them
+	guard  guard
+	asked  int // how often threads were not pinned for want of a guard
+}
+
 // New makes a Group that tells h what happens. k is nil for the kernel that this
 // process runs on. start is time 0.
 func New(k Kernel, h Handler, start time.Time, o Options) *Group {
@@ -129,6 +157,9 @@ func (g *Group) Status() (status unix.WaitStatus, ended bool) { return g.status,
 
 // Filtered reports whether the program has a filter: then it dies with its tracer.
 func (g *Group) Filtered() bool { return g.filter != nil }
+
+// nested reports whether tracees can trace each other here.
+func (g *Group) nested() bool { return g.nest.k != nil }
 
 // traceOptions are those of every tracee (ptrace(2)).
 func (g *Group) traceOptions() int {
@@ -172,18 +203,6 @@ func (g *Group) Kill() {
 	for pid := range g.Processes() {
 		_ = g.k.Kill(pid, unix.SIGKILL)
 	}
-}
-
-// pinner is the CPU that threads are kept on.
-type pinner struct {
-	cpu    int         // where all pinned threads are
-	chosen bool        // cpu holds one
-	off    bool        // never again
-	count  int         // pinned threads
-	own    unix.CPUSet // of the recorder's thread, which is pinned while count > 0
-	timed  bool        // a timer looks after them
-	guard  guard
-	asked  int // how often threads were not pinned for want of a guard
 }
 
 // Ask has f called on the tracing thread, between two facts. It may be called from
@@ -231,23 +250,4 @@ func (g *Group) failed(t *Thread, err error) bool {
 		g.become(t, t.free())
 	}
 	return true
-}
-
-// nested reports whether tracees can trace each other here.
-func (g *Group) nested() bool { return g.nest.k != nil }
-
-// nest is what a Group knows of tracers among its tracees.
-type nest struct {
-	k      emulator
-	dead   []death
-	serial uint64 // of reports and deaths
-}
-
-// death is the end of a tracee of which the kernel does not tell its emulated tracer.
-type death struct {
-	by     *Thread
-	tid    int
-	status uint32 // of wait(2)
-	uid    uint32
-	serial uint64
 }

@@ -41,6 +41,20 @@ var (
 	insnInt80   = []byte{0xcd, 0x80}
 )
 
+// Injectable reports whether a thread stands where a call can be made in its name:
+// at the stop of an interrupt, or at the end of a call. Not where a signal is about
+// to be served that only the call's own mask let in.
+func (g *Group) Injectable(t *Thread) bool {
+	if t.rest != nil || t.inside.on {
+		return false
+	}
+	if s, waits := g.facts.of(t.TID); waits {
+		return s.Kind == ptrace.Trap
+	}
+	c := &t.calls
+	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)
+}
+
 // Inject prepares a thread for calls in its name. It must be Injectable, and all
 // others of its address space must be held. code is the vdso, which has the
 // instructions, and its address.
@@ -248,18 +262,4 @@ func (in *Injector) Done() {
 func (g *Group) setBack(t *Thread, regs *ptrace.Regs, mask uint64) {
 	_ = g.k.SetRegs(t.TID, regs)
 	_ = g.k.Block(t.TID, mask)
-}
-
-// Injectable reports whether a thread stands where a call can be made in its name:
-// at the stop of an interrupt, or at the end of a call. Not where a signal is about
-// to be served that only the call's own mask let in.
-func (g *Group) Injectable(t *Thread) bool {
-	if t.rest != nil || t.inside.on {
-		return false
-	}
-	if s, waits := g.facts.of(t.TID); waits {
-		return s.Kind == ptrace.Trap
-	}
-	c := &t.calls
-	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)
 }

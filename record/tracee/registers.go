@@ -13,6 +13,14 @@ import (
 	"memtrace/record/ptrace"
 )
 
+// siteOf is where in the program a thread is that has made a call and is at ip.
+func (g *Group) siteOf(t *Thread, ip uint64) uint64 {
+	if g.opts.Inside == nil {
+		return ip
+	}
+	return g.opts.Inside.Site(t, ip)
+}
+
 // noteRegisters reads the registers at the beginning of a call in which the thread
 // may still be when others have the memory read: it cannot be asked then. That
 // costs a tenth of a call, so it is not done of those that come back at once.
@@ -135,12 +143,4 @@ func (g *Group) setArch(t *Thread) {
 	if t.Stands() && g.k.GetRegs(t.TID, &regs) == nil {
 		t.Proc.Arch = imageArch(&regs)
 	}
-}
-
-// siteOf is where in the program a thread is that has made a call and is at ip.
-func (g *Group) siteOf(t *Thread, ip uint64) uint64 {
-	if g.opts.Inside == nil {
-		return ip
-	}
-	return g.opts.Inside.Site(t, ip)
 }

@@ -95,6 +95,18 @@ func (g *Group) trapFor(t *Thread) {
 	_ = g.nest.k.Queue(t.Proc.PID, t.TID, int(unix.SIGTRAP), &info)
 }
 
+// sendOwn sends a signal that a tracer has its tracee go on with from a stop at which none
+// can be delivered.
+func (g *Group) sendOwn(t *Thread, sig int) {
+	if sig == 0 {
+		return
+	}
+	var info [128]byte
+	binary.LittleEndian.PutUint32(info[0:], uint32(sig))
+	siginfo.PutCookie(&info, siginfo.CookieSignal, t.TID, 0)
+	_ = g.nest.k.Queue(t.Proc.PID, t.TID, sig, &info)
+}
+
 // taken puts the siginfo right of a SIGCHLD of ours that a thread has waited for itself, by
 // rt_sigtimedwait(2) or from a signalfd(2).
 func (g *Group) taken(t *Thread, c *Call) {
@@ -153,15 +165,3 @@ func (g *Group) noteAction(t *Thread, c *Call) {
 
 // saNoCldStop is a flag of struct sigaction.
 const saNoCldStop = 1
-
-// sendOwn sends a signal that a tracer has its tracee go on with from a stop at which none
-// can be delivered.
-func (g *Group) sendOwn(t *Thread, sig int) {
-	if sig == 0 {
-		return
-	}
-	var info [128]byte
-	binary.LittleEndian.PutUint32(info[0:], uint32(sig))
-	siginfo.PutCookie(&info, siginfo.CookieSignal, t.TID, 0)
-	_ = g.nest.k.Queue(t.Proc.PID, t.TID, sig, &info)
-}

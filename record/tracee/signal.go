@@ -38,6 +38,60 @@ func (g *Group) signal(t *Thread, sig int, ours bool) {
 	g.deliverTo(t, sig, ours, info)
 }
 
+// signalTraced serves a signal that is ours, or of which a thread's tracer is told first. It
+// reports whether it has.
+func (g *Group) signalTraced(t *Thread, sig int, ours bool, info *[128]byte) bool {
+	own := g.ownSignal(t, info)
+	switch tr := t.traced; {
+	case own == siginfo.CookieStop && t.strays > 0:
+		t.strays--
+		g.resume(t, 0)
+	case own == siginfo.CookieStop && tr == nil, own == siginfo.CookieExec && tr == nil:
+		g.resume(t, 0)
+	case tr != nil:
+		if own == siginfo.CookieStop {
+			tr.stops--
+		}
+		g.tellSignal(t, sig, ours, info)
+	default:
+		return false
+	}
+	return true
+}
+
+// tellSignal tells a thread's tracer of a signal that is about to be delivered.
+func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
+	tr := t.traced
+	r := &report{status: uint32(sig), info: *info, real: true}
+	tr.steps = false
+	code := int32(binary.LittleEndian.Uint32(info[siginfo.Code:]))
+	if sig == int(unix.SIGTRAP) && code == int32(unix.SIGTRAP) { // the first instruction of a handler
+		r.real = false
+		r.let = func(sig int) {
+			g.sendOwn(t, sig)
+			g.resume(t, 0)
+		}
+		g.tells(t, r)
+		return
+	}
+	r.let = func(with int) {
+		if with == 0 {
+			g.undo(t) // nothing has come, as far as the program knows
+			g.resume(t, 0)
+			return
+		}
+		if with != sig { // as if the tracer had sent it (kernel/signal.c, ptrace_signal)
+			r.info = [128]byte{}
+			binary.LittleEndian.PutUint32(r.info[0:], uint32(with))
+			binary.LittleEndian.PutUint32(r.info[siginfo.PID:], uint32(tr.by.Proc.PID))
+			binary.LittleEndian.PutUint32(r.info[siginfo.UID:], g.uid(tr.by))
+			_ = g.nest.k.SetSigInfo(t.TID, &r.info)
+		}
+		g.deliverTo(t, with, ours, &r.info)
+	}
+	g.tells(t, r)
+}
+
 // deliverTo delivers a signal after telling of it.
 func (g *Group) deliverTo(t *Thread, sig int, ours bool, info *[128]byte) {
 	s := &Signal{No: sig, Info: info[:], Fatal: fatal(g.k, t.TID, sig)}
@@ -69,6 +123,16 @@ func (g *Group) deliverTo(t *Thread, sig int, ours bool, info *[128]byte) {
 		g.deliver(t, s)
 	default:
 		g.resume(t, sig)
+	}
+}
+
+// cutRemainder ends the rest of a call for a signal that has come before the thread has
+// made the next part: the program gets the one with the other, as it would have.
+func (g *Group) cutRemainder(t *Thread) {
+	r := t.rest
+	g.endRemainder(t)
+	if c := t.call; c != nil {
+		g.returned(t, int64(r.done), r.regs[ptrace.RegRIP], c.SP)
 	}
 }
 
@@ -128,68 +192,4 @@ func (g *Group) trap(t *Thread, listened, ours bool) {
 		g.undo(t)
 	}
 	g.resume(t, 0)
-}
-
-// signalTraced serves a signal that is ours, or of which a thread's tracer is told first. It
-// reports whether it has.
-func (g *Group) signalTraced(t *Thread, sig int, ours bool, info *[128]byte) bool {
-	own := g.ownSignal(t, info)
-	switch tr := t.traced; {
-	case own == siginfo.CookieStop && t.strays > 0:
-		t.strays--
-		g.resume(t, 0)
-	case own == siginfo.CookieStop && tr == nil, own == siginfo.CookieExec && tr == nil:
-		g.resume(t, 0)
-	case tr != nil:
-		if own == siginfo.CookieStop {
-			tr.stops--
-		}
-		g.tellSignal(t, sig, ours, info)
-	default:
-		return false
-	}
-	return true
-}
-
-// tellSignal tells a thread's tracer of a signal that is about to be delivered.
-func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
-	tr := t.traced
-	r := &report{status: uint32(sig), info: *info, real: true}
-	tr.steps = false
-	code := int32(binary.LittleEndian.Uint32(info[siginfo.Code:]))
-	if sig == int(unix.SIGTRAP) && code == int32(unix.SIGTRAP) { // the first instruction of a handler
-		r.real = false
-		r.let = func(sig int) {
-			g.sendOwn(t, sig)
-			g.resume(t, 0)
-		}
-		g.tells(t, r)
-		return
-	}
-	r.let = func(with int) {
-		if with == 0 {
-			g.undo(t) // nothing has come, as far as the program knows
-			g.resume(t, 0)
-			return
-		}
-		if with != sig { // as if the tracer had sent it (kernel/signal.c, ptrace_signal)
-			r.info = [128]byte{}
-			binary.LittleEndian.PutUint32(r.info[0:], uint32(with))
-			binary.LittleEndian.PutUint32(r.info[siginfo.PID:], uint32(tr.by.Proc.PID))
-			binary.LittleEndian.PutUint32(r.info[siginfo.UID:], g.uid(tr.by))
-			_ = g.nest.k.SetSigInfo(t.TID, &r.info)
-		}
-		g.deliverTo(t, with, ours, &r.info)
-	}
-	g.tells(t, r)
-}
-
-// cutRemainder ends the rest of a call for a signal that has come before the thread has
-// made the next part: the program gets the one with the other, as it would have.
-func (g *Group) cutRemainder(t *Thread) {
-	r := t.rest
-	g.endRemainder(t)
-	if c := t.call; c != nil {
-		g.returned(t, int64(r.done), r.regs[ptrace.RegRIP], c.SP)
-	}
 }

@@ -1,13 +1,10 @@
 //go:build linux
 
-// This file has the threads, processes and address spaces of a Group, and the
-// one state that a thread is in.
+// This file has the threads, processes and address spaces of a Group.
 
 package tracee
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 
 	"memtrace/format/addr"
@@ -16,54 +13,6 @@ import (
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/request"
 )
-
-// State is where a thread is, as far as the recorder has been told.
-type State uint8
-
-// The states of a thread.
-const (
-	Stopped   State = iota // stands at a stop that is being served, or that waits to be
-	Running                // executes code of the program, or is about to
-	InCall                 // is inside a system call
-	Queued                 // stands at the entry of a call until its turn comes
-	Listening              // stands in a group-stop, which only a signal ends
-	Held                   // stands at a stop of which another tracee, its tracer, was told
-	Ending                 // has passed its exit event: runs no more code of the program
-	Ended                  // has been reaped
-)
-
-var stateNames = [...]string{"stopped", "running", "in call", "queued", "listening", "held", "ending", "ended"}
-
-func (s State) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
-	}
-	return fmt.Sprintf("state %d", s)
-}
-
-// transitions are the states that may follow each. A thread may be killed in any
-// of them: then its exit event is a stop, unless the whole process is gone at
-// once (SIGKILL, an exec in another thread).
-var transitions = [...][]State{
-	Stopped:   {Stopped, Running, InCall, Queued, Listening, Held, Ending, Ended},
-	Running:   {Stopped, Ended},
-	InCall:    {Stopped, Ended},
-	Queued:    {InCall, Stopped, Ended},
-	Listening: {Stopped, Ended},
-	Held:      {Stopped, Ended},
-	Ending:    {Ended, Stopped}, // an exec gives the caller the tid of a leader that has ended
-	Ended:     {},
-}
-
-// may reports whether a thread may go from one state to another.
-func (s State) may(next State) bool {
-	for _, n := range transitions[s] {
-		if n == next {
-			return true
-		}
-	}
-	return false
-}
 
 // Thread is a traced thread.
 type Thread struct {
@@ -151,6 +100,21 @@ func (t *Thread) over() bool { return t.state == Ending || t.state == Ended }
 // Over reports whether the thread runs no more code of the program.
 func (t *Thread) Over() bool { return t.over() }
 
+// Stands reports whether a thread can be asked for its registers.
+func (t *Thread) Stands() bool { return !t.on() && t.state != Listening }
+
+// Recording reports whether a thread records its calls itself.
+func (t *Thread) Recording() bool { return t.inside.on }
+
+// Traced reports whether the thread has a tracer among our tracees.
+func (t *Thread) Traced() bool { return t.traced != nil }
+
+// wants reports whether a thread has a tracer that asked for an event.
+func (t *Thread) wants(opt uint32) bool { return t.traced != nil && t.traced.opts&opt != 0 }
+
+// SetRSeq tells where the thread has its area for restartable sequences.
+func (t *Thread) SetRSeq(at addr.Addr) { t.rseq, t.rseqKnown = at, true }
+
 // entryRegs are the registers of a thread at the entry of the call in progress.
 type entryRegs struct {
 	regs *ptrace.Regs
@@ -191,6 +155,41 @@ type patch struct {
 	bytes []byte      // that were there
 }
 
+// insideState is what a Group keeps of a thread that may record its calls.
+type insideState struct {
+	on   bool
+	late bool   // it is in a call, and stops when that returns
+	back bool   // it stands before the call because of which it has stopped
+	mask uint64 // of blocked signals, all the while
+}
+
+// otherWrite is memory of another tracee that the call in progress is to write.
+type otherWrite struct {
+	target *Thread
+	parts  []otherPart
+}
+
+type otherPart struct {
+	at  addr.Addr
+	old []byte
+}
+
+// traced is what a thread is to the tracer that it has among our tracees.
+type traced struct {
+	by      *Thread
+	seized  bool
+	opts    uint32
+	mode    request.Mode
+	report  *report // what it stands in, and its tracer is or was told; nil while it runs
+	asked   bool    // its tracer has asked it to stop, and no stop has answered yet
+	joins   bool    // it was stopped by job control when its tracer came, which is to be reported
+	born    bool    // it is new, and its first stop is to be reported
+	stops   int     // SIGSTOPs on their way that an attach has caused
+	filters bool    // the kernel tells us of its seccomp stops
+	inCall  bool    // its tracer was told of the entry of the call in progress
+	steps   bool    // it makes a step, or the call that it came to with one
+}
+
 // Process is a traced thread group.
 type Process struct {
 	PID     int
@@ -218,6 +217,16 @@ func (p *Process) Live() (n int) {
 		}
 	}
 	return n
+}
+
+// tracing reports whether a thread of a process has tracees.
+func (p *Process) tracing() bool {
+	for _, t := range p.Threads {
+		if t.tracees > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Space is the threads that share one address space.
@@ -267,64 +276,4 @@ func (s *Space) Asleep() bool {
 		}
 	}
 	return true
-}
-
-// Stands reports whether a thread can be asked for its registers.
-func (t *Thread) Stands() bool { return !t.on() && t.state != Listening }
-
-// SetRSeq tells where the thread has its area for restartable sequences.
-func (t *Thread) SetRSeq(at addr.Addr) { t.rseq, t.rseqKnown = at, true }
-
-// Recording reports whether a thread records its calls itself.
-func (t *Thread) Recording() bool { return t.inside.on }
-
-// traced is what a thread is to the tracer that it has among our tracees.
-type traced struct {
-	by      *Thread
-	seized  bool
-	opts    uint32
-	mode    request.Mode
-	report  *report // what it stands in, and its tracer is or was told; nil while it runs
-	asked   bool    // its tracer has asked it to stop, and no stop has answered yet
-	joins   bool    // it was stopped by job control when its tracer came, which is to be reported
-	born    bool    // it is new, and its first stop is to be reported
-	stops   int     // SIGSTOPs on their way that an attach has caused
-	filters bool    // the kernel tells us of its seccomp stops
-	inCall  bool    // its tracer was told of the entry of the call in progress
-	steps   bool    // it makes a step, or the call that it came to with one
-}
-
-// tracing reports whether a thread of a process has tracees.
-func (p *Process) tracing() bool {
-	for _, t := range p.Threads {
-		if t.tracees > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// Traced reports whether the thread has a tracer among our tracees.
-func (t *Thread) Traced() bool { return t.traced != nil }
-
-// wants reports whether a thread has a tracer that asked for an event.
-func (t *Thread) wants(opt uint32) bool { return t.traced != nil && t.traced.opts&opt != 0 }
-
-// insideState is what a Group keeps of a thread that may record its calls.
-type insideState struct {
-	on   bool
-	late bool   // it is in a call, and stops when that returns
-	back bool   // it stands before the call because of which it has stopped
-	mask uint64 // of blocked signals, all the while
-}
-
-// otherWrite is memory of another tracee that the call in progress is to write.
-type otherWrite struct {
-	target *Thread
-	parts  []otherPart
-}
-
-type otherPart struct {
-	at  addr.Addr
-	old []byte
 }

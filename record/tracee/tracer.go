@@ -22,6 +22,21 @@ func (g *Group) attach(t, by *Thread, seized bool, opts uint32) *traced {
 	return t.traced
 }
 
+// inheritTracer gives a new thread its parent's tracer, where that one asked for it or the
+// parent did (CLONE_PTRACE). It reports whether the tracer is to be told of the event.
+func (g *Group) inheritTracer(parent, child *Thread, kind ptrace.StopKind, flags uint64) (told bool) {
+	tr := parent.traced
+	if tr == nil || !g.nested() || parent.patch != nil { // CLONE_UNTRACED
+		return false
+	}
+	told = tr.opts&(1<<eventOf[kind]) != 0
+	if told || flags&unix.CLONE_PTRACE != 0 {
+		c := g.attach(child, tr.by, tr.seized, tr.opts)
+		c.born, c.mode = true, request.ModeCont
+	}
+	return told
+}
+
 // part ends that.
 func (g *Group) part(t *Thread) {
 	if t.traced != nil {
@@ -56,21 +71,6 @@ func (g *Group) letDetached(t *Thread, sig int) {
 		r.let(sig)
 	} else if stops > 0 {
 		t.strays += stops // they are not the program's
-	}
-}
-
-// letHeldGo lets the threads go for good that stand at a stop of which their tracer was told,
-// as if that one had ended.
-func (g *Group) letHeldGo() {
-	for _, t := range g.threads {
-		if t.state != Held || g.filter != nil {
-			continue
-		}
-		sig := 0
-		if r := t.traced.report; r != nil && r.real && !r.waited {
-			sig = int(r.status)
-		}
-		_ = g.k.Detach(t.TID, sig)
 	}
 }
 
@@ -116,17 +116,17 @@ func (g *Group) isGone(t *Thread, status uint32) {
 	g.wakeWaiters(tr.by.Proc)
 }
 
-// inheritTracer gives a new thread its parent's tracer, where that one asked for it or the
-// parent did (CLONE_PTRACE). It reports whether the tracer is to be told of the event.
-func (g *Group) inheritTracer(parent, child *Thread, kind ptrace.StopKind, flags uint64) (told bool) {
-	tr := parent.traced
-	if tr == nil || !g.nested() || parent.patch != nil { // CLONE_UNTRACED
-		return false
+// letHeldGo lets the threads go for good that stand at a stop of which their tracer was told,
+// as if that one had ended.
+func (g *Group) letHeldGo() {
+	for _, t := range g.threads {
+		if t.state != Held || g.filter != nil {
+			continue
+		}
+		sig := 0
+		if r := t.traced.report; r != nil && r.real && !r.waited {
+			sig = int(r.status)
+		}
+		_ = g.k.Detach(t.TID, sig)
 	}
-	told = tr.opts&(1<<eventOf[kind]) != 0
-	if told || flags&unix.CLONE_PTRACE != 0 {
-		c := g.attach(child, tr.by, tr.seized, tr.opts)
-		c.born, c.mode = true, request.ModeCont
-	}
-	return told
 }
