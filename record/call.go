@@ -16,7 +16,7 @@ import (
 func (r *Recorder) Entered(t *tracee.Thread, c *tracee.Call) (wait bool) {
 	r.stacks.entered(t, c)
 	r.pauseBefore(t, c)
-	r.writes.entered(t, c)
+	r.writes.Entered(t, c)
 	r.inside.entered(t, c)
 	effect := space.EffectOf(c.Arch, c.Nr)
 	if effect == space.EffNone {
@@ -33,7 +33,7 @@ func (r *Recorder) Entered(t *tracee.Thread, c *tracee.Call) (wait bool) {
 
 // Returned writes a call at its end, with what the kernel says it changed.
 func (r *Recorder) Returned(t *tracee.Thread, c *tracee.Call) {
-	r.writes.returned(t, c)
+	r.writes.Returned(t, c)
 	r.inside.returned(t, c)
 	m := memoryOf(t)
 	effect := space.EffectOf(c.Arch, c.Nr)

@@ -82,7 +82,7 @@ func (r *Recorder) read(m *memory, rep snapshot.Report, why Reason) *captured {
 	if rep.Blind {
 		r.warn("this kernel does not tell which pages are there: memory is read whole")
 	}
-	s := &captured{whole: rep.Whole && !m.moving(), err: rep.Err}
+	s := &captured{whole: rep.Whole && !m.Moving(), err: rep.Err}
 	s.Snapshot = format.Snapshot{
 		MM: m.table.MM(), Reason: why.String(), Mechanism: m.finder.Name(), Full: rep.Full, Pages: m.sweeps.pages + rep.Pages,
 	}

@@ -16,7 +16,7 @@ func (r *Recorder) emit(e *format.Event) (keep bool) {
 	if e.Time == 0 {
 		e.Time = r.group.Now()
 	}
-	r.writes.look()
+	r.writes.Look()
 	written := r.log.write(e)
 	touched := r.touched(e)
 	if written && r.opts.Observe != nil {
@@ -28,7 +28,7 @@ func (r *Recorder) emit(e *format.Event) (keep bool) {
 		return false
 	}
 	r.limit(e)
-	r.writes.tell()
+	r.writes.Tell()
 	keep = r.pauseAfter(e)
 	for _, m := range touched {
 		r.check(m, e.Thread)

@@ -68,10 +68,10 @@ func (r *Recorder) cloned(child *tracee.Thread, b tracee.Birth) {
 	r.introduce(child)
 	r.inside.forked(child, t)
 	if r.warden != nil {
-		r.warden.inherit(child, b)
+		r.warden.Inherit(child, b)
 	}
 	if b.Clone.SharesMemory() {
-		r.writes.joined(child, b.Clone.Thread())
+		r.writes.Joined(child, b.Clone.Thread())
 	}
 	r.emit(&format.Event{Thread: t.No, Record: &format.Clone{Child: child.No, Flags: b.Clone.Flags, Stack: b.Clone.Stack}})
 	r.tellUnread(child, memoryOf(child))
@@ -162,7 +162,13 @@ func (r *Recorder) attached(leader *tracee.Thread) {
 	}})
 	r.tellUnread(leader, m)
 	r.endCapture(leader, s)
-	r.writes.attach(m)
+	if r.writes != nil { // it may make no call
+		_ = r.Ask(func() {
+			if m.alive() && m.track.stage != trackIdle {
+				r.trackAtTick(m)
+			}
+		})
+	}
 }
 
 // adopted writes that a thread is there whose parent never told of it.
@@ -171,7 +177,7 @@ func (r *Recorder) adopted(t *tracee.Thread) {
 		r.openMemory(t).write()
 	}
 	r.introduce(t)
-	r.writes.joined(t, false)
+	r.writes.Joined(t, false)
 	r.emit(&format.Event{Thread: t.No, Record: &format.Attach{PID: uint32(t.Proc.PID)}})
 }
 
@@ -187,7 +193,7 @@ func (r *Recorder) Signalled(t *tracee.Thread, s *tracee.Signal) (deliver bool) 
 	if r.opts.Delivered != nil && t.Proc.PID == r.group.Main() {
 		r.opts.Delivered(s.No, s.Info)
 	}
-	r.writes.stopped(t)
+	r.writes.Stopped(t)
 	m := memoryOf(t)
 	m.table.Grow(m)
 	c := r.capture(m, t, r.when.signal(r.log.log.State().Threads[t.No], s, r.group.Now()))
@@ -216,8 +222,8 @@ func (r *Recorder) Stopped(t *tracee.Thread, sig int) {
 // last of its process.
 func (r *Recorder) Ending(t *tracee.Thread, status uint32) {
 	m := memoryOf(t)
-	r.writes.stopped(t)
-	r.writes.ending(m)
+	r.writes.Stopped(t)
+	r.writes.Ending(&m.writes)
 	var s *captured
 	live := t.Proc.Live()
 	last := live == 0 && len(m.Threads) == len(t.Proc.Threads)

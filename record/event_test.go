@@ -535,13 +535,13 @@ func TestMoving(t *testing.T) {
 	b := newBench(t, plain(t, "none"))
 	main := b.program()
 	m := memoryOf(main)
-	if m.moving() || !(heldThreads{m}).Settled() {
+	if m.Moving() || !(heldThreads{m}).Settled() {
 		t.Error("nobody is in a call")
 	}
 	if len(m.tids()) != 1 || !strings.Contains(fmt.Sprint(m.restartableSequences()), "20000") {
 		t.Errorf("threads %v, sequences %v", m.tids(), m.restartableSequences())
 	}
-	if _, code := m.vdso(); len(code) != addr.PageSize {
+	if _, code := m.VDSO(); len(code) != addr.PageSize {
 		t.Errorf("a vdso of %d bytes", len(code))
 	}
 }

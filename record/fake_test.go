@@ -18,6 +18,7 @@ import (
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
 	"memtrace/record/dirty/dirtytest"
+	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee"
@@ -149,7 +150,7 @@ func (w *world) status(tid int) ([]byte, error) {
 	return nil, errors.New("no such thread")
 }
 
-func (w *world) watchWrites([]int, uint64) (writeFaults, error) { return nil, unix.ENOSYS }
+func (w *world) watchWrites([]int, uint64) (pagetrace.Faults, error) { return nil, unix.ENOSYS }
 
 func (w *world) mounts(int) (map[vma.Dev]string, error) { return w.types, nil }
 

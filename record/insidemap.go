@@ -40,7 +40,7 @@ func (in *inside) install(m *memory, t *tracee.Thread, regs *[tracee.MaxRegister
 	if there && len(m.inside.sites.wanted) == 0 || m.inside.full() && !there {
 		return ""
 	}
-	vdso, text := m.vdso()
+	vdso, text := m.VDSO()
 	calls, err := in.r.group.Inject(t, text, vdso.Start)
 	if err != nil {
 		return "no call can be made in its name"
@@ -144,7 +144,7 @@ func (in *inside) unhandle(m *memory, t *tracee.Thread) {
 		return
 	}
 	p.handles = false
-	vdso, text := m.vdso()
+	vdso, text := m.VDSO()
 	at := bytes.Index(text, []byte{0x0f, 0x05})
 	if at < 0 {
 		return

@@ -13,6 +13,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/inproc"
+	"memtrace/record/pagetrace"
 	"memtrace/record/tracee"
 )
 
@@ -27,7 +28,7 @@ func (o *Options) byStops() string {
 		return "the programs run already (-p)"
 	case !o.Trace.All() && o.InProcess != InProcessAlways:
 		return "some calls only are recorded (-e), and it is not known whether it pays"
-	case o.PageTrace.Engine != NoPageTrace:
+	case o.PageTrace.Engine != pagetrace.None:
 		return "page references are recorded (--page-trace)"
 	case o.Pause != nil:
 		return "the program is stopped at its calls (--step)"

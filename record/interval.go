@@ -13,6 +13,7 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/addr"
+	"memtrace/record/dirty"
 	"memtrace/record/snapshot"
 )
 
@@ -81,7 +82,7 @@ func (r *Recorder) sweepBefore(m *memory, interval time.Duration) bool {
 	if !r.sweep(m, interval) || !m.alive() {
 		return false // the next tick goes on from there
 	}
-	w.notBefore = r.group.Now() + intervalShare*uint64(faultCost)*w.armed
+	w.notBefore = r.group.Now() + intervalShare*uint64(dirty.FaultCost)*w.armed
 	w.armed = 0
 	if copyCost*time.Duration(w.cost.Found) > holdMost {
 		w.leftOut++

@@ -69,15 +69,15 @@ func (j *journal) drop() { j.changes, j.given = j.changes[:0], 0 }
 // events is how many events the log has.
 func (j *journal) events() uint64 { return uint64(j.log.State().Step) + 1 }
 
-// ref writes a page reference; it belongs to no event.
-func (j *journal) ref(x *format.Ref) {
+// Ref writes a page reference; it belongs to no event.
+func (j *journal) Ref(x *format.Ref) {
 	if j.err == nil {
 		j.err = j.log.Ref(x)
 	}
 }
 
-// phase writes that a phase of a page trace ends, and another begins.
-func (j *journal) phase(x *format.Phase) {
+// Phase writes that a phase of a page trace ends, and another begins.
+func (j *journal) Phase(x *format.Phase) {
 	if j.err == nil {
 		j.err = j.log.Phase(x)
 	}

@@ -9,6 +9,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
+	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/space"
 )
@@ -27,7 +28,7 @@ type kernel interface {
 	hasUffd() bool
 	takeUffd(tid, fd int) (dirty.Registrar, error)
 	// watchWrites watches the page faults of threads; see procfs.LogFaults.
-	watchWrites(tids []int, wake uint64) (writeFaults, error)
+	watchWrites(tids []int, wake uint64) (pagetrace.Faults, error)
 	// hasSoftDirty says whether pages have soft-dirty bits, and clearSoftDirty clears
 	// those of the address space of a thread.
 	hasSoftDirty() bool
@@ -63,7 +64,7 @@ func (linux) takeUffd(tid, fd int) (dirty.Registrar, error) {
 	return u, nil
 }
 
-func (linux) watchWrites(tids []int, wake uint64) (writeFaults, error) {
+func (linux) watchWrites(tids []int, wake uint64) (pagetrace.Faults, error) {
 	l, err := procfs.LogFaults(tids, wake)
 	if err != nil {
 		return nil, err

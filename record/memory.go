@@ -17,6 +17,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
+	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/snapshot"
 	"memtrace/record/space"
@@ -41,12 +42,12 @@ type memory struct {
 	notes  *snapshot.State
 	sink   *snapshot.Copies
 	track  tracking
-	writes *writeTrace // nil for none
 	sweeps sweeps
+	pages  pagetrace.Space      // its page references
+	writes pagetrace.WriteSpace // its page writes
 
 	code          code         // for call stacks
 	faults        int64        // page faults when the growing mappings were last looked at
-	trace         pageTrace    // of page references
 	untracedUsers bool         // processes that are not traced may share it
 	inside        *insideSpace // our code in it, nil for none
 	outside       int          // why its threads are not to record their calls now: so many reasons
@@ -150,7 +151,7 @@ func (r *Recorder) addMemory(t *tracee.Thread, fs opened, table func(mm uint32) 
 	m.finder = dirty.NewCompare(fs)
 	known := func() *format.MM { return r.log.log.State().MMs[m.table.MM()] }
 	m.sink = snapshot.NewCopies(snapshot.NewDirect(m.table.MM(), known, r.log.pages))
-	m.trace.wanted = r.warden != nil
+	m.pages, m.writes = pagetrace.NewSpace(m.Space, m, r.warden != nil), pagetrace.NewWriteSpace(m.Space, m)
 	t.Space.Local = m
 	r.memories[m] = struct{}{}
 	for v := range m.Mappings().All() {
@@ -160,10 +161,12 @@ func (r *Recorder) addMemory(t *tracee.Thread, fs opened, table func(mm uint32) 
 	if p.any() {
 		m.notes = snapshot.NewState()
 	}
-	if p.atEvents() {
+	if p.atEvents() || r.writes != nil {
 		r.wantTracking(m)
 	}
-	r.writes.want(m)
+	if r.writes != nil && m.track.stage == trackWanted {
+		m.track.stage = trackOverdue // it begins at the end of the next call
+	}
 	return m
 }
 
@@ -178,6 +181,14 @@ func (r *Recorder) tellUnread(t *tracee.Thread, m *memory) {
 	r.lost(t.No, fmt.Sprintf("mappings and memory of address space %d: %v", m.table.MM(), err))
 }
 
+// believe has the table ask the kernel through what the program believes of its memory,
+// where a page trace may have other protections set.
+func (m *memory) believe() {
+	if k := m.pages.Believer(); k != nil {
+		m.table.SetKernel(k)
+	}
+}
+
 // write writes the whole address space as new.
 func (m *memory) write() {
 	m.log.change(&format.MMNew{MM: m.table.MM()})
@@ -190,9 +201,9 @@ func (r *Recorder) forkMemory(child *tracee.Thread, parent *memory) {
 	fs, mappings, err := readMappings(r.kernel, child.TID)
 	m := r.addMemory(child, fs, func(mm uint32) (*space.Table, error) {
 		r.log.change(&format.MMNew{MM: mm, From: parent.table.MM()})
-		return parent.table.Fork(mm, fs, parent.believed(mappings), changes{&r.log})
+		return parent.table.Fork(mm, fs, parent.pages.Believed(mappings), changes{&r.log})
 	})
-	m.forkTrace(parent)
+	m.pages.Fork(&parent.pages)
 	m.believe()
 	m.notes, m.ownUffd, m.unread = parent.notes.Fork(), parent.ownUffd, err
 }
@@ -202,7 +213,7 @@ func (r *Recorder) forkMemory(child *tracee.Thread, parent *memory) {
 func (r *Recorder) leave(m *memory, t *tracee.Thread) {
 	if len(m.Threads) > 0 {
 		if r.warden != nil {
-			r.warden.leaves(m, t)
+			r.warden.Leaves(&m.pages, t)
 		}
 		if m.via == t.TID && m.fs != nil { // its files in /proc went with it
 			m.reopen()
@@ -236,9 +247,7 @@ func (m *memory) reopen() {
 }
 
 func (m *memory) close() {
-	if m.writes != nil {
-		m.writes.end()
-	}
+	m.writes.End()
 	if m.fs != nil {
 		m.fs.Close()
 	}
@@ -247,6 +256,36 @@ func (m *memory) close() {
 
 // alive reports whether an address space is still in use.
 func (m *memory) alive() bool { return len(m.Threads) > 0 }
+
+// MM is the number that the log has for it.
+func (m *memory) MM() uint32 { return m.table.MM() }
+
+// Kernel is what the kernel has of it, nil where it could not be opened.
+func (m *memory) Kernel() pagetrace.Kernel {
+	if m.fs == nil {
+		return nil
+	}
+	return m.fs
+}
+
+// Grow and Refresh bring the table up to date: where mappings may have grown by themselves, or
+// as a whole.
+func (m *memory) Grow()    { m.table.Grow(m) }
+func (m *memory) Refresh() { m.table.Refresh(m) }
+
+// Users says who else accesses the memory, at times that nobody knows; "" for nobody.
+func (m *memory) Users() string {
+	switch {
+	case m.track.never:
+		return "the kernel accesses it for a ring of the program"
+	case m.untracedUsers:
+		return "processes that are not traced share it"
+	}
+	return ""
+}
+
+// OwnUffd reports whether the program may have a userfaultfd of its own for it.
+func (m *memory) OwnUffd() bool { return m.ownUffd }
 
 // tids are the threads of an address space that have not ended.
 func (m *memory) tids() (tids []int) {
@@ -258,10 +297,10 @@ func (m *memory) tids() (tids []int) {
 	return tids
 }
 
-// moving reports whether a thread is in a call that may be taking pages away, or
+// Moving reports whether a thread is in a call that may be taking pages away, or
 // moving them to where they have not been looked for, or has come out of it and not
 // been served yet.
-func (m *memory) moving() bool {
+func (m *memory) Moving() bool {
 	for t := range m.Threads {
 		if c := t.Call(); c != nil && t.State() != tracee.Queued {
 			if e := space.EffectOf(c.Arch, c.Nr); e != space.EffClone && e.Exclusive() {
@@ -360,19 +399,19 @@ func (m *memory) there(page addr.Addr) (yes bool) {
 // Mapped has writes to new mappings found.
 func (m *memory) Mapped(at addr.Range) {
 	m.finder.Mapped(at)
-	m.writes.mapped(at)
+	m.writes.Mapped(at)
 }
 
 // Whole has writes to mappings found that may have left the watch.
 func (m *memory) Whole(at addr.Range) {
 	m.finder.Whole(at)
-	m.writes.mapped(at)
+	m.writes.Mapped(at)
 }
 
 // Moved follows pages to where they are now.
 func (m *memory) Moved(from, to addr.Range) {
 	m.finder.Moved(to)
-	m.writes.mapped(to)
+	m.writes.Mapped(to)
 	m.notes.Gone(to)
 	m.notes.Moved(from, to.Start)
 }
@@ -380,22 +419,22 @@ func (m *memory) Moved(from, to addr.Range) {
 // Unsettled has writes found at a place to which pages may have moved.
 func (m *memory) Unsettled(at addr.Range) {
 	m.finder.Moved(at)
-	m.writes.mapped(at)
+	m.writes.Mapped(at)
 	m.notes.Unproved()
 }
 
 // Gone drops what is noted of contents.
 func (m *memory) Gone(at addr.Range) {
 	m.notes.Gone(at)
-	m.writes.gone(at)
+	m.writes.Gone(at)
 }
 
 // Fresh notes contents that nobody has written to.
-func (m *memory) Fresh(at addr.Range) { m.notes.Fresh(at, m.finder, m.table.Mappings(), m.pages) }
+func (m *memory) Fresh(at addr.Range) { m.notes.Fresh(at, m.finder, m.table.Mappings(), m.given) }
 
 // Dropped notes contents that were given back.
 func (m *memory) Dropped(at addr.Range, advice arch.Advice, done bool) {
-	m.notes.Dropped(at, advice, done, len(m.Threads) == 1, m.finder, m.table.Mappings(), m.pages)
+	m.notes.Dropped(at, advice, done, len(m.Threads) == 1, m.finder, m.table.Mappings(), m.given)
 }
 
 // Apart lets go of mappings that are about to move together.
@@ -404,7 +443,7 @@ func (m *memory) Apart(at addr.Range) {
 	m.notes.Unproved()
 }
 
-func (m *memory) pages(p format.Pages) {
+func (m *memory) given(p format.Pages) {
 	p.MM = m.table.MM()
 	m.log.change(&p)
 }
@@ -425,7 +464,7 @@ func (m *memory) ReadMem(b []byte, a addr.Addr) (int, error) {
 // mremap does. Not while such a call is under way: what that has made of it is told
 // when it is over.
 func (m *memory) Rewatch(v vma.VMA) bool {
-	if m.moving() {
+	if m.Moving() {
 		return false
 	}
 	if whole, ok := m.table.Mappings().Find(v.Start); ok {
@@ -434,7 +473,7 @@ func (m *memory) Rewatch(v vma.VMA) bool {
 	if !m.finder.Rewatch(v.Range) {
 		return false
 	}
-	m.writes.mapped(v.Range)
+	m.writes.Mapped(v.Range)
 	m.table.Ask(v.Range, m) // it may have become one with those beside it
 	return true
 }
@@ -442,7 +481,7 @@ func (m *memory) Rewatch(v vma.VMA) bool {
 // thread is what the recorder keeps of a tracee.Thread, in its Local.
 type thread struct {
 	pending space.Pending // of the call in progress
-	traced  traced
+	pages   pagetrace.Thread
 	call    format.Syscall
 	stack   format.StackNode // at the beginning of the call in progress
 	xstate  []byte           // as the log has it

@@ -120,7 +120,7 @@ func (r *Recorder) poked(m *memory, a addr.Addr, old, b []byte) {
 	if n, _ := m.fs.ReadMem(data, at.Start); n == len(data) {
 		pages.What, pages.Data = format.PageData, data
 	}
-	m.pages(pages)
+	m.given(pages)
 	r.emit(&format.Event{Record: &format.Poke{MM: m.table.MM(), Addr: a, Old: old, New: append([]byte(nil), b...)}})
 }
 

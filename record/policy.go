@@ -248,10 +248,8 @@ const (
 	// calm is how few pages a sweep has to find for the hold to follow at once;
 	// after more, another one finds fewer.
 	calm = 64
-	// What one page costs the program: to be copied while it is held, and to be
-	// written to for the first time after a sweep.
-	copyCost  = 1500 * time.Nanosecond
-	faultCost = 1000 * time.Nanosecond
+	// copyCost is what one page costs the program: to be copied while it is held.
+	copyCost = 1500 * time.Nanosecond
 	// holdMost is how long a program is held for an interval snapshot. What is
 	// rewritten faster than that is read by sweeps alone.
 	holdMost = 50 * time.Millisecond

@@ -12,6 +12,7 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/record/pagetrace"
 	"memtrace/record/snapshot"
 	"memtrace/record/tracee"
 )
@@ -54,7 +55,7 @@ type Options struct {
 	// was written.
 	NoTrack bool
 	// PageTrace says which page references are recorded.
-	PageTrace PageTrace
+	PageTrace pagetrace.Ask
 	// InProcess says which programs record their calls themselves. Running says that they run
 	// before they are recorded: then none does.
 	InProcess InProcess
@@ -109,7 +110,7 @@ func DefaultOptions() Options {
 // filter. A program with such a filter cannot go on without its tracer: it is not
 // used where the program may outlive the recording, nor where it makes those calls itself.
 func (o *Options) filtered() bool {
-	return !o.Trace.All() && !o.inside() && o.PageTrace.Engine != EngineProt && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
+	return !o.Trace.All() && !o.inside() && o.PageTrace.Engine != pagetrace.Prot && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
 }
 
 // traces reports whether the child of a clone is traced.
@@ -189,9 +190,9 @@ type Recorder struct {
 	when    triggers
 	sampler sampler
 	stacks  *stacks
-	warden  *warden     // nil without a page trace of engine prot
-	writes  *pageWrites // nil without one of engine wp
-	inside  *inside     // nil where no program records its calls
+	warden  *pagetrace.Warden // nil without a page trace of engine prot
+	writes  *pagetrace.Writes // nil without one of engine wp
+	inside  *inside           // nil where no program records its calls
 	warned  map[string]bool
 	uffds   bool // some program has made a userfaultfd
 	pidns   bool // a traced process may be in a PID namespace of its own

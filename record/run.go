@@ -13,6 +13,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/inproc"
+	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/snapshot"
 	"memtrace/record/tracee"
@@ -34,18 +35,20 @@ func newRecorder(k tracee.Kernel, w Log, start time.Time, o Options) *Recorder {
 		Follow: o.Follow, NoPin: o.NoPin, NoGuard: o.Pause != nil,
 		Poked: func(t *tracee.Thread, at addr.Addr, old, now []byte) { r.poked(memoryOf(t), at, old, now) },
 	}
-	if o.PageTrace.Engine == EngineProt {
-		r.warden = newWarden(r, o.PageTrace)
+	switch o.PageTrace.Engine {
+	case pagetrace.Prot:
+		r.warden = pagetrace.New(o.PageTrace, &r.log, tracer{r})
 		g.Warden = r.warden
-	}
-	if o.PageTrace.Engine == EngineWP {
-		r.writes = newPageWrites(r, o.PageTrace)
+	case pagetrace.WP:
+		r.writes = pagetrace.NewWrites(o.PageTrace, o.Snapshot.any(), &r.log, tracer{r})
 	}
 	if r.inside = newInside(r); r.inside != nil {
 		g.Inside, g.Suits = r.inside, inproc.Suits
 		r.kernel = hidingKernel{r.kernel}
 	}
 	r.group = tracee.New(k, r, r.start, g)
+	r.warden.Serve(r.group)
+	r.writes.Serve(r.group)
 	if r.inside != nil {
 		r.inside.prepare(&g)
 	}
@@ -122,7 +125,7 @@ func (r *Recorder) close() {
 		}
 		m.close()
 	}
-	r.writes.close()
+	r.writes.Close()
 	r.log.drop() // no event has come that they belong to
 	for t := range r.group.Threads() {
 		r.log.write(&format.Event{Time: r.group.Now(), Thread: t.No, Record: &format.Detach{Reason: r.result.Reason}})

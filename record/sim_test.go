@@ -16,6 +16,7 @@ import (
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
 	"memtrace/record/dirty/dirtytest"
+	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/space"
 	"memtrace/record/tracee/traceetest"
@@ -126,7 +127,7 @@ func (s *sim) status(tid int) ([]byte, error) {
 	return append(b, "voluntary_ctxt_switches:\t"+string(rune('a'+s.ticks%26))+"\nnonvoluntary_ctxt_switches:\t0\n"...), nil
 }
 
-func (*sim) watchWrites([]int, uint64) (writeFaults, error) { return nil, unix.ENOSYS }
+func (*sim) watchWrites([]int, uint64) (pagetrace.Faults, error) { return nil, unix.ENOSYS }
 
 func (s *sim) mounts(int) (map[vma.Dev]string, error) { return nil, nil }
 

@@ -42,7 +42,7 @@ func (r *Recorder) trackLate(m *memory, t *tracee.Thread) {
 func (r *Recorder) beginTracking(m *memory, t *tracee.Thread) {
 	if m.track.never {
 		m.track.stage = trackIdle
-		r.writes.found(m, t)
+		r.writes.Found(&m.writes, t, m.finder)
 		return
 	}
 	if r.kernel.hasUffd() && !m.track.noUffd {
@@ -55,7 +55,7 @@ func (r *Recorder) beginTracking(m *memory, t *tracee.Thread) {
 			m.track.stage = trackIdle
 			m.find(dirty.NewUffd(u, m.fs, m.Mappings()))
 			m.table.Refresh(m) // the kernel may have merged some
-			r.writes.found(m, t)
+			r.writes.Found(&m.writes, t, m.finder)
 			return
 		case errors.Is(err, errLater):
 			return
@@ -63,14 +63,12 @@ func (r *Recorder) beginTracking(m *memory, t *tracee.Thread) {
 	}
 	m.track.stage, m.track.noUffd = trackIdle, true
 	m.find(m.withoutUffd())
-	r.writes.found(m, t)
+	r.writes.Found(&m.writes, t, m.finder)
 }
 
 // find has the writes of the address space found by f from now on.
 func (m *memory) find(f dirty.Finder) {
-	if m.writes != nil {
-		m.writes.stop()
-	}
+	m.writes.Stop()
 	m.finder.Close()
 	m.finder = f
 	m.notes.Begin(f, m.Mappings())
@@ -130,7 +128,7 @@ func (r *Recorder) makeUffd(m *memory, t *tracee.Thread) (dirty.Registrar, error
 	if m.fs == nil || r.foreignFilter(t.TID) {
 		return nil, errNoUffd
 	}
-	vdso, code := m.vdso()
+	vdso, code := m.VDSO()
 	in, err := r.group.Inject(t, code, vdso.Start)
 	if errors.Is(err, tracee.ErrNotNow) {
 		return nil, m.track.later()
@@ -160,8 +158,21 @@ func (r *Recorder) makeUffd(m *memory, t *tracee.Thread) (dirty.Registrar, error
 	return u, nil
 }
 
-// vdso is the mapping that has instructions which enter the kernel, and its bytes.
-func (m *memory) vdso() (vma.VMA, []byte) {
+// Untracked says why its writes are not found as a trace of them needs it.
+func (m *memory) Untracked() string {
+	switch {
+	case m.ownUffd:
+		return "the program has a userfaultfd of its own"
+	case m.track.never:
+		return "the kernel writes to it on its own, for an io_uring or aio"
+	case !m.kernel.hasUffd():
+		return "the kernel has no UFFD_FEATURE_WP_ASYNC (Linux 6.7)"
+	}
+	return errNoUffd.Error()
+}
+
+// VDSO is the mapping that has instructions which enter the kernel, and its bytes.
+func (m *memory) VDSO() (vma.VMA, []byte) {
 	for v := range m.Mappings().All() {
 		if v.Kind == vma.VDSO {
 			b := make([]byte, v.Len())

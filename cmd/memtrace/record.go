@@ -20,6 +20,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/redact"
 	"memtrace/record"
+	"memtrace/record/pagetrace"
 	"memtrace/replay"
 )
 
@@ -364,15 +365,15 @@ func (f *recordFlags) options() (*record.Options, error) {
 
 // pageTraced is what --page-trace asks for, or else the environment as VMTRACE's users
 // know it: VMT_SIZE is the pool in pages.
-func (f *recordFlags) pageTraced() (record.PageTrace, error) {
+func (f *recordFlags) pageTraced() (pagetrace.Ask, error) {
 	from, text := "record --page-trace", f.pageTrace
 	if text == "" {
 		from, text = "VMT_SIZE", os.Getenv("VMT_SIZE")
 	}
 	if text == "" || text == "none" {
-		return record.PageTrace{}, nil
+		return pagetrace.Ask{}, nil
 	}
-	p, err := record.ParsePageTrace(text)
+	p, err := pagetrace.Parse(text)
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", from, err)
 	}

@@ -67,6 +67,9 @@ func perfSource(tids []int) (FaultSource, error) {
 	return f, nil
 }
 
+// FaultCost is what it costs a program to write to a page for the first time after a sweep.
+const FaultCost = 1000 * time.Nanosecond
+
 // Cost is what reading an address space has cost until now.
 type Cost struct {
 	Hold   time.Duration // that the last hold without page faults took to read

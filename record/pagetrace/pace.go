@@ -3,7 +3,7 @@
 // This file chooses pools and blocks of a page trace so that tracing takes about as long as the
 // program does.
 
-package record
+package pagetrace
 
 import (
 	"memtrace/format/addr"

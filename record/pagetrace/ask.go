@@ -2,7 +2,7 @@
 
 // This file says what page references are asked for.
 
-package record
+package pagetrace
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 	"memtrace/format/addr"
 )
 
-// PageTrace asks for page references: which pages a program uses, and when. The zero
+// Ask asks for page references: which pages a program uses, and when. The zero
 // value asks for none.
-type PageTrace struct {
-	Engine PageEngine
+type Ask struct {
+	Engine Engine
 	// Pool is how many blocks may be open at a time, 0 for as many as make the program
 	// at most about twice as slow.
 	Pool uint64
@@ -25,19 +25,19 @@ type PageTrace struct {
 	Granule uint64
 }
 
-// PageEngine is a way to see page references.
-type PageEngine uint8
+// Engine is a way to see page references.
+type Engine uint8
 
 // The engines.
 const (
-	NoPageTrace PageEngine = iota
-	EngineProt             // reads and writes: protections that let nobody in
-	EngineWP               // writes: write-protection by a userfaultfd
+	None Engine = iota
+	Prot        // reads and writes: protections that let nobody in
+	WP          // writes: write-protection by a userfaultfd
 )
 
 var engineNames = [...]string{"none", "prot", "wp"}
 
-func (e PageEngine) String() string { return engineNames[e] }
+func (e Engine) String() string { return engineNames[e] }
 
 // Sizes of pools and blocks. Each open block costs up to two of the 65,530 mappings
 // that a process may have (vm.max_map_count).
@@ -48,13 +48,13 @@ const (
 	mostBlock  = 2 << 20
 )
 
-// ErrPageTrace says that what is asked for could not be understood.
-var ErrPageTrace = errors.New("bad page trace")
+// ErrAsk says that what is asked for could not be understood.
+var ErrAsk = errors.New("bad page trace")
 
-// ParsePageTrace reads a list such as "512,granule=64K": a pool in blocks, or with a
+// Parse reads a list such as "512,granule=64K": a pool in blocks, or with a
 // suffix in bytes, or auto; or "write" for engine wp.
-func ParsePageTrace(s string) (PageTrace, error) {
-	p := PageTrace{Engine: EngineProt}
+func Parse(s string) (Ask, error) {
+	p := Ask{Engine: Prot}
 	var bytes uint64
 	for i, word := range strings.Split(s, ",") {
 		name, value, has := strings.Cut(strings.TrimSpace(word), "=")
@@ -67,17 +67,17 @@ func ParsePageTrace(s string) (PageTrace, error) {
 		case has:
 			err = errors.New("want granule=SIZE or engine=prot or engine=wp")
 		case name == "write":
-			p.Engine = EngineWP
+			p.Engine = WP
 		case i == 0:
 			bytes, err = p.pool(name)
 		default:
 			err = errors.New("the pool comes first")
 		}
 		if err != nil {
-			return PageTrace{}, fmt.Errorf("%w %q: %v", ErrPageTrace, word, err)
+			return Ask{}, fmt.Errorf("%w %q: %v", ErrAsk, word, err)
 		}
 	}
-	if p.Granule == 0 && (p.Pool > 0 || bytes > 0 || p.Engine == EngineWP) {
+	if p.Granule == 0 && (p.Pool > 0 || bytes > 0 || p.Engine == WP) {
 		p.Granule = addr.PageSize
 	}
 	if bytes > 0 {
@@ -87,22 +87,22 @@ func ParsePageTrace(s string) (PageTrace, error) {
 }
 
 // check says whether the pool is one that the engine can have.
-func (p *PageTrace) check() error {
+func (p *Ask) check() error {
 	most := uint64(mostPool)
-	if p.Engine == EngineWP {
+	if p.Engine == WP {
 		most = mostWrites
 		if p.Granule != addr.PageSize {
-			return fmt.Errorf("%w: engine wp has blocks of one page", ErrPageTrace)
+			return fmt.Errorf("%w: engine wp has blocks of one page", ErrAsk)
 		}
 	}
 	if p.Pool != 0 && (p.Pool < leastPool || p.Pool > most) {
-		return fmt.Errorf("%w: a pool has between %d and %d blocks, not %d", ErrPageTrace, leastPool, most, p.Pool)
+		return fmt.Errorf("%w: a pool has between %d and %d blocks, not %d", ErrAsk, leastPool, most, p.Pool)
 	}
 	return nil
 }
 
 // pool reads a number of blocks, which it sets, or of bytes, which it returns.
-func (p *PageTrace) pool(s string) (bytes uint64, err error) {
+func (p *Ask) pool(s string) (bytes uint64, err error) {
 	if s == "auto" || s == "" {
 		return 0, nil
 	}
@@ -117,7 +117,7 @@ func (p *PageTrace) pool(s string) (bytes uint64, err error) {
 	return 0, nil
 }
 
-func (p *PageTrace) granule(s string) error {
+func (p *Ask) granule(s string) error {
 	if s == "auto" {
 		return nil
 	}
@@ -129,12 +129,12 @@ func (p *PageTrace) granule(s string) error {
 	return nil
 }
 
-func (p *PageTrace) engine(s string) error {
+func (p *Ask) engine(s string) error {
 	switch s {
 	case "prot":
-		p.Engine = EngineProt
+		p.Engine = Prot
 	case "wp":
-		p.Engine = EngineWP
+		p.Engine = WP
 	default:
 		return errors.New("want prot or wp")
 	}
@@ -156,9 +156,9 @@ func parseAmount(s string) (n uint64, size bool, err error) {
 	return n << shift, shift > 0, err
 }
 
-// String is what ParsePageTrace reads, or none.
-func (p PageTrace) String() string {
-	if p.Engine == NoPageTrace {
+// String is what Parse reads, or none.
+func (p Ask) String() string {
+	if p.Engine == None {
 		return "none"
 	}
 	pool := "auto"

@@ -2,7 +2,7 @@
 
 // This file waits for page faults beside the thread that traces.
 
-package record
+package pagetrace
 
 import (
 	"sync/atomic"

@@ -1,6 +1,6 @@
 //go:build linux
 
-package record
+package pagetrace
 
 import (
 	"testing"
@@ -46,7 +46,7 @@ func TestWritesPool(t *testing.T) {
 		{0, firstWrites, firstWrites / 4, 1, firstWrites}, // it ended before the pool was full
 		{512, 512, 512, 1, 512},
 	} {
-		x := &writeTrace{Writes: &dirty.Writes{Pool: c.pool}, w: &pageWrites{pool: c.asked}, refs: c.refs, begun: 7}
+		x := &writeTrace{Writes: &dirty.Writes{Pool: c.pool}, w: &Writes{pool: c.asked}, refs: c.refs, begun: 7}
 		x.adapt(7 + c.took)
 		if x.Pool != c.want || x.refs != 0 || x.begun != 7+c.took {
 			t.Errorf("%+v: pool %d", c, x.Pool)

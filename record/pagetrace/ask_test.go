@@ -1,6 +1,6 @@
 //go:build linux
 
-package record
+package pagetrace
 
 import "testing"
 
@@ -11,20 +11,20 @@ func TestParsePageTrace(t *testing.T) {
 		"write": "auto,granule=4096,engine=wp", "4096,engine=wp": "4096,granule=4096,engine=wp", "": "auto,granule=auto,engine=prot", "auto,granule=4K": "auto,granule=4096,engine=prot", "512,granule=auto": "512,granule=4096,engine=prot",
 		"auto,granule=64K,engine=prot": "auto,granule=65536,engine=prot",
 	} {
-		p, err := ParsePageTrace(in)
+		p, err := Parse(in)
 		if err != nil || p.String() != want {
 			t.Errorf("%q: %v, %v, want %s", in, p, err, want)
 		}
-		if again, err := ParsePageTrace(p.String()); err != nil || again != p {
+		if again, err := Parse(p.String()); err != nil || again != p {
 			t.Errorf("%v read again: %v, %v", p, again, err)
 		}
 	}
 	for _, in := range []string{"63", "20000", "x", "0", "512,1024", "512,granule=5000", "512,granule=4M", "granule=1K", "auto,engine=rwp", "write,granule=64K", "1M,granule=64K", "-1"} {
-		if p, err := ParsePageTrace(in); err == nil {
+		if p, err := Parse(in); err == nil {
 			t.Errorf("%q was taken for %v", in, p)
 		}
 	}
-	if s := (PageTrace{}).String(); s != "none" {
+	if s := (Ask{}).String(); s != "none" {
 		t.Errorf("no page trace is %q", s)
 	}
 }
