@@ -17,7 +17,7 @@ func (r *Recorder) Entered(t *tracee.Thread, c *tracee.Call) (wait bool) {
 	r.stacks.entered(t, c)
 	r.pauseBefore(t, c)
 	r.writes.Entered(t, c)
-	r.inside.entered(t, c)
+	r.inside.Entered(t, c)
 	effect := space.EffectOf(c.Arch, c.Nr)
 	if effect == space.EffNone {
 		return false
@@ -34,12 +34,12 @@ func (r *Recorder) Entered(t *tracee.Thread, c *tracee.Call) (wait bool) {
 // Returned writes a call at its end, with what the kernel says it changed.
 func (r *Recorder) Returned(t *tracee.Thread, c *tracee.Call) {
 	r.writes.Returned(t, c)
-	r.inside.returned(t, c)
+	r.inside.Returned(t, c)
 	m := memoryOf(t)
 	effect := space.EffectOf(c.Arch, c.Nr)
 	if effect != space.EffNone {
 		if effect.Exclusive() {
-			r.inside.settle(m)
+			r.inside.Settle(&m.inside)
 		}
 		r.apply(t, m, c, effect)
 	}

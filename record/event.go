@@ -66,7 +66,7 @@ func (r *Recorder) cloned(child *tracee.Thread, b tracee.Birth) {
 		m.table.MarkStack(addr.Addr(b.Clone.Stack), m)
 	}
 	r.introduce(child)
-	r.inside.forked(child, t)
+	r.inside.Forked(child, t)
 	if r.warden != nil {
 		r.warden.Inherit(child, b)
 	}
@@ -93,7 +93,7 @@ func (r *Recorder) executed(t *tracee.Thread, b tracee.Birth) {
 		m.noTurn(t)
 		r.leave(m, t)
 	}
-	r.inside.executed(t)
+	r.inside.Executed(t)
 	m := r.openMemory(t)
 	if losesPrivileges(t.TID, r.files.ForeignDev) {
 		r.warn("%s runs without its setuid, setgid or file capabilities: the kernel takes them from a traced program (record it as root)", procfs.Exe(t.TID))
@@ -256,10 +256,10 @@ func (r *Recorder) Ending(t *tracee.Thread, status uint32) {
 func (r *Recorder) Removed(t *tracee.Thread) {
 	m := memoryOf(t)
 	m.noTurn(t)
-	r.inside.removed(t)
+	r.inside.Removed(t)
 	if len(t.Proc.Threads) == 0 {
 		r.sampler.forget(t.Proc)
-		r.inside.ended(t.Proc)
+		r.inside.Ended(t.Proc)
 	}
 	r.log.change(&format.ThreadEnd{No: t.No})
 	r.leave(m, t)

@@ -10,6 +10,7 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/record/inside"
 )
 
 func TestDescribe(t *testing.T) {
@@ -25,7 +26,7 @@ func TestDescribe(t *testing.T) {
 	}
 	var other format.Header
 	o = Options{
-		InProcess: InProcessAlways,
+		InProcess: inside.Always,
 		Snapshot:  Policy{}, NoPin: true, NoTrack: true, Check: true, MemInfo: true, MemInfoInterval: 250 * time.Millisecond,
 		MaxBytes: 64 << 20, MaxTime: 90 * time.Second, MaxEvents: 7,
 	}

@@ -30,7 +30,7 @@ func (r *Recorder) intervalSnapshot() {
 	slices.SortFunc(due, func(a, b *memory) int { return cmp.Compare(a.table.MM(), b.table.MM()) })
 	for _, m := range due {
 		if m.alive() && !r.group.Over() {
-			release := m.holdOutside()
+			release := m.inside.Outside()
 			r.tick(m, r.opts.Snapshot.interval(r.group.Now())/time.Duration(len(due)))
 			release()
 		}

@@ -45,7 +45,7 @@ func keepAll(r *Recorder) {
 		if !m.alive() || r.group.Over() {
 			continue
 		}
-		release := m.holdOutside()
+		release := m.inside.Outside()
 		r.group.Hold(m.Space)
 		if t := r.group.Standing(m.Space); t != nil {
 			r.endCapture(t, r.capture(m, t, ReasonKeep))

@@ -17,6 +17,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
+	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/snapshot"
@@ -43,16 +44,14 @@ type memory struct {
 	sink   *snapshot.Copies
 	track  tracking
 	sweeps sweeps
+	inside inside.Space         // the code in it that records calls
 	pages  pagetrace.Space      // its page references
 	writes pagetrace.WriteSpace // its page writes
 
-	code          code         // for call stacks
-	faults        int64        // page faults when the growing mappings were last looked at
-	untracedUsers bool         // processes that are not traced may share it
-	inside        *insideSpace // our code in it, nil for none
-	outside       int          // why its threads are not to record their calls now: so many reasons
-	insideTries   int          // how often no place was found for it
-	ownUffd       bool         // the program may have a userfaultfd of its own for it
+	code          code  // for call stacks
+	faults        int64 // page faults when the growing mappings were last looked at
+	untracedUsers bool  // processes that are not traced may share it
+	ownUffd       bool  // the program may have a userfaultfd of its own for it
 
 	ringMapped  bool   // entries of an io_uring have been found in it
 	ringNext    uint64 // they are not looked at before
@@ -151,6 +150,7 @@ func (r *Recorder) addMemory(t *tracee.Thread, fs opened, table func(mm uint32) 
 	m.finder = dirty.NewCompare(fs)
 	known := func() *format.MM { return r.log.log.State().MMs[m.table.MM()] }
 	m.sink = snapshot.NewCopies(snapshot.NewDirect(m.table.MM(), known, r.log.pages))
+	m.inside = inside.NewSpace(m.group, m.Space, m)
 	m.pages, m.writes = pagetrace.NewSpace(m.Space, m, r.warden != nil), pagetrace.NewWriteSpace(m.Space, m)
 	t.Space.Local = m
 	r.memories[m] = struct{}{}
@@ -220,7 +220,7 @@ func (r *Recorder) leave(m *memory, t *tracee.Thread) {
 		}
 		return
 	}
-	r.inside.discard(m)
+	r.inside.Discard(&m.inside)
 	m.close()
 	delete(r.memories, m)
 	r.log.change(&format.MMDrop{MM: m.table.MM()})
@@ -267,6 +267,20 @@ func (m *memory) Kernel() pagetrace.Kernel {
 	}
 	return m.fs
 }
+
+// Raw is its memory with our patches in it, as inside.Memory has it, nil where it could not be
+// opened, and Via the thread by which that was.
+func (m *memory) Raw() inside.Raw {
+	if m.fs == nil {
+		return nil
+	}
+	return m.fs
+}
+
+func (m *memory) Via() int { return m.via }
+
+// Waits reports whether writes are to be found as soon as a thread stands where that can begin.
+func (m *memory) Waits() bool { return m.track.stage != trackIdle }
 
 // Grow and Refresh bring the table up to date: where mappings may have grown by themselves, or
 // as a whole.
@@ -456,7 +470,7 @@ func (m *memory) Mappings() *vma.Set { return m.table.Mappings() }
 // ReadMem reads memory of the program.
 func (m *memory) ReadMem(b []byte, a addr.Addr) (int, error) {
 	n, err := m.fs.ReadMem(b, a)
-	m.original(b[:n], a)
+	m.inside.Original(b[:n], a)
 	return n, err
 }
 
@@ -485,8 +499,7 @@ type thread struct {
 	call    format.Syscall
 	stack   format.StackNode // at the beginning of the call in progress
 	xstate  []byte           // as the log has it
-	resumes bool             // the last call was the return from a signal's handler
-	apart   bool             // the others are recorded by stops until its call is over
+	inside  inside.Thread
 }
 
 func threadOf(t *tracee.Thread) *thread { return t.Local.(*thread) }

@@ -12,6 +12,7 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
 	"memtrace/record/snapshot"
 	"memtrace/record/tracee"
@@ -58,7 +59,7 @@ type Options struct {
 	PageTrace pagetrace.Ask
 	// InProcess says which programs record their calls themselves. Running says that they run
 	// before they are recorded: then none does.
-	InProcess InProcess
+	InProcess inside.Mode
 	Running   bool
 	// Started, if not nil, is told the program's pid; Stopped, that job control
 	// has stopped it and by which signal, or with 0 that it goes on.
@@ -192,7 +193,7 @@ type Recorder struct {
 	stacks  *stacks
 	warden  *pagetrace.Warden // nil without a page trace of engine prot
 	writes  *pagetrace.Writes // nil without one of engine wp
-	inside  *inside           // nil where no program records its calls
+	inside  *inside.Programs  // nil where no program records its calls
 	warned  map[string]bool
 	uffds   bool // some program has made a userfaultfd
 	pidns   bool // a traced process may be in a PID namespace of its own

@@ -13,6 +13,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/inproc"
+	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
 	"memtrace/record/procfs"
 	"memtrace/record/snapshot"
@@ -42,7 +43,8 @@ func newRecorder(k tracee.Kernel, w Log, start time.Time, o Options) *Recorder {
 	case pagetrace.WP:
 		r.writes = pagetrace.NewWrites(o.PageTrace, o.Snapshot.any(), &r.log, tracer{r})
 	}
-	if r.inside = newInside(r); r.inside != nil {
+	if o.inside() {
+		r.inside = inside.New(o.InProcess, insider{r})
 		g.Inside, g.Suits = r.inside, inproc.Suits
 		r.kernel = hidingKernel{r.kernel}
 	}
@@ -50,7 +52,7 @@ func newRecorder(k tracee.Kernel, w Log, start time.Time, o Options) *Recorder {
 	r.warden.Serve(r.group)
 	r.writes.Serve(r.group)
 	if r.inside != nil {
-		r.inside.prepare(&g)
+		r.inside.Serve(r.group, &g, insider{r}.choice)
 	}
 	r.files = snapshot.NewFiles(w.Header().Start, r.group.Now, snapshot.Stat)
 	r.reader = snapshot.NewReader(r.files)

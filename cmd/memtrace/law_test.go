@@ -54,6 +54,7 @@ var rooms = []struct {
 	{3, "record/dirty/dirtytest", "a simulated address space, for tests"},
 	{3, "record/ring", "the last part of a recording: segments, conditions for keeping them, who may ask for it"},
 	{4, "record/tracee/traceetest", "a simulated kernel that stops programs as ptrace(2) says, for tests"},
+	{4, "record/inside", "which programs record their calls themselves, and when: the code put into them, calls made of their records"},
 	{4, "record/pagetrace", "page traces: which memory is closed to a program and what opens it, what the kernel accesses for calls, page writes"},
 	{4, "record/snapshot", "reading memory, held or running; what a page of a mapping is"},
 	{4, "analyze", "reports as values, and their tables"},

@@ -20,6 +20,7 @@ import (
 	"memtrace/format/arch"
 	"memtrace/format/redact"
 	"memtrace/record"
+	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
 	"memtrace/replay"
 )
@@ -339,7 +340,7 @@ func (f *recordFlags) options() (*record.Options, error) {
 	default:
 		return nil, fmt.Errorf("record --perf-map: %q is not on or off", f.perfMap)
 	}
-	if o.InProcess, err = record.ParseInProcess(f.inProcess); err != nil {
+	if o.InProcess, err = inside.Parse(f.inProcess); err != nil {
 		return nil, fmt.Errorf("record --in-process: %w", err)
 	}
 	if o.PageTrace, err = f.pageTraced(); err != nil {

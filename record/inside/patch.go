@@ -3,11 +3,9 @@
 // This file patches the places at which programs make calls, so that they come to our code
 // without a stop, and takes the patches away again.
 
-package record
+package inside
 
 import (
-	"maps"
-
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/vma"
@@ -15,74 +13,10 @@ import (
 	"memtrace/record/tracee"
 )
 
-// sites are the places in an address space at which calls are made.
-type sites struct {
-	windows []*inproc.Window
-	patched map[addr.Addr]*inproc.Patch // by site
-	stubs   map[addr.Addr]*inproc.Patch // by where a thread in the stub is behind the call; never forgotten
-	pads    map[addr.Addr]addr.Addr     // sites, by the padding that is used for them
-	stops   map[addr.Addr]int           // how often a thread has stopped there
-	never   map[addr.Addr]bool
-	wanted  []addr.Addr
-}
-
-func newSites() *sites {
-	return &sites{patched: map[addr.Addr]*inproc.Patch{}, stubs: map[addr.Addr]*inproc.Patch{}, pads: map[addr.Addr]addr.Addr{}, stops: map[addr.Addr]int{}, never: map[addr.Addr]bool{}}
-}
-
-// fork is the sites of a copy of the address space.
-func (s *sites) fork() *sites {
-	c := newSites()
-	for _, w := range s.windows {
-		copied := *w
-		c.windows = append(c.windows, &copied)
-	}
-	maps.Copy(c.patched, s.patched)
-	maps.Copy(c.stubs, s.stubs)
-	maps.Copy(c.pads, s.pads)
-	maps.Copy(c.never, s.never)
-	return c
-}
-
-// hot is how often a thread has to stop at a site before that is patched.
-const hot = 3
-
-// stopped notes that a thread has stopped behind a site. It reports whether the site is to
-// be patched.
-func (s *sites) stopped(behind addr.Addr) bool {
-	site := behind - 2
-	if s.never[site] || s.patched[site] != nil || s.stubs[behind] != nil {
-		return false
-	}
-	if s.stops[site]++; s.stops[site] != hot {
-		return false
-	}
-	s.wanted = append(s.wanted, site)
-	return true
-}
-
-// stubAt is the patch whose stub an address is in, nil if it is in none.
-func (s *sites) stubAt(a addr.Addr) *inproc.Patch {
-	for _, w := range s.windows {
-		if addr.Reach(w.Base, inproc.WindowLen).Contains(a) {
-			return s.stubs[inproc.StubReturn(w.Base, a)]
-		}
-	}
-	return nil
-}
-
-// program is where in the program a thread is that is at an address.
-func (s *sites) program(a addr.Addr) addr.Addr {
-	if p := s.stubAt(a); p != nil {
-		return p.Program(a)
-	}
-	return a
-}
-
 // patchWanted patches the sites that have been found to be worth it. The thread stands
 // behind a call; its registers are changed if it stands where it could not go on.
-func (m *memory) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]uint64) {
-	s := m.inside.sites
+func (m *Space) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]uint64) {
+	s := m.placed.sites
 	wanted := s.wanted
 	s.wanted = nil
 	if len(wanted) > 0 && len(m.Threads) > 1 {
@@ -98,7 +32,7 @@ func (m *memory) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]
 			regs[arch.RIP] = uint64(p.Return())
 		}
 		if p.Inside(site + 2) {
-			for _, o := range m.inside.slots {
+			for _, o := range m.placed.slots {
 				if o != nil && o.thread != nil {
 					o.Redirect(site+2, p.Return())
 				}
@@ -109,15 +43,15 @@ func (m *memory) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]
 }
 
 // patch patches one site. It returns nil if that cannot be done, at all or now.
-func (m *memory) patch(calls *tracee.Injector, site addr.Addr) *inproc.Patch {
-	s := m.inside.sites
+func (m *Space) patch(calls *tracee.Injector, site addr.Addr) *inproc.Patch {
+	s := m.placed.sites
 	s.never[site] = true
 	v, ok := m.Mappings().Find(site)
 	if !ok || v.Prot&addr.Write != 0 || v.Prot&addr.Exec == 0 || v.Prot&addr.Shared != 0 || v.Kind == vma.VDSO {
 		return nil
 	}
 	code := make([]byte, min(inproc.SiteLen, v.End-site))
-	if n, _ := m.fs.ReadMem(code, site); n != len(code) {
+	if n, _ := m.Raw().ReadMem(code, site); n != len(code) {
 		return nil
 	}
 	p, ok := inproc.Find(site, code)
@@ -133,7 +67,7 @@ func (m *memory) patch(calls *tracee.Injector, site addr.Addr) *inproc.Patch {
 	if w == nil {
 		return nil
 	}
-	writes, ok := p.Apply(w, func(b []byte, a addr.Addr) bool { n, _ := m.fs.ReadMem(b, a); return n == len(b) })
+	writes, ok := p.Apply(w, func(b []byte, a addr.Addr) bool { n, _ := m.Raw().ReadMem(b, a); return n == len(b) })
 	if !ok || !m.writeAll(writes) {
 		return nil
 	}
@@ -146,8 +80,8 @@ func (m *memory) patch(calls *tracee.Injector, site addr.Addr) *inproc.Patch {
 }
 
 // windowFor gives a patch a stub, in a new window if need be; nil if there is no room.
-func (m *memory) windowFor(calls *tracee.Injector, p *inproc.Patch) *inproc.Window {
-	s := m.inside.sites
+func (m *Space) windowFor(calls *tracee.Injector, p *inproc.Patch) *inproc.Window {
+	s := m.placed.sites
 	for _, w := range s.windows {
 		if w.Place(p) {
 			return w
@@ -157,12 +91,12 @@ func (m *memory) windowFor(calls *tracee.Injector, p *inproc.Patch) *inproc.Wind
 	if base == 0 {
 		return nil
 	}
-	i := installer{in: calls, tid: m.via, m: m}
+	i := installer{in: calls, tid: m.Via(), raw: m.Raw()}
 	if !i.file(base, inproc.WindowLen) {
 		return nil
 	}
 	w := inproc.NewWindow(base)
-	if !m.writeAll([]inproc.Write{{At: base, Bytes: m.inside.code.Head()}}) {
+	if !m.writeAll([]inproc.Write{{At: base, Bytes: m.placed.code.Head()}}) {
 		return nil
 	}
 	s.windows = append(s.windows, w)
@@ -173,9 +107,9 @@ func (m *memory) windowFor(calls *tracee.Injector, p *inproc.Patch) *inproc.Wind
 }
 
 // writeAll writes to memory that the program may not write to itself.
-func (m *memory) writeAll(writes []inproc.Write) bool {
+func (m *Space) writeAll(writes []inproc.Write) bool {
 	for _, w := range writes {
-		if n, err := m.fs.WriteMem(w.Bytes, w.At); err != nil || n != len(w.Bytes) {
+		if n, err := m.Raw().WriteMem(w.Bytes, w.At); err != nil || n != len(w.Bytes) {
 			return false
 		}
 	}
@@ -184,7 +118,7 @@ func (m *memory) writeAll(writes []inproc.Write) bool {
 
 // roomNear is a place for a window that a site can jump to: a gigabyte away if that is
 // free, so that it is in nobody's way. 0 is nowhere.
-func (m *memory) roomNear(site addr.Addr) (at addr.Addr) {
+func (m *Space) roomNear(site addr.Addr) (at addr.Addr) {
 	const far = 1 << 30
 	const guard = 1 << 20
 	free := func(a addr.Addr) bool {
@@ -209,25 +143,9 @@ func (m *memory) roomNear(site addr.Addr) (at addr.Addr) {
 	return 0
 }
 
-// ours reports whether something of ours is mapped in a range.
-func (m *memory) ours(r addr.Range) bool {
-	if m.inside == nil {
-		return false
-	}
-	if r.Overlaps(m.inside.code.Range()) {
-		return true
-	}
-	for _, w := range m.inside.sites.windows {
-		if r.Overlaps(addr.Reach(w.Base, inproc.WindowLen)) {
-			return true
-		}
-	}
-	return false
-}
-
 // unpatchHeld takes the patches of a range away while nobody executes them.
-func (m *memory) unpatchHeld(r addr.Range) {
-	for _, p := range m.inside.sites.patched {
+func (m *Space) unpatchHeld(r addr.Range) {
+	for _, p := range m.placed.sites.patched {
 		if !p.Overlaps(r) {
 			continue
 		}
@@ -241,8 +159,8 @@ func (m *memory) unpatchHeld(r addr.Range) {
 }
 
 // unpatch takes the patches of a range away.
-func (m *memory) unpatch(r addr.Range) {
-	s := m.inside.sites
+func (m *Space) unpatch(r addr.Range) {
+	s := m.placed.sites
 	for site, p := range s.patched {
 		if p.Overlaps(r) {
 			_ = m.writeAll(p.Undo())
@@ -255,8 +173,8 @@ func (m *memory) unpatch(r addr.Range) {
 
 // settle changes the registers of a thread that stands in a stub to what they are for the
 // program: it stands where the call is made, or behind that. It reports whether it has.
-func (m *memory) settle(regs *[tracee.MaxRegisters]uint64) bool {
-	s := m.inside.sites
+func (m *Space) settle(regs *[tracee.MaxRegisters]uint64) bool {
+	s := m.placed.sites
 	ip := addr.Addr(regs[arch.RIP])
 	if site, ok := s.pads[ip]; ok { // the jump there may be taken away while it stands
 		regs[arch.RIP] = uint64(site)
@@ -277,8 +195,8 @@ func (m *memory) settle(regs *[tracee.MaxRegisters]uint64) bool {
 
 // leaveSite takes away a patch in the middle of which somebody goes on, for good. Where
 // others may be about to execute it, it stays: there is a breakpoint.
-func (m *memory) leaveSite(a addr.Addr) {
-	s := m.inside.sites
+func (m *Space) leaveSite(a addr.Addr) {
+	s := m.placed.sites
 	if len(m.Threads) > 1 {
 		return
 	}
@@ -286,19 +204,6 @@ func (m *memory) leaveSite(a addr.Addr) {
 		if p := s.patched[site]; p != nil && p.Inside(a) {
 			m.unpatch(addr.Reach(site, 1))
 			s.never[site] = true
-		}
-	}
-}
-
-// original puts what the program has into bytes that were read at an address.
-func (m *memory) original(b []byte, a addr.Addr) {
-	if m.inside == nil {
-		return
-	}
-	r := addr.Reach(a, uint64(len(b)))
-	for _, p := range m.inside.sites.patched {
-		if p.Overlaps(r) {
-			p.Original(b, a)
 		}
 	}
 }
