@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"memtrace/format"
+	"memtrace/format/addr"
 	"memtrace/record/snapshot"
 	"memtrace/record/tracee"
 )
@@ -62,6 +63,19 @@ func (r *Recorder) capture(m *memory, t *tracee.Thread, why Reason) *captured {
 // canCapture reports whether an address space is to be read.
 func (r *Recorder) canCapture(m *memory, why Reason) bool {
 	return why != ReasonNone && m.fs != nil && !r.group.Over() && r.log.err == nil
+}
+
+// large reports whether an address space may have more memory of its own than can be read in
+// the time that an interval snapshot may hold it.
+func (m *memory) large() bool {
+	const most = 64 << 20
+	n := uint64(0)
+	for v := range m.Mappings().All() {
+		if v.Prot&addr.Write != 0 {
+			n += v.Len()
+		}
+	}
+	return n > most
 }
 
 // prepareCapture brings up to date what is known of a held address space. It returns

@@ -62,18 +62,6 @@ func (r *Recorder) tick(m *memory, interval time.Duration) {
 	r.snapshotHeld(m)
 }
 
-// trackAtTick begins to find writes. It reports whether the address space is still
-// there.
-func (r *Recorder) trackAtTick(m *memory) bool {
-	r.group.Hold(m.Space)
-	m.track.stage = trackOverdue
-	if t := r.group.Standing(m.Space); t != nil {
-		r.beginTracking(m, t)
-	}
-	r.group.ServeWaiting()
-	return !r.group.Over() && m.alive() // else what they stopped with was an exec, or the end
-}
-
 // sweepBefore sweeps an address space before it is held, and begins to watch its page
 // faults where that makes the hold shorter. It reports whether it is to be held now.
 func (r *Recorder) sweepBefore(m *memory, interval time.Duration) bool {

@@ -9,12 +9,9 @@ import (
 	"errors"
 	"strconv"
 
-	"memtrace/format"
 	"memtrace/format/proctext"
-	"memtrace/format/vma"
 	"memtrace/record/dirty"
 	"memtrace/record/procfs"
-	"memtrace/record/space"
 	"memtrace/record/tracee"
 )
 
@@ -35,6 +32,18 @@ func (r *Recorder) trackLate(m *memory, t *tracee.Thread) {
 		r.group.Hold(m.Space)
 		r.beginTracking(m, t)
 	}
+}
+
+// trackAtTick begins to find writes. It reports whether the address space is still
+// there.
+func (r *Recorder) trackAtTick(m *memory) bool {
+	r.group.Hold(m.Space)
+	m.track.stage = trackOverdue
+	if t := r.group.Standing(m.Space); t != nil {
+		r.beginTracking(m, t)
+	}
+	r.group.ServeWaiting()
+	return !r.group.Over() && m.alive() // else what they stopped with was an exec, or the end
 }
 
 // beginTracking begins to find writes in the best way there is. t is a thread of
@@ -66,54 +75,8 @@ func (r *Recorder) beginTracking(m *memory, t *tracee.Thread) {
 	r.writes.Found(&m.writes, t, m.finder)
 }
 
-// find has the writes of the address space found by f from now on.
-func (m *memory) find(f dirty.Finder) {
-	m.writes.Stop()
-	m.finder.Close()
-	m.finder = f
-	m.notes.Begin(f, m.Mappings())
-}
-
-// withoutUffd is the best finder that needs no userfaultfd: soft-dirty bits, where the
-// kernel has them and lets us clear them, or none. All threads must be held.
-func (m *memory) withoutUffd() dirty.Finder {
-	if m.fs != nil && !m.track.never && m.kernel.hasSoftDirty() {
-		if s, err := dirty.NewSoftDirty(m.fs, heldThreads{m}); err == nil {
-			return s
-		}
-	}
-	return dirty.NewCompare(m.fs)
-}
-
-// yieldUffd takes our userfaultfd away, because the program is about to make one of
-// its own.
-func (m *memory) yieldUffd() {
-	m.ownUffd, m.track.noUffd = true, true
-	m.readCarefully()
-	if m.finder.Name() == format.DirtyWPAsync {
-		f := m.withoutUffd()
-		m.find(f)
-		m.table.Refresh(m)
-	}
-}
-
-// writtenUnseen has all of the memory read at each snapshot, and compared: the kernel
-// writes to it by itself, through buffers that a ring of the program's has registered.
-// Such writes need no page to be writable, so nothing finds them.
-func (m *memory) writtenUnseen() {
-	if m.track.never {
-		return
-	}
-	m.track.never = true
-	if dirty.Finds(m.finder) {
-		m.find(dirty.NewCompare(m.fs))
-	}
-}
-
-var (
-	errNoUffd = errors.New("no userfaultfd can be made in the program")
-	errLater  = errors.New("the thread was needed for something else")
-)
+// errLater is why a userfaultfd could not be made this time.
+var errLater = errors.New("the thread was needed for something else")
 
 // later is the error of a try that may succeed with another one.
 func (k *tracking) later() error {
@@ -158,31 +121,6 @@ func (r *Recorder) makeUffd(m *memory, t *tracee.Thread) (dirty.Registrar, error
 	return u, nil
 }
 
-// Untracked says why its writes are not found as a trace of them needs it.
-func (m *memory) Untracked() string {
-	switch {
-	case m.ownUffd:
-		return "the program has a userfaultfd of its own"
-	case m.track.never:
-		return "the kernel writes to it on its own, for an io_uring or aio"
-	case !m.kernel.hasUffd():
-		return "the kernel has no UFFD_FEATURE_WP_ASYNC (Linux 6.7)"
-	}
-	return errNoUffd.Error()
-}
-
-// VDSO is the mapping that has instructions which enter the kernel, and its bytes.
-func (m *memory) VDSO() (vma.VMA, []byte) {
-	for v := range m.Mappings().All() {
-		if v.Kind == vma.VDSO {
-			b := make([]byte, v.Len())
-			n, _ := m.fs.ReadMem(b, v.Start)
-			return v, b[:n]
-		}
-	}
-	return vma.VMA{}, nil
-}
-
 // foreignFilter reports whether the program has a seccomp filter of its own: it may
 // forbid the call, or kill for it.
 func (r *Recorder) foreignFilter(tid int) bool {
@@ -197,42 +135,4 @@ func (r *Recorder) foreignFilter(tid int) bool {
 	}
 	mode, _ := proctext.Field(status, "Seccomp").Number()
 	return n > ours || mode == 1
-}
-
-// heldThreads are the threads of an address space, for its soft-dirty bits.
-type heldThreads struct{ m *memory }
-
-// Settled reports whether no mapping is being changed, by a call that has not been
-// seen to end, and nobody who is not traced writes to the memory.
-func (h heldThreads) Settled() bool {
-	if h.m.untracedUsers || h.m.turn.Overdue() > 0 {
-		return false
-	}
-	for t := range h.m.Threads {
-		c := t.Call()
-		if t.Unseen() || c != nil && t.State() != tracee.Queued && space.EffectOf(c.Arch, c.Nr).Exclusive() {
-			return false
-		}
-	}
-	return true
-}
-
-// Asleep reports whether all threads that are in the kernel sleep there.
-func (h heldThreads) Asleep() (dirty.Sleep, bool) {
-	var tids []int
-	for t := range h.m.Threads {
-		if !t.Stands() || t.Over() { // who ends still writes to its memory
-			tids = append(tids, t.TID)
-		}
-	}
-	return dirty.Asleep(tids, h.m.kernel.status)
-}
-
-// ClearSoftDirty clears the bits through a thread that has not left the address
-// space.
-func (h heldThreads) ClearSoftDirty() error {
-	if t := h.m.Any(); t != nil && !t.Over() {
-		return h.m.kernel.clearSoftDirty(t.TID)
-	}
-	return procfs.ErrGone
 }
