@@ -10,14 +10,12 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/call"
-	"memtrace/format/proctext"
 	"memtrace/format/vma"
 	"memtrace/record/procfs"
 	"memtrace/record/tracee"
@@ -273,26 +271,6 @@ func (r *Recorder) Ended(t *tracee.Thread, status uint32, process bool) {
 // Lost writes that something about a thread is not known.
 func (r *Recorder) Lost(t *tracee.Thread, what string) {
 	r.lost(t.No, what)
-}
-
-// nstid is a thread's tid in its own PID namespace, if it may have one.
-func nstid(k kernel, tid int, namespaced bool) uint32 {
-	if !namespaced {
-		return uint32(tid)
-	}
-	status, err := k.status(tid)
-	if err != nil {
-		return uint32(tid)
-	}
-	fields := strings.Fields(proctext.Field(status, "NSpid").String())
-	if len(fields) == 0 {
-		return uint32(tid)
-	}
-	n, err := strconv.ParseUint(fields[len(fields)-1], 10, 32)
-	if err != nil {
-		return uint32(tid)
-	}
-	return uint32(n)
 }
 
 // maxFDs bounds how many descriptors of a program are named at its beginning.

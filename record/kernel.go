@@ -6,7 +6,11 @@
 package record
 
 import (
+	"strconv"
+	"strings"
+
 	"memtrace/format/addr"
+	"memtrace/format/proctext"
 	"memtrace/format/vma"
 	"memtrace/record/dirty"
 	"memtrace/record/pagetrace"
@@ -78,3 +82,23 @@ func (linux) status(tid int) ([]byte, error) { return procfs.Status(tid) }
 func (linux) hasUffd() bool                  { return procfs.HasUffd() }
 func (linux) hasSoftDirty() bool             { return procfs.SoftDirty() }
 func (linux) clearSoftDirty(tid int) error   { return procfs.ClearSoftDirty(tid) }
+
+// nstid is a thread's tid in its own PID namespace, if it may have one.
+func nstid(k kernel, tid int, namespaced bool) uint32 {
+	if !namespaced {
+		return uint32(tid)
+	}
+	status, err := k.status(tid)
+	if err != nil {
+		return uint32(tid)
+	}
+	fields := strings.Fields(proctext.Field(status, "NSpid").String())
+	if len(fields) == 0 {
+		return uint32(tid)
+	}
+	n, err := strconv.ParseUint(fields[len(fields)-1], 10, 32)
+	if err != nil {
+		return uint32(tid)
+	}
+	return uint32(n)
+}

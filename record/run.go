@@ -56,7 +56,7 @@ func newRecorder(k tracee.Kernel, w Log, start time.Time, o Options) *Recorder {
 	}
 	r.files = snapshot.NewFiles(w.Header().Start, r.group.Now, snapshot.Stat)
 	r.reader = snapshot.NewReader(r.files)
-	r.stacks = newStacks(&o, w, r.group, r.files, func(what string) { r.lost(0, what) })
+	r.stacks = newStacks(o.Stacks, o.StackDepth, !o.NoPerfMaps, w, r.group, r.files, func(what string) { r.lost(0, what) })
 	if p, ok := w.(interface{ ExpectPages() }); ok && o.Snapshot.often() {
 		p.ExpectPages()
 	}

@@ -1,22 +1,21 @@
 //go:build linux
 
 // This file takes the call stacks of threads: at the beginning of calls, and at signals that
-// end a process.
+// end a process. It keeps what names the code in them and would be gone later: the maps of code
+// that is made at run time, and the kernel's own code.
 
 package record
 
 import (
-	"os"
+	"fmt"
 	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"memtrace/format"
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/format/unwind"
 	"memtrace/format/vma"
+	"memtrace/record/procfs"
 	"memtrace/record/snapshot"
 	"memtrace/record/tracee"
 )
@@ -42,6 +41,7 @@ type stacks struct {
 	u        *unwind.Unwinder
 	cache    *unwind.Cache
 	files    stackFiles
+	memory   *memory // whose stack is being taken
 	mem      stackMemory
 	regs     [tracee.MaxRegisters]uint64
 	raw      []format.RawFrame
@@ -57,8 +57,8 @@ const (
 	cutFrames     = 16
 )
 
-func newStacks(o *Options, w Log, g *tracee.Group, files *snapshot.Files, lost func(string)) *stacks {
-	s := &stacks{set: o.Stacks, depth: min(o.StackDepth, unwind.MaxDepth), perfMaps: !o.NoPerfMaps, group: g, lost: lost}
+func newStacks(set arch.Set, depth int, perfMaps bool, w Log, g *tracee.Group, files *snapshot.Files, lost func(string)) *stacks {
+	s := &stacks{set: set, depth: min(depth, unwind.MaxDepth), perfMaps: perfMaps, group: g, lost: lost}
 	var ok bool
 	if s.log, ok = w.(StackLog); !ok || s.depth <= 0 {
 		return &stacks{}
@@ -67,28 +67,6 @@ func newStacks(o *Options, w Log, g *tracee.Group, files *snapshot.Files, lost f
 	s.cache = unwind.NewCache(&s.files)
 	s.u = unwind.NewUnwinder(s.cache)
 	return s
-}
-
-// code is what is known of the code of an address space.
-type code struct {
-	space *unwind.Space
-	era   uint64
-}
-
-// changed drops what a change of mappings makes untrue.
-func (c *code) changed(x format.Change) {
-	if c.space == nil {
-		return
-	}
-	switch x := x.(type) {
-	case *format.VMASet:
-		c.space.Changed(x.VMA.Range)
-	case *format.VMADel:
-		c.space.Changed(x.Range)
-	case *format.VMAMove:
-		c.space.Changed(addr.Reach(x.From, x.Len))
-		c.space.Changed(addr.Reach(x.To, x.Len))
-	}
 }
 
 // entered takes the stack of a thread that begins a call.
@@ -134,7 +112,7 @@ func (s *stacks) take(t *tracee.Thread, m *memory) format.StackNode {
 	if s.full {
 		depth = min(depth, cutFrames)
 	}
-	s.mem.thread, s.files.m, s.files.tid = t, m, t.TID
+	s.mem.thread, s.memory, s.files.tid = t, m, t.TID
 	frames, end := s.u.Stack(m.code.space, m.Mappings(), &s.mem, &regs, depth)
 	return s.write(frames, end)
 }
@@ -188,73 +166,46 @@ func (s *stacks) module(m *unwind.Module) uint32 {
 	return uint32(no)
 }
 
-// stackMemory reads the memory of a thread.
-type stackMemory struct {
-	group  *tracee.Group
-	thread *tracee.Thread
-}
+// Names of texts in the log.
+const (
+	textPerfMap = "perf.map"
+	textVDSO    = "vdso"
+)
 
-// Read reads memory as calls do.
-func (m *stackMemory) Read(b []byte, a addr.Addr) int { return m.group.ReadMem(m.thread, b, a) }
+// maxVDSO is more than the kernel's code takes.
+const maxVDSO = 64 << 10
 
-// stackFiles are the files that a program has mapped.
-type stackFiles struct {
-	files *snapshot.Files
-	m     *memory
-	tid   int
-}
-
-// name is a file as memtrace sees it, "" if it must not be asked for: somebody serves it,
-// who may be traced.
-func (f *stackFiles) name(v vma.VMA) string {
-	if f.files.Foreign(v) || !strings.HasPrefix(v.Name, "/") {
-		return ""
+// leaving keeps the perf map of an address space that is about to end, or to be left alone,
+// if a stack had code without a file in it. t is one of its threads.
+func (s *stacks) leaving(t *tracee.Thread, m *memory) {
+	if s.depth <= 0 || !s.perfMaps || m.code.space == nil || !m.code.space.Anonymous() {
+		return
 	}
-	return "/proc/" + strconv.Itoa(f.tid) + "/root" + strings.TrimSuffix(v.Name, " (deleted)")
+	m.code.space = nil
+	pid := nstid(m.kernel, t.Proc.PID, true)
+	text, whole, err := procfs.PerfMap(t.TID, pid, format.MaxText)
+	if err != nil {
+		s.lost(fmt.Sprintf("names of code of process %d: %v", t.Proc.PID, err))
+	}
+	if len(text) == 0 {
+		return
+	}
+	if !whole {
+		s.lost(fmt.Sprintf("names of code of process %d: its perf map has more than %d bytes", t.Proc.PID, format.MaxText))
+	}
+	_ = s.log.Text(&format.Text{Name: textPerfMap, MM: m.table.MM(), Step: m.log.next, Data: text}) // an error is told at the next event
 }
 
-// Identify is the size and the time of the last change of a file that is still there.
-func (f *stackFiles) Identify(v vma.VMA) (size, mtime uint64) {
-	name := f.name(v)
-	if name == "" {
-		return 0, 0
-	}
-	var st unix.Stat_t
-	if unix.Stat(name, &st) != nil || !sameFile(v, &st) {
-		return 0, 0
-	}
-	return uint64(st.Size), uint64(st.Mtim.Nano())
-}
-
-// sameFile reports whether a file is the one of a mapping. The device of a mapping is not
-// always that of the file (overlayfs, btrfs).
-func sameFile(v vma.VMA, st *unix.Stat_t) bool {
-	return st.Ino == v.Inode && st.Mode&unix.S_IFMT == unix.S_IFREG
-}
-
-// Open opens a file; of a program without a name any more, the program itself.
-func (f *stackFiles) Open(v vma.VMA) unwind.File {
-	name := f.name(v)
-	if name == "" {
-		return nil
-	}
-	for _, name := range []string{name, "/proc/" + strconv.Itoa(f.tid) + "/exe"} {
-		if file := openSame(v, name); file != nil {
-			return file
+// keepVDSO keeps the kernel's code, which no file has.
+func (s *stacks) keepVDSO() {
+	m := s.memory
+	for v := range m.Mappings().All() {
+		if v.Kind != vma.VDSO || v.Len() > maxVDSO {
+			continue
+		}
+		b := make([]byte, v.Len())
+		if n := s.mem.Read(b, addr.Addr(v.Start)); n == len(b) {
+			_ = s.log.Text(&format.Text{Name: textVDSO, MM: m.table.MM(), Step: m.log.next, Data: b})
 		}
 	}
-	return nil
-}
-
-func openSame(v vma.VMA, name string) unwind.File {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil
-	}
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || !sameFile(v, &st) {
-		unix.Close(fd)
-		return nil
-	}
-	return os.NewFile(uintptr(fd), name)
 }
