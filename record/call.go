@@ -56,7 +56,9 @@ func (r *Recorder) Returned(t *tracee.Thread, c *tracee.Call) {
 		r.stacks.returned(t, c)
 		r.emit(&format.Event{Time: c.Leave, Thread: t.No, Record: syscallOf(t, c), Stack: r.stacks.of(t)})
 		if r.opts.Check && effect.Maps() {
-			r.check(m, t.No)
+			if c := r.check(m, t.No); c != nil {
+				r.emit(c)
+			}
 		}
 	}
 	r.endCapture(t, s)

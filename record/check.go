@@ -37,22 +37,23 @@ func mappingsOf(c format.Change) uint32 {
 	return 0
 }
 
-// check compares the table of an address space with what the kernel prints, with
-// its threads held, and writes down what it found. no is the thread whose event it follows.
-func (r *Recorder) check(m *memory, no uint32) {
+// check compares the table of an address space with what the kernel prints, with its
+// threads held. It returns an event of what it found, nil where that cannot be told. no is
+// the thread whose event it follows.
+func (r *Recorder) check(m *memory, no uint32) *format.Event {
 	busy, ok := m.turn.Busy()
 	if ok && busy.No != no || m.turn.Overdue() > 0 || m.untracedUsers {
-		return
+		return nil
 	}
 	r.group.Hold(m.Space)
 	for t := range m.Threads {
 		if t.Unseen() {
-			return // what it is doing is not known yet
+			return nil // what it is doing is not known yet
 		}
 	}
 	c, ok := m.table.Compare(m)
 	if !ok {
-		return // it has ended
+		return nil // it has ended
 	}
 	r.result.Checks++
 	rec := &format.Check{MM: m.table.MM(), OK: c.Same, Diff: c.Diff, Sum: format.MapsSum(c.Text)}
@@ -60,5 +61,5 @@ func (r *Recorder) check(m *memory, no uint32) {
 		rec.Maps = c.Text
 		r.result.Differed++
 	}
-	r.emit(&format.Event{Thread: no, Record: rec})
+	return &format.Event{Thread: no, Record: rec}
 }

@@ -31,7 +31,9 @@ func (r *Recorder) emit(e *format.Event) (keep bool) {
 	r.writes.Tell()
 	keep = r.pauseAfter(e)
 	for _, m := range touched {
-		r.check(m, e.Thread)
+		if c := r.check(m, e.Thread); c != nil {
+			r.emit(c)
+		}
 	}
 	return keep
 }
