@@ -1,7 +1,7 @@
 //go:build linux
 
-// This file joins the recording of calls inside programs, of record/inside, to the recorder: it
-// says when that is done, and hides the code from the log.
+// This file joins the recording of calls inside programs, of record/inside, to the recorder, and
+// hides the code from the log.
 
 package record
 
@@ -14,30 +14,8 @@ import (
 	"memtrace/format/vma"
 	"memtrace/record/inproc"
 	"memtrace/record/inside"
-	"memtrace/record/pagetrace"
 	"memtrace/record/tracee"
 )
-
-// inside reports whether calls are recorded inside the programs.
-func (o *Options) inside() bool { return o.InProcess != inside.Off && o.byStops() == "" }
-
-// byStops says why calls are recorded by stops alone although they are to be recorded inside
-// the programs, "" if they need not be.
-func (o *Options) byStops() string {
-	switch {
-	case o.Running:
-		return "the programs run already (-p)"
-	case !o.Trace.All() && o.InProcess != inside.Always:
-		return "some calls only are recorded (-e), and it is not known whether it pays"
-	case o.PageTrace.Engine != pagetrace.None:
-		return "page references are recorded (--page-trace)"
-	case o.Pause != nil:
-		return "the program is stopped at its calls (--step)"
-	case o.Snapshot.atEvents():
-		return "memory is saved at calls (--snapshot)"
-	}
-	return inproc.Missing()
-}
 
 // tellOutside says in the log why no call is recorded inside a program although that was
 // asked for, and to the user if it was to be done always.

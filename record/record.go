@@ -12,6 +12,7 @@ import (
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/record/inproc"
 	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
 	"memtrace/record/snapshot"
@@ -112,6 +113,27 @@ func DefaultOptions() Options {
 // used where the program may outlive the recording, nor where it makes those calls itself.
 func (o *Options) filtered() bool {
 	return !o.Trace.All() && !o.inside() && o.PageTrace.Engine != pagetrace.Prot && o.Follow && o.Pause == nil && o.MaxBytes == 0 && o.MaxTime == 0 && o.MaxEvents == 0
+}
+
+// inside reports whether calls are recorded inside the programs.
+func (o *Options) inside() bool { return o.InProcess != inside.Off && o.byStops() == "" }
+
+// byStops says why calls are recorded by stops alone although they are to be recorded inside
+// the programs, "" if they need not be.
+func (o *Options) byStops() string {
+	switch {
+	case o.Running:
+		return "the programs run already (-p)"
+	case !o.Trace.All() && o.InProcess != inside.Always:
+		return "some calls only are recorded (-e), and it is not known whether it pays"
+	case o.PageTrace.Engine != pagetrace.None:
+		return "page references are recorded (--page-trace)"
+	case o.Pause != nil:
+		return "the program is stopped at its calls (--step)"
+	case o.Snapshot.atEvents():
+		return "memory is saved at calls (--snapshot)"
+	}
+	return inproc.Missing()
 }
 
 // traces reports whether the child of a clone is traced.
