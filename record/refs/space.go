@@ -22,16 +22,16 @@ import (
 
 // Space is an address space whose page references are traced.
 type Space struct {
-	granule uint64
-	pool    int
-	traced  addr.Set             // whose protection in the kernel is ours to set
-	pins    addr.Set             // never closed: the kernel writes there when it likes
-	open    map[addr.Addr]uint64 // blocks of this phase, by their start: when they were opened
-	holds   map[any][]held       // of calls in progress, by thread: open until the call is over
-	lifts   map[any]uint64       // who has everything open: since when
-	clock   uint64               // counts what was opened
-	loosed  uint64               // when something was pinned or forgotten last, by the clock
-	sticks  sticking
+	blocks
+	pool   int
+	traced addr.Set             // whose protection in the kernel is ours to set
+	pins   addr.Set             // never closed: the kernel writes there when it likes
+	open   map[addr.Addr]uint64 // blocks of this phase, by their start: when they were opened
+	holds  map[any][]held       // of calls in progress, by thread: open until the call is over
+	lifts  map[any]uint64       // who has everything open: since when
+	clock  uint64               // counts what was opened
+	loosed uint64               // when something was pinned or forgotten last, by the clock
+	sticks sticking
 }
 
 // held is a range that a call holds.
@@ -43,7 +43,7 @@ type held struct {
 // New makes a Space with blocks of granule bytes, a power of 2 of at least a page, and a
 // pool of that many blocks.
 func New(granule uint64, pool int) *Space {
-	return &Space{granule: granule, pool: pool, open: map[addr.Addr]uint64{}, holds: map[any][]held{}, lifts: map[any]uint64{}}
+	return &Space{blocks: blocks{granule}, pool: pool, open: map[addr.Addr]uint64{}, holds: map[any][]held{}, lifts: map[any]uint64{}}
 }
 
 // Fork returns the same for a child, whose memory is a copy. What calls hold is open
@@ -89,35 +89,6 @@ func (s *Space) SetGranule(granule uint64) (closed addr.Set) {
 	}
 	s.granule, s.sticks = granule, sticking{}
 	return closed
-}
-
-// Align widens a range to whole blocks.
-func (s *Space) Align(r addr.Range) addr.Range {
-	g := addr.Addr(s.granule)
-	r.Start -= r.Start % g
-	if end := r.End + (g-r.End%g)%g; end >= r.End {
-		r.End = end
-	}
-	return r
-}
-
-// Block is the block that holds a, as large as it is without regard to mappings.
-func (s *Space) Block(a addr.Addr) addr.Range {
-	start := a - a%addr.Addr(s.granule)
-	return addr.Range{Start: start, End: start + addr.Addr(s.granule)}
-}
-
-// Blocks yields the blocks that share an address with r.
-func (s *Space) Blocks(r addr.Range) func(yield func(addr.Range) bool) {
-	return func(yield func(addr.Range) bool) {
-		for a := r.Start; a < r.End; {
-			b := s.Block(a)
-			if !yield(b) || b.End <= a {
-				return
-			}
-			a = b.End
-		}
-	}
 }
 
 // Traces reports whether the protection at a is ours to set.
@@ -284,7 +255,7 @@ func (s *Space) Hold(key any, rs ...addr.Range) (closed addr.Set) {
 		}
 		closed.AddSet(s.Closed(r))
 		if len(s.sticks.stuck) > 0 {
-			s.sticks.given(s, r)
+			s.sticks.given(s.blocks, r)
 		}
 		s.clock++
 		s.holds[key] = append(s.holds[key], held{r, s.clock})
@@ -373,7 +344,7 @@ func (s *Space) Release(key any, touched []addr.Range) (first []addr.Addr, close
 	for _, r := range rs {
 		closed.AddSet(s.Closed(r.Range))
 	}
-	s.sticks.opened(s, &closed)
+	s.sticks.opened(s.blocks, s.pool, &closed)
 	return first, closed
 }
 
@@ -416,6 +387,19 @@ func (s *Space) Unlift(key any) (closed addr.Set) {
 
 // Holds reports whether a thread's call holds anything.
 func (s *Space) Holds(key any) bool { return len(s.holds[key]) > 0 }
+
+// Churns reports whether it costs more to go on in this phase than to begin another, in
+// which blocks stay open that are opened for nothing all the time.
+func (s *Space) Churns() bool { return len(s.lifts) == 0 && s.sticks.churn(s.pool, len(s.open)) }
+
+// Stick chooses the blocks that stay open in the phase that Flush begins, which has to
+// follow. It returns what has to be opened before.
+func (s *Space) Stick() (closed addr.Set) {
+	for _, b := range s.sticks.choose(s.pool, func(b addr.Addr) bool { return s.traced.Overlaps(s.Block(b)) }) {
+		closed.AddSet(s.Closed(s.Block(b)))
+	}
+	return closed
+}
 
 // Flush begins a new phase. It returns the blocks that stay open in it, for calls that
 // hold them or because of Stick.

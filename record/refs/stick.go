@@ -24,7 +24,7 @@ type sticking struct {
 }
 
 // opened notes that closed has been open for a call that did not access it.
-func (k *sticking) opened(s *Space, closed *addr.Set) {
+func (k *sticking) opened(in blocks, pool int, closed *addr.Set) {
 	if closed.Count() == 0 {
 		return
 	}
@@ -33,10 +33,10 @@ func (k *sticking) opened(s *Space, closed *addr.Set) {
 		k.idle = map[addr.Addr]int{}
 	}
 	for r := range closed.All() {
-		if r.Len()/s.granule > uint64(s.pool/stickShare) {
+		if r.Len()/in.granule > uint64(pool/stickShare) {
 			continue
 		}
-		for b := range s.Blocks(r) {
+		for b := range in.Blocks(r) {
 			if k.idle[b.Start]++; k.idle[b.Start] == stickFirst {
 				k.often++
 			}
@@ -45,8 +45,8 @@ func (k *sticking) opened(s *Space, closed *addr.Set) {
 }
 
 // given notes that a call is given r.
-func (k *sticking) given(s *Space, r addr.Range) {
-	if uint64(len(k.stuck)) < r.Len()/s.granule {
+func (k *sticking) given(in blocks, r addr.Range) {
+	if uint64(len(k.stuck)) < r.Len()/in.granule {
 		for b := range k.stuck {
 			if r.Contains(b) {
 				k.stuck[b]++
@@ -54,18 +54,17 @@ func (k *sticking) given(s *Space, r addr.Range) {
 		}
 		return
 	}
-	for b := range s.Blocks(r) {
+	for b := range in.Blocks(r) {
 		if n, ok := k.stuck[b.Start]; ok {
 			k.stuck[b.Start] = n + 1
 		}
 	}
 }
 
-// Churns reports whether it costs more to go on in this phase than to begin another, in
-// which blocks stay open that are opened for nothing all the time.
-func (s *Space) Churns() bool {
-	k := &s.sticks
-	if k.often == 0 || len(s.lifts) > 0 || k.calls < max(stickTimes, len(s.open)) || k.calls%stickTimes != 0 {
+// churn reports whether so much has been opened for nothing that another phase is to begin,
+// for a pool of which open blocks are.
+func (k *sticking) churn(pool, open int) bool {
+	if k.often == 0 || k.calls < max(stickTimes, open) || k.calls%stickTimes != 0 {
 		return false
 	}
 	inUse := 0
@@ -74,21 +73,20 @@ func (s *Space) Churns() bool {
 			inUse++
 		}
 	}
-	return inUse < s.pool/stickShare
+	return inUse < pool/stickShare
 }
 
-// Stick chooses the blocks that stay open in the phase that Flush begins, which has to
-// follow. It returns what has to be opened before.
-func (s *Space) Stick() (closed addr.Set) {
-	k := &s.sticks
+// choose chooses the blocks that stay open in the phase that begins, of those that may. It
+// returns those that have come to it now.
+func (k *sticking) choose(pool int, may func(addr.Addr) bool) (added []addr.Addr) {
 	for b, calls := range k.stuck {
 		if k.stuck[b] = 0; calls == 0 {
 			delete(k.stuck, b)
 		}
 	}
 	for b, n := range k.idle {
-		if n >= stickAfter && len(k.stuck) < s.pool/stickShare && s.traced.Overlaps(s.Block(b)) {
-			closed.AddSet(s.Closed(s.Block(b)))
+		if n >= stickAfter && len(k.stuck) < pool/stickShare && may(b) {
+			added = append(added, b)
 			if k.stuck == nil {
 				k.stuck = map[addr.Addr]int{}
 			}
@@ -97,5 +95,5 @@ func (s *Space) Stick() (closed addr.Set) {
 	}
 	clear(k.idle)
 	k.calls, k.often = 0, 0
-	return closed
+	return added
 }
