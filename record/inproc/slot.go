@@ -4,44 +4,9 @@
 package inproc
 
 import (
-	"encoding/binary"
 	"errors"
 
 	"memtrace/format/addr"
-)
-
-// Offsets in the slot; blob.gas has the same.
-const (
-	slotSelf   = 0x00
-	slotHead   = 0x08
-	slotTail   = 0x10
-	slotLeave  = 0x18
-	slotBegun  = 0x1c
-	slotMask   = 0x24
-	slotRec    = 0x28
-	slotEnd    = 0x38
-	slotResult = 0x40
-	slotR11    = 0x48
-	slotPacked = 0x58
-	slotRet    = 0x60
-	slotRAX    = 0x68
-	slotRBX    = 0x70
-	slotArgs   = 0x78
-	slotWaited = 0x110
-	slotWaits  = 0x114
-	slotTime   = 0x118
-	slotAction = 0x140 // not used by the code: two struct sigaction, of the kernel's kind
-	actionLen  = 32
-	slotPath   = 0xa8
-	slotOwner  = 0x100 // the tracing thread's id
-	slotNode   = 0x108 // not used by the code: of the list that slotOwner is in
-)
-
-// Values of slotBegun.
-const (
-	begunNone = iota // the record of the last call is whole
-	begunCall        // a call is about to be made, or under way
-	begunBack        // it has returned
 )
 
 // fdPath is where the names of a thread's descriptors are. A thread that is not the first
@@ -54,18 +19,18 @@ var ErrRing = errors.New("the program has overwritten its records")
 
 // Slot is the recorder's view of what it shares with a thread.
 type Slot struct {
-	shared []byte // slot and ring
-	base   addr.Addr
-	block  int    // the byte of slotOwner that is 1
-	taken  []byte // records that have been taken out of the ring
-	at     int    // the next of them
-	last   int    // the one that was read last
+	words // slot and ring
+	base  addr.Addr
+	block int    // the byte of slotOwner that is 1
+	taken []byte // records that have been taken out of the ring
+	at    int    // the next of them
+	last  int    // the one that was read last
 }
 
 // NewSlot prepares slot i of the code. shared is it, as the recorder has it mapped, SlotLen
 // bytes.
 func NewSlot(c Code, i int, shared []byte) *Slot {
-	s := &Slot{shared: shared, base: c.Slot(i)}
+	s := &Slot{words: shared, base: c.Slot(i)}
 	clear(shared[:slotOwner])
 	clear(shared[slotWaited:slotSize])
 	s.store(slotTime+8, waitMost)
@@ -89,9 +54,6 @@ func (s *Slot) Action() addr.Addr { return s.base + slotAction }
 
 // NoAction is where one lies that has SIGSYS not handled, in any slot.
 func (c Code) NoAction() addr.Addr { return c.Slot(0) + slotAction + actionLen }
-
-// Image is what the read-only part has: the code, and the table.
-func Image(t *Table) []byte { return append(append(make([]byte, 0, CodeLen), blob...), t.rows[:]...) }
 
 // waitMost is how many ns a thread waits for room in its ring before it looks again whether
 // somebody is going to make some.
@@ -159,21 +121,6 @@ type Record struct {
 	chunks     []byte
 }
 
-// Offsets in a record.
-const (
-	recNr     = 4
-	recBegin  = 8
-	recEnd    = 16
-	recArgs   = 24
-	recRet    = 72
-	recReturn = 80
-	recSP     = 88
-	recHead   = 112
-	recPad    = ^uint32(0) // for a number: nothing, up to the end of the ring
-)
-
-var le = binary.LittleEndian
-
 // parse reads a record of so many bytes.
 func (r *Record) parse(b []byte) {
 	*r = Record{
@@ -190,7 +137,7 @@ func (r *Record) parse(b []byte) {
 // ring than the code writes.
 func (s *Slot) Take() error {
 	s.taken, s.at, s.last = append(s.taken[:0], s.taken[s.at:]...), 0, 0
-	ring := s.shared[slotSize:]
+	ring := s.words[slotSize:]
 	head, tail := s.load(slotHead), s.load(slotTail)
 	if head-tail > ringSize {
 		s.store(slotTail, head)
@@ -205,7 +152,7 @@ func (s *Slot) Take() error {
 	s.store(slotTail, head)
 	s.store32(slotWaited, 0)
 	if s.load32(slotWaits) != 0 {
-		wake(word32(s.shared, slotTail))
+		wake(word32(s.words, slotTail))
 	}
 	return nil
 }
@@ -255,7 +202,7 @@ func (s *Slot) Begun(r *Record) bool {
 	if rec < slotSize || rec >= SlotLen || end < rec+recHead || end > SlotLen {
 		return false
 	}
-	r.parse(s.shared[rec:end])
+	r.parse(s.words[rec:end])
 	return true
 }
 

@@ -168,7 +168,7 @@ func (s *stepped) through(recorded bool) {
 	steps := 0
 	for r := entry; r[arch.RIP] != s.ret && r[arch.RIP] != s.ret-2; r = s.regs() {
 		steps++
-		slot := &Slot{shared: bytes.Clone(s.shared), base: s.code.Slot(0)}
+		slot := &Slot{words: bytes.Clone(s.shared), base: s.code.Slot(0)}
 		back := r
 		place := s.code.Recover(slot, &back)
 		what := fmt.Sprintf("at %#x of the code", r[arch.RIP]-stepBase)
@@ -200,7 +200,7 @@ func (s *stepped) through(recorded bool) {
 	for _, b := range behind {
 		s.same(fmt.Sprintf("at %#x of the code", b.ip), b.regs, end)
 	}
-	slot := &Slot{shared: s.shared, base: s.code.Slot(0)}
+	slot := &Slot{words: s.shared, base: s.code.Slot(0)}
 	if err := slot.Take(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -225,3 +225,6 @@ func (t *Table) Records(nr, arg0, arg1 uint64) bool {
 	}
 	return true
 }
+
+// Image is what the read-only part has: the code, and the table.
+func Image(t *Table) []byte { return append(append(make([]byte, 0, CodeLen), blob...), t.rows[:]...) }
