@@ -1,14 +1,12 @@
 //go:build linux
 
-// This file makes a log of the segments of a ring.
+// This file keeps what a ring has in a file of its own, and says what was kept.
 
 package ring
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -55,65 +53,6 @@ func (r *Ring) keep(why string, segs []*segment) {
 	})
 }
 
-// later has something done beside the recording, after what is waiting already.
-func (r *Ring) later(f func()) {
-	r.dumps.Add(1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.todo = append(r.todo, f)
-	if r.doing {
-		return
-	}
-	r.doing = true
-	go func() {
-		for {
-			r.mu.Lock()
-			if len(r.todo) == 0 {
-				r.doing = false
-				r.mu.Unlock()
-				return
-			}
-			f := r.todo[0]
-			r.todo = r.todo[1:]
-			r.mu.Unlock()
-			f()
-			r.dumps.Done()
-		}
-	}()
-}
-
-// takeOver keeps what a segment that is dropped knows of memory. Of a ring that goes round too
-// fast nothing is kept: what is known begins with a later segment then.
-func (r *Ring) takeOver(s *segment) {
-	if r.before == nil {
-		return
-	}
-	r.mu.Lock()
-	busy := r.early >= earlyMost
-	if !busy {
-		r.early++
-	}
-	r.mu.Unlock()
-	if busy {
-		return
-	}
-	s.users.Add(1)
-	r.later(func() {
-		defer s.users.Done()
-		<-s.ready
-		if s.err == nil {
-			if l, err := format.NewReader(s.file, s.size, nil); err == nil {
-				_ = r.before.Advance(l) // else nothing is known, and a later segment is a new beginning
-			}
-		}
-		n, lost := r.before.Pages()
-		r.mu.Lock()
-		r.early--
-		r.pages = [2]uint64{uint64(n), lost}
-		r.mu.Unlock()
-	})
-}
-
 // name is that of dump n.
 func (r *Ring) name(n int) string {
 	name := strings.ReplaceAll(r.opt.Output, "%p", strconv.Itoa(r.pid))
@@ -131,48 +70,6 @@ func (r *Ring) Program(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pid = pid
-}
-
-// join writes a log of segments under a name that it gets when it is whole. A file of
-// that name is kept as NAME.old.
-func join(name string, segs []*segment, p format.Part) (info *format.Info, err error) {
-	var logs []*format.Reader
-	for _, s := range segs {
-		<-s.ready
-		if s.err != nil {
-			return nil, s.err
-		}
-		l, err := format.NewReader(s.file, s.size, nil)
-		if err != nil {
-			return nil, err
-		}
-		if l.Steps() > l.Header().Begin.First() { // else nothing happened in it
-			logs = append(logs, l)
-		}
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	info, err = format.Cut(f, logs, p)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	if st, err := os.Lstat(name); err == nil && st.Mode().IsRegular() {
-		if err := os.Rename(name, name+".old"); err != nil {
-			return nil, err
-		}
-	} else if err == nil {
-		return nil, &fs.PathError{Op: "write", Path: name, Err: fs.ErrExist}
-	}
-	return info, os.Rename(f.Name(), name)
 }
 
 // Close ends the ring: what is due is kept, the segments go. It returns when all that

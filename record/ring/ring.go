@@ -1,61 +1,20 @@
 //go:build linux
 
-// This file has the ring: a log of which the last parts are kept.
+// This file has the ring: the segments that there are, the oldest of which goes when a new one
+// begins.
 
-// Package ring keeps the last part of a recording: a flight recorder. What is recorded
-// goes into segments, each a log of its own that goes on where the one before ends. The
-// oldest is dropped when those after it are enough. When a condition comes true the
-// segments are joined to one log.
 package ring
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"memtrace/format"
-)
-
-// Options say what a ring keeps.
-type Options struct {
-	Size int64         // bytes of log to keep at least, 0 for no bound of its own
-	Age  time.Duration // time to keep at least, 0 likewise. The less of both counts
-	Dir  string        // folder of the segments, "" for memory
-	// Keep are the conditions: a list, see DefaultConds.
-	Keep string
-	Max  int           // how often the ring is kept at most
-	Gap  time.Duration // and how far apart; the end of the program is kept at any time
-	// Output is the name of what is kept; %n is its number, %p the pid of the program.
-	Output string
-	// Memory says that memory is saved when the ring is kept.
-	Memory bool
-	// Every, if it is not 0, says that memory is saved all the time, and how often. What it was
-	// before the ring begins is known too, up to Room bytes of pages.
-	Every time.Duration
-	Room  int64
-	// Facts are those of a process that lives.
-	Facts format.Facts
-	// Say is told what a person should know. It may be called from any goroutine.
-	Say func(text string)
-}
-
-// Bounds of what a ring is made of.
-const (
-	parts      = 8                     // a ring is divided into so many segments, and one more
-	MinSize    = 64 << 10              // of a ring
-	MinAge     = time.Second           // of a ring
-	MemorySize = 256 << 20             // of a ring in memory, without a Size
-	MemoryRoom = 256 << 20             // of memory from before the ring, without a Room
-	earlyMost  = parts                 // segments whose memory waits to be taken over
-	patience   = 10 * time.Second      // for the end of a process that a signal ends
-	shortest   = 20 * time.Millisecond // of a segment
 )
 
 // Ring is a record.Log. Its methods are for the tracing thread, but for those that say
@@ -109,17 +68,6 @@ type due struct {
 	ready bool // nothing any more
 }
 
-// segment is a part of the ring.
-type segment struct {
-	file  *os.File
-	name  string // in Options.Dir, "" in memory
-	begin uint64 // time of its first event
-	size  int64
-	err   error
-	ready chan struct{} // it is whole: size and err are there
-	users sync.WaitGroup
-}
-
 // New begins a ring with the log of header h.
 func New(h *format.Header, o Options) (*Ring, error) {
 	conds, err := parseConds(o.Keep)
@@ -161,44 +109,6 @@ func New(h *format.Header, o Options) (*Ring, error) {
 	return r, nil
 }
 
-// Lines are the options as the header of a log has them.
-func (o *Options) Lines() []string {
-	size := []string{}
-	if o.Size > 0 {
-		size = append(size, fmt.Sprint(o.Size))
-	}
-	if o.Age > 0 {
-		size = append(size, o.Age.String())
-	}
-	memory := "none"
-	switch {
-	case o.Every > 0:
-		memory = "interval=" + o.Every.String()
-	case o.Memory:
-		memory = "at-keep"
-	}
-	return []string{"ring=" + strings.Join(size, ","), "keep-on=" + strings.Join(strings.Fields(o.Keep), ""), "keep-memory=" + memory}
-}
-
-// Check says what is wrong with options that a user has typed.
-func (o *Options) Check() error {
-	switch {
-	case o.Size > 0 && o.Size < MinSize:
-		return fmt.Errorf("--ring: at least %dK", MinSize>>10)
-	case o.Age > 0 && o.Age < MinAge:
-		return fmt.Errorf("--ring: at least %v", MinAge)
-	case o.Max < 1:
-		return errors.New("--keep-max: at least 1")
-	case o.Gap < 0:
-		return errors.New("--keep-gap: not below 0")
-	}
-	_, err := parseConds(o.Keep)
-	if err != nil {
-		err = fmt.Errorf("--keep-on %w", err)
-	}
-	return err
-}
-
 // writable makes sure that something can be kept, before it has to be.
 func (r *Ring) writable() error {
 	dir := filepath.Dir(r.opt.Output)
@@ -221,82 +131,6 @@ func (r *Ring) segment(no uint64, begin uint64) (*segment, error) {
 	s.name = filepath.Join(r.opt.Dir, fmt.Sprintf("memtrace-ring.%d.%06d.mtl", os.Getpid(), no))
 	s.file, err = os.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	return s, err
-}
-
-// anonymous makes a file without a name: in memory, or in a folder.
-func anonymous(dir string) (*os.File, error) {
-	if dir == "" {
-		fd, err := unix.MemfdCreate("memtrace-ring", unix.MFD_CLOEXEC)
-		if err != nil {
-			return nil, fmt.Errorf("memfd_create: %w", err)
-		}
-		return os.NewFile(uintptr(fd), "memtrace-ring"), nil
-	}
-	f, err := os.CreateTemp(dir, ".memtrace-pages-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
-}
-
-// drop lets go of a segment when nobody reads it any more.
-func (s *segment) drop() {
-	if s.name != "" {
-		_ = os.Remove(s.name)
-	}
-	go func() {
-		<-s.ready
-		s.users.Wait()
-		_ = s.file.Close()
-	}()
-}
-
-// Event writes an event, and does what follows from it: the next segment, the end of
-// the oldest, a dump.
-func (r *Ring) Event(e *format.Event) (format.Step, error) {
-	if exit, ok := e.Record.(*format.Exit); ok && exit.Process {
-		r.ends(e, exit)
-	}
-	step, err := r.Writer.Event(e)
-	if err != nil {
-		return step, err
-	}
-	if m, ok := e.Record.(*format.MemInfo); ok && r.due == nil {
-		if c := r.sizes.sample(r.conds, m, e.Time); c != nil {
-			r.ask(c.text)
-		}
-	}
-	r.mu.Lock()
-	r.steps[1], r.times[1] = step, e.Time
-	r.mu.Unlock()
-	if r.isDue(e) {
-		why := r.due.why
-		r.due = nil
-		return step, r.dump(why, e.Time)
-	}
-	seg := r.segs[len(r.segs)-1]
-	age := time.Duration(e.Time - seg.begin)
-	if r.opt.Size > 0 && (r.Bytes() >= r.opt.Size/parts || r.spare()) && age >= shortest || r.opt.Age > 0 && age >= r.opt.Age/parts {
-		if err := r.next(e.Time); err != nil {
-			return step, err
-		}
-		r.trim(e.Time)
-	}
-	return step, nil
-}
-
-// spare reports whether the oldest segment would not be needed if the one that is being written
-// ended now. Small segments are larger than they should be, by what is written at once.
-func (r *Ring) spare() bool {
-	oldest := r.segs[0]
-	select {
-	case <-oldest.ready:
-	default:
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.segs) > 2 && r.bytes-oldest.size+r.Bytes() >= r.opt.Size
 }
 
 // next begins another segment.
@@ -348,167 +182,61 @@ func (r *Ring) trim(now uint64) {
 	}
 }
 
-// isDue reports whether what has been waited for has come with e.
-func (r *Ring) isDue(e *format.Event) bool {
-	if r.due == nil {
-		return false
-	}
-	switch x := e.Record.(type) {
-	case *format.Snapshot:
-		if r.due.proc == 0 && x.Reason == format.ReasonKeep && !r.asked {
-			return true
-		}
-	case *format.Exit:
-		if x.Process && r.due.proc != 0 && (e.Thread == r.due.proc || r.gone(r.due.proc)) {
-			return true
-		}
-	}
-	return r.due.ready || e.Time > r.due.since && e.Time-r.due.since > uint64(patience)
-}
-
-// gone reports whether no thread of a process is left.
-func (r *Ring) gone(proc uint32) bool {
-	for _, t := range r.State().Threads {
-		if t.Proc == proc {
-			return false
-		}
-	}
-	return true
-}
-
-// ends looks at the end of a process, before the event is written.
-func (r *Ring) ends(e *format.Event, x *format.Exit) {
-	t := r.State().Threads[e.Thread]
-	if t == nil || r.due != nil {
-		return
-	}
-	for i := range r.conds {
-		if c := &r.conds[i]; c.end(unix.WaitStatus(x.Status), t.Parent == 0) && r.may(t.Parent == 0, false) {
-			r.due = &due{why: c.text, proc: t.Proc, since: e.Time}
-			return
-		}
-	}
-}
-
-// The methods below are asked by the recorder at moments when memory can be saved.
-
-// Call reports whether the memory of the process that made a call is to be saved.
-func (r *Ring) Call(s *format.Syscall, now uint64) bool {
-	if r.due != nil {
-		return false
-	}
-	for i := range r.conds {
-		if c := &r.conds[i]; c.call(s, now) && r.may(false, false) {
-			r.due = &due{why: c.text, since: now, ready: !r.opt.Memory}
-			return r.opt.Memory
-		}
-	}
-	return false
-}
-
-// Signal is Call for a signal that a thread is about to get.
-func (r *Ring) Signal(t *format.Thread, no int, fatal bool, now uint64) bool {
-	if r.due != nil || t == nil {
-		return false
-	}
-	for i := range r.conds {
-		if c := &r.conds[i]; c.signal(no, fatal) && r.may(fatal && t.Parent == 0, false) {
-			r.due = &due{why: c.text, since: now}
-			if fatal {
-				r.due.proc = t.Proc
-			} else {
-				r.due.ready = !r.opt.Memory
-			}
-			return r.opt.Memory
-		}
-	}
-	return false
-}
-
-// Exit is Call for the end of a process, whose status is known. One that a signal ends
-// was looked at when it got the signal.
-func (r *Ring) Exit(t *format.Thread, status uint32) bool {
-	if t == nil || !r.opt.Memory || r.due != nil || unix.WaitStatus(status).Signaled() {
-		return false
-	}
-	for i := range r.conds {
-		if c := &r.conds[i]; c.end(unix.WaitStatus(status), t.Parent == 0) {
-			return r.allows(t.Parent == 0, false)
-		}
-	}
-	return false
-}
-
-// allows reports whether something may be kept now; final says that the program ends: the last
-// of Options.Max is for that. soon says that it need not be Options.Gap apart.
-func (r *Ring) allows(final, soon bool) bool {
-	most := r.opt.Max
-	if !final && most > 1 && r.keepsEnd() {
-		most--
-	}
-	return r.took < most && (final || soon || r.last.IsZero() || time.Since(r.last) >= r.opt.Gap)
-}
-
-// may is allows, and counts it.
-func (r *Ring) may(final, soon bool) bool {
+// later has something done beside the recording, after what is waiting already.
+func (r *Ring) later(f func()) {
+	r.dumps.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.allows(final, soon) {
-		r.more++
-		return false
-	}
-	r.took++
-	r.last = time.Now()
-	return true
-}
-
-// keepsEnd reports whether a condition is about the end of the program.
-func (r *Ring) keepsEnd() bool {
-	return slices.ContainsFunc(r.conds, func(c cond) bool { return c.kind == onFatal || c.kind == onExit || c.kind == onStatus })
-}
-
-// ask has the memory of all processes saved, and the ring kept.
-func (r *Ring) ask(why string) {
-	if r.due != nil || !r.may(false, false) {
+	r.todo = append(r.todo, f)
+	if r.doing {
 		return
 	}
-	r.due = &due{why: why, since: r.times[1]}
-	if r.opt.Memory && r.Ask != nil {
-		r.asked = true
-		r.Ask()
-		return
-	}
-	r.due.ready = true
-}
-
-// KeepsOnUser reports whether SIGUSR2 to memtrace is a condition.
-func (r *Ring) KeepsOnUser() bool {
-	return slices.ContainsFunc(r.conds, func(c cond) bool { return c.kind == onUser })
-}
-
-// Trigger keeps the ring now: on the tracing thread, between two events. save saves the
-// memory of all processes.
-func (r *Ring) Trigger(why string, save func()) error {
-	if r.due == nil {
-		if !r.may(false, true) {
-			return errors.New("nothing is kept any more: --keep-max does not allow it")
+	r.doing = true
+	go func() {
+		for {
+			r.mu.Lock()
+			if len(r.todo) == 0 {
+				r.doing = false
+				r.mu.Unlock()
+				return
+			}
+			f := r.todo[0]
+			r.todo = r.todo[1:]
+			r.mu.Unlock()
+			f()
+			r.dumps.Done()
 		}
-		r.due = &due{why: why, since: r.times[1]}
-	}
-	return r.Saved(save)
+	}()
 }
 
-// Saved saves memory with save and keeps the ring.
-func (r *Ring) Saved(save func()) error {
-	r.asked = true
-	if r.opt.Memory && save != nil {
-		save()
+// takeOver keeps what a segment that is dropped knows of memory. Of a ring that goes round too
+// fast nothing is kept: what is known begins with a later segment then.
+func (r *Ring) takeOver(s *segment) {
+	if r.before == nil {
+		return
 	}
-	r.asked = false
-	if r.due == nil {
-		return nil
+	r.mu.Lock()
+	busy := r.early >= earlyMost
+	if !busy {
+		r.early++
 	}
-	why := r.due.why
-	r.due = nil
-	return r.dump(why, r.times[1])
+	r.mu.Unlock()
+	if busy {
+		return
+	}
+	s.users.Add(1)
+	r.later(func() {
+		defer s.users.Done()
+		<-s.ready
+		if s.err == nil {
+			if l, err := format.NewReader(s.file, s.size, nil); err == nil {
+				_ = r.before.Advance(l) // else nothing is known, and a later segment is a new beginning
+			}
+		}
+		n, lost := r.before.Pages()
+		r.mu.Lock()
+		r.early--
+		r.pages = [2]uint64{uint64(n), lost}
+		r.mu.Unlock()
+	})
 }
