@@ -3,7 +3,9 @@
 // becomes which record, when memory is read, when a recording ends. The
 // mechanisms are below it, and do not know each other: record/tracee says what
 // happens to threads, record/space which mappings there are, record/dirty which
-// pages were written, record/snapshot reads them.
+// pages were written, record/snapshot reads them. Two that a user may ask for are above
+// these, and keep something of each address space and thread: record/pagetrace records which
+// pages are used, record/inside has programs record their calls themselves.
 //
 // It never imitates the kernel's memory management: after every call that may
 // have changed a mapping it asks what the mappings are. It never makes up what
