@@ -170,13 +170,10 @@ func (in *Programs) Forked(child, parent *tracee.Thread) {
 		return
 	}
 	if child.Proc != parent.Proc {
-		p := *in.processOf(parent)
-		p.young, p.noted = youngCalls, nil
-		in.procs[child.Proc] = &p
+		in.procs[child.Proc] = in.processOf(parent).fork()
 	}
-	if m := in.host.Space(child); m != in.host.Space(parent) && in.host.Space(parent).placed != nil {
-		of := in.host.Space(parent).placed
-		m.placed = &placed{m: m, code: of.code, sites: of.sites.fork(), slots: make([]*slot, len(of.slots))}
+	if m, of := in.host.Space(child), in.host.Space(parent); m != of && of.placed != nil {
+		of.placed.fork(m)
 	}
 }
 

@@ -97,7 +97,7 @@ func (in *Programs) mapSlot(m *Space, t *tracee.Thread, calls *tracee.Injector) 
 		return ""
 	}
 	if i.fresh {
-		m.placed = &placed{m: m, code: i.code, sites: newSites()}
+		m.place(i.code)
 	}
 	if in.robust != nil {
 		in.robust.Add(shared)

@@ -39,6 +39,13 @@ const (
 // a slot cost as much.
 const youngCalls = 16
 
+// fork is what is known of a copy of the process.
+func (p *process) fork() *process {
+	c := *p
+	c.young, c.noted = youngCalls, nil
+	return &c
+}
+
 // pays reports whether a process gains by recording its calls.
 func (p *process) pays() bool {
 	return p.seen >= paysAfter && bits.OnesCount64(p.history) >= paysShare

@@ -66,6 +66,15 @@ type placed struct {
 	slots []*slot // that are mapped; nil: shared with the process that it was copied from
 }
 
+// place notes that our code is in an address space that had none.
+func (m *Space) place(code inproc.Code) { m.placed = &placed{m: m, code: code, sites: newSites()} }
+
+// fork notes that an address space is a copy, with what is ours in it. The slots are those of
+// the original still.
+func (s *placed) fork(to *Space) {
+	to.placed = &placed{m: to, code: s.code, sites: s.sites.fork(), slots: make([]*slot, len(s.slots))}
+}
+
 // full reports whether there is no slot left, and none can be mapped.
 func (s *placed) full() bool {
 	return s != nil && len(s.slots) == inproc.MaxSlots && !slices.Contains(s.slots, nil)
