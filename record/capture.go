@@ -98,7 +98,7 @@ func (r *Recorder) read(m *memory, rep snapshot.Report, why Reason) *captured {
 	}
 	s := &captured{whole: rep.Whole && !m.Moving(), err: rep.Err}
 	s.Snapshot = format.Snapshot{
-		MM: m.table.MM(), Reason: why.String(), Mechanism: m.finder.Name(), Full: rep.Full, Pages: m.sweeps.pages + rep.Pages,
+		MM: m.MM(), Reason: why.String(), Mechanism: m.finder.Name(), Full: rep.Full, Pages: m.sweeps.pages + rep.Pages,
 	}
 	m.sweeps.pages = 0
 	return s

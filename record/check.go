@@ -17,7 +17,7 @@ func (r *Recorder) touched(e *format.Event) []*memory {
 	var found []*memory
 	for m := range r.memories {
 		for _, c := range e.Changes {
-			if mappingsOf(c) == m.table.MM() {
+			if mappingsOf(c) == m.MM() {
 				found = append(found, m)
 				break
 			}
@@ -56,7 +56,7 @@ func (r *Recorder) check(m *memory, no uint32) *format.Event {
 		return nil // it has ended
 	}
 	r.result.Checks++
-	rec := &format.Check{MM: m.table.MM(), OK: c.Same, Diff: c.Diff, Sum: format.MapsSum(c.Text)}
+	rec := &format.Check{MM: m.MM(), OK: c.Same, Diff: c.Diff, Sum: format.MapsSum(c.Text)}
 	if !c.Same {
 		rec.Maps = c.Text
 		r.result.Differed++

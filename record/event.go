@@ -45,7 +45,7 @@ func (r *Recorder) introduce(t *tracee.Thread) {
 func (r *Recorder) setThread(t *tracee.Thread) {
 	r.log.change(&format.ThreadSet{Thread: format.Thread{
 		No: t.No, TID: uint32(t.TID), TGID: uint32(t.Proc.PID), NSTID: nstid(r.kernel, t.TID, r.pidns),
-		Proc: t.Proc.No, MM: memoryOf(t).table.MM(), Parent: t.Proc.Parent, Arch: t.Proc.Arch,
+		Proc: t.Proc.No, MM: memoryOf(t).MM(), Parent: t.Proc.Parent, Arch: t.Proc.Arch,
 	}})
 }
 

@@ -27,7 +27,7 @@ func (r *Recorder) intervalSnapshot() {
 			due = append(due, m)
 		}
 	}
-	slices.SortFunc(due, func(a, b *memory) int { return cmp.Compare(a.table.MM(), b.table.MM()) })
+	slices.SortFunc(due, func(a, b *memory) int { return cmp.Compare(a.MM(), b.MM()) })
 	for _, m := range due {
 		if m.alive() && !r.group.Over() {
 			release := m.inside.Outside()
@@ -201,7 +201,7 @@ func (r *Recorder) sweep(m *memory, interval time.Duration) (whole bool) {
 		w.counted += rep.Found
 		if rep.Pages > 0 {
 			r.emit(&format.Event{Thread: m.Any().No, Record: &format.Snapshot{
-				MM: m.table.MM(), Reason: ReasonSweep.String(), Mechanism: m.finder.Name(), Full: rep.Full, Pages: rep.Pages,
+				MM: m.MM(), Reason: ReasonSweep.String(), Mechanism: m.finder.Name(), Full: rep.Full, Pages: rep.Pages,
 			}})
 			w.pages += rep.Pages
 		}
@@ -258,6 +258,6 @@ func (p *pacer) over() bool { return time.Since(p.begin) > p.limit || p.waited >
 func (r *Recorder) tellLeftOut(m *memory) {
 	if n := m.sweeps.leftOut; n > 0 {
 		m.sweeps.leftOut = 0
-		r.lost(0, fmt.Sprintf("interval snapshots of address space %d left out: %d, not to slow the program down", m.table.MM(), n))
+		r.lost(0, fmt.Sprintf("interval snapshots of address space %d left out: %d, not to slow the program down", m.MM(), n))
 	}
 }

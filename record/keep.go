@@ -41,7 +41,7 @@ func facts(t *format.Thread) *format.Attach {
 // keepAll saves the memory of all processes, one after the other, each while it stands
 // still.
 func keepAll(r *Recorder) {
-	for _, m := range slices.SortedFunc(maps.Keys(r.memories), func(a, b *memory) int { return cmp.Compare(a.table.MM(), b.table.MM()) }) {
+	for _, m := range slices.SortedFunc(maps.Keys(r.memories), func(a, b *memory) int { return cmp.Compare(a.MM(), b.MM()) }) {
 		if !m.alive() || r.group.Over() {
 			continue
 		}

@@ -36,7 +36,7 @@ func (p *Pause) Regs(tid uint32) ([]uint64, error) {
 
 func (p *Pause) memory(mm uint32) (*memory, error) {
 	for m := range p.r.memories {
-		if m.table.MM() == mm && m.fs != nil {
+		if m.MM() == mm && m.fs != nil {
 			return m, nil
 		}
 	}
@@ -89,7 +89,7 @@ func (r *Recorder) poked(m *memory, a addr.Addr, old, b []byte) {
 		pages.What, pages.Data = format.PageData, data
 	}
 	m.given(pages)
-	r.emit(&format.Event{Record: &format.Poke{MM: m.table.MM(), Addr: a, Old: old, New: append([]byte(nil), b...)}})
+	r.emit(&format.Event{Record: &format.Poke{MM: m.MM(), Addr: a, Old: old, New: append([]byte(nil), b...)}})
 }
 
 // Text reads what the kernel says now: a source as format.Sample names them, or

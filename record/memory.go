@@ -92,7 +92,7 @@ func (m *memory) believe() {
 
 // write writes the whole address space as new.
 func (m *memory) write() {
-	m.log.change(&format.MMNew{MM: m.table.MM()})
+	m.log.change(&format.MMNew{MM: m.MM()})
 	m.table.Write(m)
 }
 
@@ -144,7 +144,7 @@ func (m *memory) reads(t *tracee.Thread) space.Reader {
 
 // given writes down what the contents of pages are, which have changed without a reading.
 func (m *memory) given(p format.Pages) {
-	p.MM = m.table.MM()
+	p.MM = m.MM()
 	m.log.change(&p)
 }
 

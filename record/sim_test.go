@@ -192,13 +192,13 @@ func (s *sim) observe(e *format.Event) {
 	state := s.tape.State()
 	for m := range s.r.memories {
 		fs := s.simMemOf(m)
-		if fs == nil || state.MMs[m.table.MM()] == nil {
+		if fs == nil || state.MMs[m.MM()] == nil {
 			continue
 		}
 		if len(fs.flying) == 0 && m.turn.Overdue() == 0 {
 			s.tables++
-			if got := state.MMs[m.table.MM()].VMAs; !got.Equal(fs.Mappings()) {
-				s.t.Errorf("step %d, a %s: address space %d has\n%s, the program\n%s", e.Step, nameOf(e.Record), m.table.MM(),
+			if got := state.MMs[m.MM()].VMAs; !got.Equal(fs.Mappings()) {
+				s.t.Errorf("step %d, a %s: address space %d has\n%s, the program\n%s", e.Step, nameOf(e.Record), m.MM(),
 					got.AppendMaps(nil), fs.Mappings().AppendMaps(nil))
 			}
 		}
@@ -222,7 +222,7 @@ func (s *sim) simMemOf(m *memory) *simMem {
 // it.
 func (s *sim) note(step format.Step, mm uint32) {
 	for m := range s.r.memories {
-		if m.table.MM() != mm {
+		if m.MM() != mm {
 			continue
 		}
 		fs := m.fs.(*memorySpace).Memory

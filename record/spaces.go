@@ -64,8 +64,8 @@ func (r *Recorder) addMemory(t *tracee.Thread, fs opened, table func(mm uint32) 
 		m.table, _ = space.New(r.lastMM, nil, nil)
 	}
 	m.finder = dirty.NewCompare(fs)
-	known := func() *format.MM { return r.log.log.State().MMs[m.table.MM()] }
-	m.sink = snapshot.NewCopies(snapshot.NewDirect(m.table.MM(), known, r.log.pages))
+	known := func() *format.MM { return r.log.log.State().MMs[m.MM()] }
+	m.sink = snapshot.NewCopies(snapshot.NewDirect(m.MM(), known, r.log.pages))
 	m.inside = inside.NewSpace(m.group, m.Space, m)
 	m.pages, m.writes = pagetrace.NewSpace(m.Space, m, r.warden != nil), pagetrace.NewWriteSpace(m.Space, m)
 	t.Space.Local = m
@@ -94,7 +94,7 @@ func (r *Recorder) tellUnread(t *tracee.Thread, m *memory) {
 	}
 	m.unread = nil
 	r.warn("the mappings and the memory of process %d cannot be read, and are not in the log: %v (record as root, or a program that its user may read)", t.Proc.PID, err)
-	r.lost(t.No, fmt.Sprintf("mappings and memory of address space %d: %v", m.table.MM(), err))
+	r.lost(t.No, fmt.Sprintf("mappings and memory of address space %d: %v", m.MM(), err))
 }
 
 // forkMemory gives child a copy of an address space, as the kernel has made it.
@@ -102,7 +102,7 @@ func (r *Recorder) forkMemory(child *tracee.Thread, parent *memory) {
 	parent.sweeps.watch.Forked()
 	fs, mappings, err := readMappings(r.kernel, child.TID)
 	m := r.addMemory(child, fs, func(mm uint32) (*space.Table, error) {
-		r.log.change(&format.MMNew{MM: mm, From: parent.table.MM()})
+		r.log.change(&format.MMNew{MM: mm, From: parent.MM()})
 		return parent.table.Fork(mm, fs, parent.pages.Believed(mappings), changes{&r.log})
 	})
 	m.pages.Fork(&parent.pages)
@@ -125,5 +125,5 @@ func (r *Recorder) leave(m *memory, t *tracee.Thread) {
 	r.inside.Discard(&m.inside)
 	m.close()
 	delete(r.memories, m)
-	r.log.change(&format.MMDrop{MM: m.table.MM()})
+	r.log.change(&format.MMDrop{MM: m.MM()})
 }

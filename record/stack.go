@@ -106,7 +106,7 @@ func (s *stacks) take(t *tracee.Thread, m *memory) format.StackNode {
 		s.era++
 	}
 	if m.code.space == nil || m.code.era != s.era {
-		m.code = code{unwind.NewSpace(m.table.MM()), s.era}
+		m.code = code{unwind.NewSpace(m.MM()), s.era}
 	}
 	depth := s.depth
 	if s.full {
@@ -193,7 +193,7 @@ func (s *stacks) leaving(t *tracee.Thread, m *memory) {
 	if !whole {
 		s.lost(fmt.Sprintf("names of code of process %d: its perf map has more than %d bytes", t.Proc.PID, format.MaxText))
 	}
-	_ = s.log.Text(&format.Text{Name: textPerfMap, MM: m.table.MM(), Step: m.log.next, Data: text}) // an error is told at the next event
+	_ = s.log.Text(&format.Text{Name: textPerfMap, MM: m.MM(), Step: m.log.next, Data: text}) // an error is told at the next event
 }
 
 // keepVDSO keeps the kernel's code, which no file has.
@@ -205,7 +205,7 @@ func (s *stacks) keepVDSO() {
 		}
 		b := make([]byte, v.Len())
 		if n := s.mem.Read(b, addr.Addr(v.Start)); n == len(b) {
-			_ = s.log.Text(&format.Text{Name: textVDSO, MM: m.table.MM(), Step: m.log.next, Data: b})
+			_ = s.log.Text(&format.Text{Name: textVDSO, MM: m.MM(), Step: m.log.next, Data: b})
 		}
 	}
 }
