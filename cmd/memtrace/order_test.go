@@ -21,23 +21,7 @@ var upward = map[string]int{"record/tracee": 1}
 // uses functions, methods, types, variables and constants of those before it.
 func TestOrder(t *testing.T) {
 	for room, most := range upward {
-		dir := filepath.Join("..", "..", filepath.FromSlash(room))
-		fset := token.NewFileSet()
-		files := map[string]*ast.File{}
-		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			if strings.HasSuffix(name, "_test.go") {
-				continue
-			}
-			f, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[filepath.Base(name)] = f
-		}
+		fset, files := roomFiles(t, room)
 		order := filesListed(files["doc.go"])
 		for name := range files {
 			if name != "doc.go" && !slices.Contains(order, name) {
@@ -63,6 +47,68 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s: %d files use files that doc.go lists behind them, %d may: %v", room, len(back), most, back)
 		}
 	}
+}
+
+// TestRooms holds the files of every room of the recorder to leaning one way, and to few
+// uses of each other: at most a quarter of the pairs that there could be.
+func TestRooms(t *testing.T) {
+	for room := range levels {
+		if !under(room, "record") {
+			continue
+		}
+		fset, files := roomFiles(t, room)
+		uses := usesBetween(fset, room, files)
+		if pairs := len(files) * (len(files) - 1); len(files) > 2 && len(uses) > pairs/4 {
+			t.Errorf("%s: %d of %d pairs of files use each other", room, len(uses), pairs)
+		}
+		for pair := range uses {
+			if upward[room] > 0 {
+				break // TestOrder counts
+			}
+			if way := wayTo(uses, pair[1], pair[0], map[string]bool{}); way != nil {
+				t.Errorf("%s: files use each other in a circle: %s, which uses %v of %s", room, strings.Join(way, " uses "), uses[pair], pair[1])
+				break
+			}
+		}
+	}
+}
+
+// wayTo is how one file uses another, through others.
+func wayTo(uses map[[2]string][]string, from, to string, seen map[string]bool) []string {
+	if from == to {
+		return []string{to}
+	}
+	seen[from] = true
+	for pair := range uses {
+		if pair[0] != from || seen[pair[1]] {
+			continue
+		}
+		if way := wayTo(uses, pair[1], to, seen); way != nil {
+			return append([]string{from}, way...)
+		}
+	}
+	return nil
+}
+
+// roomFiles reads the files of a package, tests and other systems' left out.
+func roomFiles(t *testing.T, room string) (*token.FileSet, map[string]*ast.File) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(room), "*.go"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no files in %s: %v", room, err)
+	}
+	fset, files := token.NewFileSet(), map[string]*ast.File{}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, "_other.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[filepath.Base(name)] = f
+	}
+	return fset, files
 }
 
 // filesListed are the files that the comment of a package lists, in order.
