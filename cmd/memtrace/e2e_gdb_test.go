@@ -281,7 +281,7 @@ func TestGDBExec(t *testing.T) {
 // TestGDBPipe has gdb start memtrace, and memtrace refuse to listen to the world.
 func TestGDBPipe(t *testing.T) {
 	log, prog := gdbLog(t, changing, nil)
-	out, _ := exec.Command(tool(t, "gdb"), "-nx", "-batch", "-ex", "target remote | "+binary()+" replay --gdb=- "+log, "-ex", "bt", prog).CombinedOutput()
+	out, _ := exec.Command(tool(t, "gdb"), "-nx", "-batch", "-ex", "set remotetimeout 600", "-ex", "target remote | "+binary()+" replay --gdb=- "+log, "-ex", "bt", prog).CombinedOutput()
 	if bt := gdbFrames(string(out)); len(bt) != 1 || bt[0] != "main ()" {
 		t.Errorf("%q\n%s", bt, out)
 	}
