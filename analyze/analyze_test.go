@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,12 +66,93 @@ func TestReports(t *testing.T) {
 					t.Errorf("%s: %v, report %v", r.Name, err, v["report"])
 				}
 			case analyze.CSV:
-				if rows, err := csv.NewReader(&b).ReadAll(); err != nil || len(rows) < 2 && r.Name != "callsites" && r.Name != "files" {
+				if rows, err := csvTables(&b); err != nil || len(rows) < 2 && r.Name != "callsites" && r.Name != "files" {
 					t.Errorf("%s: %d rows of CSV, %v", r.Name, len(rows), err)
 				}
 			}
 		}
 	}
+}
+
+// TestCSVParts: the CSV of a report has all tables that its JSON has, each told by its name, and
+// docs/cli.md names the reports that are several tables.
+func TestCSVParts(t *testing.T) {
+	rec, err := replay.Open("testdata/recorded.mtl", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rec.Close()
+	doc, err := os.ReadFile("../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, listed, _ := strings.Cut(string(doc), "Some reports are several tables by themselves: ")
+	listed, _, _ = strings.Cut(listed, "\n")
+	bare := replay.New(Open(t, Log(t))) // without samples, stacks and references
+	several := 0
+	for i := range analyze.Reports {
+		r := &analyze.Reports[i]
+		var first []string
+		for _, tr := range []*replay.Trace{rec, replay.New(Open(t, RefLog(t))), bare} {
+			last, _ := tr.Last()
+			res, err := r.Make(context.Background(), tr, analyze.Options{To: last, Memory: 4096, Stacks: 1})
+			if err != nil {
+				t.Errorf("%s: %v", r.Name, err)
+				continue
+			}
+			var j, c bytes.Buffer
+			if err := errors.Join(res.Write(&j, analyze.JSON), res.Write(&c, analyze.CSV)); err != nil {
+				t.Fatal(err)
+			}
+			var keys map[string]any
+			if err := json.Unmarshal(j.Bytes(), &keys); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]int{r.Name: len(res.Rows)} // rows
+			for k, v := range keys {
+				if list, is := v.([]any); is && k != "rows" {
+					want[k] = len(list)
+				}
+			}
+			got := map[string]int{}
+			rows, err := csvTables(&c)
+			if err != nil {
+				t.Errorf("%s: %v", r.Name, err)
+			}
+			first = append(first, rows[0][0])
+			if rows[0][0] != "report" {
+				got[r.Name] = len(rows) - 1
+			}
+			for _, row := range rows {
+				if rows[0][0] == "report" && row[0] != "report" {
+					got[row[0]]++
+				}
+			}
+			maps.DeleteFunc(want, func(_ string, n int) bool { return n == 0 })
+			maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
+			if !maps.Equal(got, want) {
+				t.Errorf("%s: CSV has the tables %v, JSON %v", r.Name, got, want)
+			}
+		}
+		if len(slices.Compact(slices.Clone(first))) != 1 {
+			t.Errorf("%s: the first column depends on the log: %q", r.Name, first)
+		}
+		if is := first[0] == "report"; is != strings.Contains(listed, "`"+r.Name+"`") {
+			t.Errorf("%s is several tables: %v; docs/cli.md says of them %q", r.Name, is, listed)
+		} else if is {
+			several++
+		}
+	}
+	if several < 6 {
+		t.Errorf("%d reports are several tables", several)
+	}
+}
+
+// csvTables reads CSV of several tables.
+func csvTables(b *bytes.Buffer) ([][]string, error) {
+	c := csv.NewReader(b)
+	c.FieldsPerRecord = -1
+	return c.ReadAll()
 }
 
 // The summary must fit a terminal of 80x24, whatever the program did.
@@ -141,7 +223,7 @@ func TestRanges(t *testing.T) {
 		{"growth", analyze.Options{To: 18, PID: 101}, []string{"main stack,16384,4096,12288,16384,28672,0,0,", "heap,0,0,0,16384,16384,0,0,16384,7,"}, "data"},
 		{"growth", analyze.Options{From: 9, To: 9, PID: 101}, []string{"main stack,0,4096,-4096,0,0,16384,12288,16384"}, "heap"},
 		{"syscalls", analyze.Options{To: 18, PID: 101}, []string{"munmap,x86_64,1,0"}, "mmap,"},
-		{"maps", analyze.Options{To: 18, At: &at}, []string{"16384,0,0x7ffff7c00000,0x7ffff7c04000,r--p"}, "memfd"},
+		{"maps", analyze.Options{To: 18, At: &at}, []string{"16384,0,0x7ffff7c00000,0x7ffff7c04000,r--p"}, "/memfd"},
 		{"maps", analyze.Options{To: 8, PID: 101}, []string{"/bin/child"}, "[heap]"},
 		{"processes", analyze.Options{To: 18, Sort: "-pid", Top: 1}, []string{"100,,0,18"}, "101,"},
 		{"syscalls", analyze.Options{To: 18, Sort: "name", Top: 1}, []string{"brk"}, "mmap"},
@@ -263,7 +345,7 @@ func TestTextOfOthers(t *testing.T) {
 		if !strings.Contains(md.String(), " "+want[0]+" ") {
 			t.Errorf("%q in Markdown: no %s in\n%s", name, want[0], md.String())
 		}
-		rows, err := csv.NewReader(&table).ReadAll()
+		rows, err := csvTables(&table)
 		if err != nil || !slices.Contains(rows[1], want[1]) {
 			t.Errorf("%q in CSV: no %q in %q (%v)", name, want[1], rows, err)
 		}

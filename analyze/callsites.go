@@ -22,6 +22,7 @@ type CallSitesReport struct {
 	by     string
 	what   string
 	frees  bool
+	stacks bool // asked for
 	pools  poolGrowth
 	bare   uint64
 	notes  []string
@@ -100,6 +101,7 @@ func (r *CallSitesReport) Sheet() *Sheet {
 	} else {
 		s.drop("freed_by")
 	}
+	s.several = r.stacks
 	if len(r.Stacks) > 0 {
 		s.Parts = append(s.Parts, siteStacksSheet(r.Stacks))
 	}
@@ -149,7 +151,7 @@ func CallSites(ctx context.Context, t *replay.Trace, o Options) (*CallSitesRepor
 	if err := cmp.Or(o.siteBy(), o.siteWhat()); err != nil {
 		return nil, err
 	}
-	r := &CallSitesReport{by: o.By, what: o.What, frees: o.Frees}
+	r := &CallSitesReport{by: o.By, what: o.What, frees: o.Frees, stacks: o.Stacks > 0}
 	if no := NoStacks(t); no != "" {
 		r.notes = []string{no}
 		return r, nil

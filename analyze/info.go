@@ -90,7 +90,7 @@ type ChunkRow struct {
 // Sheet lays the report out.
 func (r *InfoReport) Sheet() *Sheet {
 	s := items("info", r)
-	s.whole = true
+	s.several = true
 	ev, ch := sheet("events", r.Events), sheet("chunks", r.Chunks)
 	ev.Title, ch.Title = "Events", "Chunks"
 	if len(r.Options) > 0 {

@@ -76,11 +76,12 @@ type Sheet struct {
 	Named bool
 	// Notes are said to a person, after the table.
 	Notes []string
-	// Parts are further tables that a person sees with this one. In JSON they
-	// are keys of their own; in CSV they are left out, since each is also a
-	// report by itself, but if the sheet is whole.
+	// Parts are further tables of the report. A person sees them after this one; in JSON
+	// they are keys of their own, and in CSV tables of their own.
 	Parts []*Sheet
-	whole bool // nothing else has the Parts
+	// several says that the report may have Parts. Its CSV has the names of tables in
+	// the first column then, also where a log has none of the Parts.
+	several bool
 	// screen, where there is one, writes the sheet for a person in another way
 	// than as a table.
 	screen func(*Sheet) []string
@@ -413,22 +414,26 @@ func CSVText(s string) string {
 	return s
 }
 
+// writeCSV writes s and its Parts.
 func (s *Sheet) writeCSV(w io.Writer) error {
-	if err := s.writeOneCSV(w, s.Named || s.whole); err != nil || !s.whole {
+	named := s.Named || s.several || len(s.Parts) > 0
+	if err := s.writeOneCSV(w, named); err != nil {
 		return err
 	}
 	for _, p := range s.Parts {
 		if _, err := fmt.Fprintln(w); err != nil {
 			return err
 		}
-		if err := p.writeOneCSV(w, true); err != nil {
+		part := *p
+		part.Named = true
+		if err := part.writeCSV(w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeOneCSV writes the table of s itself, with the name of the report in a first column if named.
+// writeOneCSV writes the table of s itself, with its name in a first column if named.
 func (s *Sheet) writeOneCSV(w io.Writer, named bool) error {
 	c := csv.NewWriter(w)
 	var head, name []string

@@ -39,11 +39,12 @@ type SystemMove struct {
 func (r *SystemReport) Sheet() *Sheet {
 	if len(r.Rows) == 0 {
 		s := (&SystemTable{}).Sheet()
-		s.Title, s.Notes = "", []string{noSamples}
+		s.Title, s.Notes, s.several = "", []string{noSamples}, true
 		return s
 	}
 	s := sheet("system", r.Rows)
 	s.Title = systemTitle(r.Step)
+	s.several = true
 	if r.Events != nil {
 		s.Parts = []*Sheet{r.Events.Sheet()}
 	}

@@ -164,7 +164,7 @@ func (b *bins) rows(end uint64, n int) (rows []FaultTimeRow) {
 // Sheet lays the report out.
 func (r *WhatIfReport) Sheet() *Sheet {
 	s := items("what-if", r)
-	s.Title = "With " + Size(r.Memory) + " of memory"
+	s.Title, s.several = "With "+Size(r.Memory)+" of memory", true
 	if r.scan == nil {
 		return noRefs(s)
 	}
