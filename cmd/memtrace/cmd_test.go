@@ -160,6 +160,13 @@ func TestExits(t *testing.T) {
 	write("empty", nil)
 	write("newer", newer)
 	write("cut", log[:len(log)-40])
+	header := int(log[12]) | int(log[13])<<8 // its length
+	write("headless", log[:header-9])
+	write("unbegun", log[:header+20])
+	flipped := bytes.Clone(log)
+	flipped[header-1] ^= 1
+	write("badheader", flipped)
+	write("eventless", replaytest.New(t).Bytes()) // and whole
 	for _, c := range []struct {
 		line   string
 		status int
@@ -249,6 +256,37 @@ func TestExits(t *testing.T) {
 		{"recover cut -o cut", 1, "exists already"},
 		{"recover cut -o whole", 0, "recovered 19 events, up to step 18 of cut"},
 		{"recover text -o x", 1, "not a memtrace log"},
+		{"report headless", 3, "cut short: in its header; nothing of it can be read\n"},
+		{"info headless", 3, "cut short: in its header; nothing of it can be read\n"},
+		{"replay --follow headless", 3, "cut short: in its header; nothing of it can be read\n"},
+		{"report badheader", 3, "checksum of the file header; nothing of it can be read\n"},
+		{"recover badheader -o x", 3, "checksum of the file header; memtrace verify says what is wrong\n"},
+		{"verify headless", 3, "in its header\n"},
+		{"report unbegun", 3, "cut short: before its first step; memtrace info shows"},
+		{"report unbegun leaks --format csv", 3, "before its first step"},
+		{"report unbegun --follow", 3, "before its first step"},
+		{"report unbegun --html x", 3, "before its first step"},
+		{"replay unbegun", 3, "before its first step"},
+		{"replay unbegun --follow", 3, "before its first step"},
+		{"replay unbegun --at 3 --maps", 3, "before its first step"},
+		{"replay unbegun --find x", 3, "before its first step"},
+		{"replay unbegun --step", 3, "before its first step"},
+		{"diff unbegun memtrace.data", 3, "before its first step"},
+		{"view unbegun --no-open", 3, "before its first step"},
+		{"gdb unbegun", 3, "before its first step"},
+		{"dump unbegun", 3, "before its first step"},
+		{"export unbegun --to jsonl", 3, "before its first step"},
+		{"export unbegun --to parquet -o x", 3, "before its first step"},
+		{"pack unbegun -o x", 3, "before its first step"},
+		{"redact unbegun -o x", 3, "before its first step"},
+		{"redact headless -o x", 3, "in its header"},
+		{"cut unbegun -o x", 3, "before its first step"},
+		{"recover unbegun -o x", 3, "before its first step; memtrace info"},
+		{"recover headless -o x", 3, "in its header; memtrace verify says what is wrong\n"},
+		{"info unbegun", 0, "before its first step"},
+		{"verify unbegun", 3, "in a chunk header\n"},
+		{"recover eventless -o still-eventless", 0, "recovered no event"},
+		{"report eventless", 1, "the log holds no events\n"},
 		{"info whole", 0, ""}, {"info --files", 0, ""},
 		{"pack -o whole", 1, "whole exists already"},
 		{"pack", 2, "required flag(s)"},

@@ -24,7 +24,7 @@ func openGrowing(cmd *cobra.Command, name string) (*replay.Growing, error) {
 	}
 	g, err := replay.OpenGrowing(cmd.Context(), name, opt)
 	if err != nil {
-		return nil, reading(name, err)
+		return nil, opening(name, err)
 	}
 	if err := useSymbols(cmd, g.Trace); err != nil {
 		return nil, errors.Join(err, g.Close())
@@ -37,6 +37,18 @@ func flush(cmd *cobra.Command) error {
 	if w, ok := cmd.OutOrStdout().(interface{ Flush() error }); ok {
 		return w.Flush()
 	}
+	return nil
+}
+
+// followed says how a log ended that was followed.
+func followed(cmd *cobra.Command, name string, g *replay.Growing) error {
+	if !g.Truncated() {
+		return nil
+	}
+	if g.Count() == 0 {
+		return reading(name, errNoEvent)
+	}
+	warnTruncated(cmd, name, g.Trace)
 	return nil
 }
 
@@ -86,10 +98,7 @@ func followList(cmd *cobra.Command, name string, o *replayOptions) error {
 			return untilEnd(replaying(name, err))
 		}
 	}
-	if g.Truncated() {
-		warnTruncated(cmd, name, g.Trace)
-	}
-	return nil
+	return followed(cmd, name, g)
 }
 
 // followEvery is how often tables are written anew at most.
@@ -126,8 +135,5 @@ func followTables(cmd *cobra.Command, name string, write func(*replay.Trace) err
 			return untilEnd(err)
 		}
 	}
-	if g.Truncated() {
-		warnTruncated(cmd, name, g.Trace)
-	}
-	return nil
+	return followed(cmd, name, g)
 }

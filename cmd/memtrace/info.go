@@ -24,11 +24,14 @@ snapshots, and whether it is whole. FILE may be - for standard input.`,
 				return usageError{err}
 			}
 			name := fileArg(args)
-			t, err := openTrace(cmd, name)
+			t, err := openAnyTrace(cmd, name)
 			if err != nil {
 				return err
 			}
 			defer t.Close()
+			if t.Truncated() && t.Count() == 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %v\n", reading(name, errNoEvent))
+			}
 			r, err := analyze.Info(cmd.Context(), t, name, files)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", name, err)

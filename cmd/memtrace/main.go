@@ -164,7 +164,7 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 		status = statusUsage
 	case errors.Is(err, replay.ErrUnmapped), errors.Is(err, replay.ErrUnknown):
 		status = statusUnknown
-	case errors.Is(err, format.ErrCorrupt), errors.Is(err, format.ErrLimit):
+	case errors.Is(err, format.ErrCorrupt), errors.Is(err, format.ErrTruncated), errors.Is(err, format.ErrLimit):
 		status = statusDamaged
 	}
 	fmt.Fprintf(w, "memtrace: %s%s\n", strings.ReplaceAll(err.Error(), "\n", " "), remedy(cmd, err))
@@ -179,6 +179,12 @@ func remedy(cmd *cobra.Command, err error) string {
 		return "; read it with the memtrace that wrote it, or a newer one"
 	case errors.Is(err, format.ErrFormat):
 		return "; name a log that memtrace record made"
+	case errors.Is(err, errNoEvent):
+		return "; memtrace info shows what its header says, nothing else of it can be read"
+	case errors.As(err, new(noHeaderError)):
+		return "; nothing of it can be read"
+	case cmd.Name() == "recover" && (errors.Is(err, format.ErrCorrupt) || errors.Is(err, format.ErrTruncated)):
+		return "; memtrace verify says what is wrong"
 	case errors.Is(err, format.ErrCorrupt), errors.Is(err, format.ErrTruncated):
 		return "; memtrace verify says what is wrong, memtrace recover saves what can be read"
 	case errors.Is(err, format.ErrBudget):
@@ -294,8 +300,39 @@ func strict(root *cobra.Command) {
 	}
 }
 
-// openTrace opens the log that a command reads, and says so if it was cut.
+// errNoEvent is the error of a log that was cut before its first event.
+var errNoEvent = fmt.Errorf("%w: before its first step", format.ErrTruncated)
+
+// noHeaderError is the error of a log whose header cannot be read.
+type noHeaderError struct{ error }
+
+func (e noHeaderError) Unwrap() error { return e.error }
+
+// opening gives an error of opening a log its place. A log is cut short where it opens only if that is
+// in its header: one that has a header is read as far as it goes.
+func opening(name string, err error) error {
+	var d *format.DataError
+	if errors.Is(err, format.ErrTruncated) || errors.Is(err, format.ErrCorrupt) && errors.As(err, &d) && d.Off == 0 {
+		err = noHeaderError{err}
+	}
+	return reading(name, err)
+}
+
+// openTrace opens the log that a command reads, and says so if it was cut. One without an event is an
+// error, if it was cut.
 func openTrace(cmd *cobra.Command, name string) (*replay.Trace, error) {
+	t, err := openAnyTrace(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	if t.Truncated() && t.Count() == 0 {
+		return nil, errors.Join(reading(name, errNoEvent), t.Close())
+	}
+	return t, nil
+}
+
+// openAnyTrace is openTrace for a command that also reads a log without an event.
+func openAnyTrace(cmd *cobra.Command, name string) (*replay.Trace, error) {
 	var logSize int64
 	if fi, err := os.Stat(name); err == nil {
 		logSize = fi.Size()
@@ -306,7 +343,7 @@ func openTrace(cmd *cobra.Command, name string) (*replay.Trace, error) {
 	}
 	t, err := replay.Open(name, opt)
 	if err != nil {
-		return nil, reading(name, err)
+		return nil, opening(name, err)
 	}
 	if t.Truncated() {
 		warnTruncated(cmd, name, t)
@@ -391,13 +428,12 @@ func parseSize(s string) (int64, error) {
 	return n << shift, nil
 }
 
+// warnTruncated says up to where a log can be read. One without an event is an error for who reads
+// events.
 func warnTruncated(cmd *cobra.Command, name string, t *replay.Trace) {
-	last, ok := t.Last()
-	if !ok {
-		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated before its first step: nothing of it can be read\n", name)
-		return
+	if last, ok := t.Last(); ok {
+		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated at step %d; memtrace recover %s -o OUT makes a whole log of it\n", name, last, name)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated at step %d; memtrace recover %s -o OUT makes a whole log of it\n", name, last, name)
 }
 
 // reading gives an error of a file its place, where it has none.

@@ -17,7 +17,7 @@ func newRecoverCmd() *cobra.Command {
 		Long: `recover copies every complete group of events of FILE into a new log OUT, and
 gives it an index and an end. FILE is not touched, and an OUT that exists is not
 overwritten. OUT gets its name when it is complete. If it would not pass verify,
-recover fails and writes nothing.`,
+recover fails and writes nothing. It also fails if not one event can be read.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: logFiles,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runRecover(cmd, args[0], out) },
@@ -37,7 +37,9 @@ func runRecover(cmd *cobra.Command, name, out string) error {
 	defer f.close()
 	var info *format.Info
 	err = writeWhole(cmd, out, func(w io.Writer) error {
-		info, err = format.Recover(f, f.size, f.opt, w)
+		if info, err = format.Recover(f, f.size, f.opt, w); err == nil && info.Steps <= info.First {
+			err = noneRecovered(f)
+		}
 		return err
 	})
 	if err != nil {
@@ -48,5 +50,19 @@ func runRecover(cmd *cobra.Command, name, out string) error {
 		last = fmt.Sprintf("%s, up to step %d", count(uint64(info.Steps-info.First), "event"), info.Steps-1)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: recovered %s of %s\n", last, name)
+	return nil
+}
+
+// noneRecovered is the error of a log of which no event was recovered: nil if it is whole and has none.
+func noneRecovered(f *rawLog) error {
+	r, err := format.NewReader(f, f.size, f.opt)
+	switch {
+	case err != nil:
+		return err
+	case r.Truncated():
+		return errNoEvent
+	case r.Steps() > r.First():
+		return fmt.Errorf("%w: not one event can be read", format.ErrCorrupt)
+	}
 	return nil
 }

@@ -82,7 +82,10 @@ func runRedact(cmd *cobra.Command, name string, o *redactOptions) error {
 	defer f.close()
 	r, err := format.NewReader(f, f.size, f.opt)
 	if err != nil {
-		return fmt.Errorf("redact %s: %w", name, err)
+		return opening(name, err)
+	}
+	if r.Truncated() && r.Steps() <= r.First() {
+		return reading(name, errNoEvent)
 	}
 	if o.report {
 		if err := reportClasses(cmd, f, f.size, f.opt); err != nil {
