@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +318,54 @@ func TestExits(t *testing.T) {
 	}
 	if _, err := os.Stat("x"); err == nil {
 		t.Error("a failed recover left a file")
+	}
+}
+
+// TestNoLogIsReplaced: what can be made again replaces a file, but no log, neither the one that is read
+// nor another, also by another name of it. New logs replace nothing.
+func TestNoLogIsReplaced(t *testing.T) {
+	log := sample(t)
+	for name, b := range map[string][]byte{"other.svg": log, "cut.svg": log[:len(log)-40], "headless.svg": log[:20], "text.svg": []byte("memtrace\n"), "empty.svg": nil} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(defaultLog, "soft.svg"), os.Link(defaultLog, "hard.svg"), os.Mkdir("d", 0o700), os.Symlink("../other.svg", "d/soft.svg")); err != nil {
+		t.Fatal(err)
+	}
+	replacing := []string{"export --to csv -o", "export --to core --at 14 --pid 100 -o", "dump --core --at 14 --pid 100 -o", "report --html", "report --plot"}
+	making := []string{"recover memtrace.data -o", "pack -o", "redact -o", "cut --to 9 -o", "dump --at 14 --pid 100 -o"}
+	for _, out := range []string{"other.svg", "cut.svg", "headless.svg", "soft.svg", "hard.svg", "./d/../hard.svg", "d/soft.svg", "memtrace.data", "text.svg", "empty.svg"} {
+		was, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		isLog := len(was) > 10
+		for _, line := range slices.Concat(making, replacing) {
+			if strings.HasSuffix(line, "--plot") && !strings.HasSuffix(out, ".svg") {
+				continue
+			}
+			status, _, errs := invoke(t, "", append(strings.Fields(line), out)...)
+			is, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replaced := !bytes.Equal(was, is)
+			if want := !isLog && slices.Contains(replacing, line); replaced != want || replaced != (status == 0) {
+				t.Errorf("%s %s: status %d, replaced: %v, want %v; %s", line, out, status, replaced, want, errs)
+			}
+			if isLog && slices.Contains(replacing, line) && !strings.Contains(errs, "is a log, which nothing is written over: name another file\n") {
+				t.Errorf("%s %s: %s", line, out, errs)
+			}
+			if replaced {
+				if err := os.WriteFile(out, was, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if left, _ := filepath.Glob(".*.part"); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -18,8 +18,9 @@ func TestNamedWhenWhole(t *testing.T) {
 	sample(t)
 	for _, line := range []string{
 		"recover memtrace.data -o out", "cut --to 9 -o out", "pack -o out", "redact -o out", "export --to csv -o out", "export --to core --at 14 --pid 100 -o out",
-		"dump --at 14 --pid 100 -o out", "dump --core --at 14 --pid 100 -o out", "report --html out",
+		"dump --at 14 --pid 100 -o out", "dump --core --at 14 --pid 100 -o out", "report --html out", "report --plot out.svg",
 	} {
+		out := strings.Fields(line)[len(strings.Fields(line))-1]
 		fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +41,7 @@ func TestNamedWhenWhole(t *testing.T) {
 			mask, size := binenc.NativeEndian.Uint32(b[4:]), 16+binenc.NativeEndian.Uint32(b[12:])
 			name := strings.TrimRight(string(b[16:size]), "\x00")
 			b = b[size:]
-			if name != "out" {
+			if name != out {
 				continue
 			}
 			named++
@@ -52,7 +53,7 @@ func TestNamedWhenWhole(t *testing.T) {
 			t.Errorf("%s: %d events of out", line, named)
 		}
 		_ = syscall.Close(fd)
-		if err := os.RemoveAll("out"); err != nil {
+		if err := os.RemoveAll(out); err != nil {
 			t.Fatal(err)
 		}
 		if left, _ := filepath.Glob(".*.part"); len(left) > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"memtrace/analyze/export"
+	"memtrace/format"
 	"memtrace/format/arch"
 )
 
@@ -157,8 +158,29 @@ func writeTo(cmd *cobra.Command, name string, binary bool, f func(io.Writer) err
 	return writeFile(name, f)
 }
 
-// writeFile is writeTo for a file. One that is there is replaced.
+// notLog is an error if a file is a log, whole or not, whatever name leads to it: what can be made
+// again takes the place of what was there, but never of a log, which can not.
+func notLog(name string) error {
+	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil // writing says what is the matter
+	}
+	defer f.Close()
+	const begin = 8 // bytes, which tell a log
+	if _, err := format.NewReader(f, begin, nil); errors.Is(err, format.ErrFormat) {
+		return nil
+	}
+	return fmt.Errorf("%s is a log, which nothing is written over: name another file", name)
+}
+
+// writeFile is writeTo for a file. One that is there is replaced, but for logs.
 func writeFile(name string, f func(io.Writer) error) error {
+	if err := notLog(name); err != nil {
+		return err
+	}
 	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
 		w, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {

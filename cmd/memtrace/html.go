@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -58,10 +56,8 @@ func runHTML(cmd *cobra.Command, log string, o *htmlOptions) error {
 // writeHTML writes a report of a log into one file, which takes the place of what was there
 // once it is whole. It returns its size in bytes.
 func writeHTML(ctx context.Context, t *replay.Trace, log, out string, lim web.Limits) (int, error) {
-	if fi, err := os.Stat(log); err == nil {
-		if fo, err := os.Stat(out); err == nil && os.SameFile(fi, fo) {
-			return 0, errors.New("this is the log")
-		}
+	if err := notLog(out); err != nil { // before the page is made, which may take a while
+		return 0, err
 	}
 	if lim.Bytes > 0 { // the page takes some of it
 		empty, err := web.Page(nil, "")

@@ -54,7 +54,7 @@ func TestHTML(t *testing.T) {
 			t.Errorf("%q: status %d: %s", args, status, errs)
 		}
 	}
-	if status, _, errs := invoke(t, "", "report", log, "--html", log); status == 0 || !strings.Contains(errs, "this is the log") {
+	if status, _, errs := invoke(t, "", "report", log, "--html", log); status == 0 || !strings.Contains(errs, "is a log") {
 		t.Errorf("the log as output: status %d: %s", status, errs)
 	}
 }

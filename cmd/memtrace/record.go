@@ -388,6 +388,9 @@ func (f *recordFlags) printTo(s *record.Session, o *record.Options) (stop func()
 	}
 	out := os.Stderr
 	if f.print != "-" {
+		if err := notLog(f.print); err != nil {
+			return nil, err
+		}
 		if out, err = os.Create(f.print); err != nil {
 			return nil, err
 		}

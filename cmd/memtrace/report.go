@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -250,11 +250,7 @@ func drawPlot(cmd *cobra.Command, t *replay.Trace, r *analyze.Report, o analyze.
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(plot.Draw(f, name, charts), f.Close())
+	return writeFile(name, func(w io.Writer) error { return plot.Draw(w, name, charts) })
 }
 
 // utf8Terminal says whether the locale has more than ASCII.
