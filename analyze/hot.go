@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"memtrace/format"
@@ -38,8 +39,9 @@ const recentPhases = 8
 // hotPage is what was seen of a page.
 type hotPage struct {
 	mm            uint32
-	at            addr.Addr
-	place         *hotPlace // where it was when it was used last
+	block         addr.Range // of the largest size that was traced
+	place         *hotPlace  // where it was when it was used last
+	part          addr.Range // of the block, which is of that mapping
 	phases        uint32
 	last          uint64 // phase
 	read, written bool
@@ -48,12 +50,13 @@ type hotPage struct {
 // hotPlace is a mapping, or all with one name.
 type hotPlace struct {
 	row    HotRow
-	mapped addr.Set
-	data   uint64 // bytes that snapshots found
+	mapped addr.Set // at any time
+	least  uint64   // bytes that were surely used
+	data   uint64   // bytes that snapshots found
 }
 
 type hotKey struct {
-	pid  uint32
+	mm   uint32 // a process has another after an exec
 	name string
 	at   addr.Addr // of one without a name
 }
@@ -67,8 +70,8 @@ type hotBook struct {
 	pids   map[uint32]bool
 }
 
-func (b *hotBook) place(pid uint32, v vma.VMA) *hotPlace {
-	k := hotKey{pid: pid, name: v.Name}
+func (b *hotBook) place(mm, pid uint32, v vma.VMA) *hotPlace {
+	k := hotKey{mm: mm, name: v.Name}
 	if v.Name == "" {
 		k.at = v.Start
 	}
@@ -104,16 +107,25 @@ func (b *hotBook) see(s *refScan, x *scanned) {
 	if h.phases == 0 || h.last != x.PhaseNo {
 		h.phases++
 	}
-	h.mm, h.at, h.last = x.MM, x.Ref.Page, x.PhaseNo
+	from := x.Ref.Page &^ addr.Addr(s.unit-1)
+	h.mm, h.block, h.last = x.MM, addr.Range{Start: from, End: from + addr.Addr(s.unit)}, x.PhaseNo
 	b.phase[x.MM], b.pids[x.RefMoment.PID] = x.PhaseNo, true
 	if x.Kind == format.RefWrite {
 		h.written = true
 	} else {
 		h.read = true
 	}
-	if v, ok := x.At(x.Ref.Page); ok {
-		h.place = b.place(x.RefMoment.PID, v)
+	if v, ok := h.mapping(x.At); ok {
+		h.place, h.part = b.place(x.MM, x.RefMoment.PID, v), h.block.Intersect(v.Range)
 	}
+}
+
+// mapping is the first mapping in a block.
+func (h *hotPage) mapping(at func(addr.Addr) (vma.VMA, bool)) (v vma.VMA, ok bool) {
+	for a := h.block.Start; a < h.block.End && !ok; a += addr.PageSize {
+		v, ok = at(a)
+	}
+	return v, ok
 }
 
 // Hot tells which mappings are used, and how much of each.
@@ -133,11 +145,11 @@ func Hot(ctx context.Context, t *replay.Trace, o Options) (*HotReport, error) {
 	if err := b.last(ctx, t, o); err != nil {
 		return nil, err
 	}
-	b.count(r.scan.unit)
+	b.count()
 	for _, p := range b.order {
 		row := p.row
 		row.Mapped = p.mapped.Len()
-		row.Resident = max(row.Touched, p.data)
+		row.Resident = max(p.least, p.data)
 		row.Never = row.Mapped - min(row.Mapped, row.Touched)
 		r.Rows = append(r.Rows, row)
 	}
@@ -150,7 +162,8 @@ func Hot(ctx context.Context, t *replay.Trace, o Options) (*HotReport, error) {
 // last adds the mappings that the processes had at last: those that were not used
 // too.
 func (b *hotBook) last(ctx context.Context, t *replay.Trace, o Options) error {
-	for pid := range b.pids {
+	seen := map[uint32]bool{} // two processes may share an address space
+	for _, pid := range slices.Sorted(maps.Keys(b.pids)) {
 		n, err := t.LastAlive(ctx, pid)
 		if err != nil {
 			continue // its mappings are those that were used
@@ -164,13 +177,14 @@ func (b *hotBook) last(ctx context.Context, t *replay.Trace, o Options) error {
 			continue
 		}
 		mm := v.State.MMs[p.MM]
-		if mm == nil {
+		if mm == nil || seen[p.MM] {
 			continue
 		}
+		seen[p.MM] = true
 		// Mappings that have moved since a page was used, or merged, are told by what is there now.
 		now := map[*hotPlace]bool{}
 		for m := range mm.VMAs.All() {
-			place := b.place(pid, m)
+			place := b.place(p.MM, pid, m)
 			if m.Name == "" && !now[place] {
 				place.mapped = addr.SetOf()
 			}
@@ -187,8 +201,8 @@ func (b *hotBook) last(ctx context.Context, t *replay.Trace, o Options) error {
 		}
 		for i := range b.pages {
 			if h := &b.pages[i]; h.mm == p.MM {
-				if m, ok := mm.VMAs.Find(h.at); ok {
-					h.place = b.place(pid, m)
+				if m, ok := h.mapping(mm.VMAs.Find); ok {
+					h.place, h.part = b.place(p.MM, pid, m), h.block.Intersect(m.Range)
 				}
 			}
 		}
@@ -196,13 +210,17 @@ func (b *hotBook) last(ctx context.Context, t *replay.Trace, o Options) error {
 	return nil
 }
 
-func (b *hotBook) count(unit uint64) {
+// count adds up what was used. What was used was mapped, though it may be so no more. Of a block that is
+// larger than a page, a page was used.
+func (b *hotBook) count() {
 	for i := range b.pages {
 		h := &b.pages[i]
 		if h.place == nil {
 			continue
 		}
-		row := &h.place.row
+		h.place.mapped.Add(h.part)
+		h.place.least += addr.PageSize
+		row, unit := &h.place.row, h.part.Len()
 		row.Touched += unit
 		if h.read {
 			row.Read += unit
@@ -246,8 +264,12 @@ func (r *HotReport) Sheet() *Sheet {
 			break
 		}
 	}
+	least := "what was touched"
+	if r.scan.unit > addr.PageSize {
+		least = "a page of each block that was touched"
+	}
 	s.Notes = append(s.Notes, fmt.Sprintf("TOUCHED: referenced in %d phases; RECENT: in the last %d of its address space; ONCE: written in one phase and %s in no other;"+
-		" RESIDENT: at least, what was touched or what snapshots found data in", r.scan.phases, recentPhases, used))
+		" RESIDENT: at least, %s or what snapshots found data in", r.scan.phases, recentPhases, used, least))
 	s.Notes = append(s.Notes, r.scan.notes()...)
 	return s
 }
@@ -310,7 +332,7 @@ func heatOf(ctx context.Context, t *replay.Trace, o Options, every bool) (*Heat,
 	}
 	slices.SortFunc(list, func(i, k uint32) int {
 		a, c := &b.pages[i], &b.pages[k]
-		return cmp.Or(cmp.Compare(a.mm, c.mm), cmp.Compare(a.at, c.at))
+		return cmp.Or(cmp.Compare(a.mm, c.mm), cmp.Compare(a.block.Start, c.block.Start))
 	})
 	per := max((len(list)+heatRows-1)/heatRows, 1)
 	h := &Heat{Width: float64(width) / 1e9}

@@ -176,6 +176,62 @@ func TestHotOnce(t *testing.T) {
 	}
 }
 
+// TestHotHolds: of a mapping no more is resident, touched or used otherwise than was mapped. Blocks are
+// larger than mappings; a mapping has shrunk, one is gone, one was merged with another; the process has run
+// another program with memory at the same addresses, and its child shares its memory.
+func TestHotHolds(t *testing.T) {
+	const rw = addr.Read | addr.Write
+	const page = addr.PageSize
+	for _, size := range []uint64{page, 16 * page} {
+		b := New(t)
+		b.Event(1, &format.Exec{Path: "/tmp/sh", OldTID: 100}, &format.MMNew{MM: 1}, Map(1, Heap, 40, rw, "[heap]"), Thread(1, 100, 100, 1, 1, 0))
+		p := Pager{B: b, MM: 1, Pool: 64, Size: size}
+		for i := range addr.Addr(40) {
+			p.Touch(1, Heap+i*page, 0, format.RefWrite)
+		}
+		b.Event(1, &format.Exec{Path: "/tmp/prog", OldTID: 100}, &format.MMDrop{MM: 1}, &format.MMNew{MM: 2}, Map(2, Heap, 40, rw, "[heap]"),
+			Map(2, Anon, 64, rw, ""), Map(2, Anon+0x100000, 8, rw, ""), Map(2, Anon+0x200000+15*page, 1, rw, ""), Map(2, Anon+0x300000, 8, rw, ""), Thread(1, 100, 100, 1, 2, 0))
+		p = Pager{B: b, MM: 2, Pool: 64, Size: size}
+		for i := range addr.Addr(40) {
+			p.Touch(1, Heap+i*page, 0, format.RefWrite)
+		}
+		for i := range addr.Addr(64) {
+			p.Touch(1, Anon+i*page, 0, format.RefWrite)
+		}
+		for i := range addr.Addr(8) {
+			p.Touch(1, Anon+0x100000+i*page, 0, format.RefRead)
+			p.Touch(1, Anon+0x300000+i*page, 0, format.RefRead)
+		}
+		p.Touch(1, Anon+0x200000+15*page, 0, format.RefRead) // of its block the first mapping
+		b.Call(1, "vfork", 101, nil)
+		b.Event(1, &format.Clone{Child: 2, Flags: 0x4111}, Thread(2, 101, 101, 2, 2, 1))
+		p.Touch(2, Heap, 0, format.RefRead)
+		b.Call(1, "munmap", 0, nil, Unmap(2, Anon+page, 63), Unmap(2, Anon+0x100000, 8), Unmap(2, Heap+30*page, 10),
+			Map(2, Anon+0x308000, 2, rw, ""))
+		b.Event(0, &format.Snapshot{MM: 2, Full: true, Pages: 3}, Page(2, Heap, 'a'), Page(2, Anon, 'b'), Page(2, Anon+0x308000, 'c'))
+		tr := replay.New(Open(t, b.Bytes()))
+		last, _ := tr.Last()
+		r, err := analyze.Hot(context.Background(), tr, analyze.Options{To: last})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var touched uint64
+		for i := range r.Rows {
+			x := &r.Rows[i]
+			touched += x.Touched
+			if x.Resident > x.Mapped || x.Touched > x.Mapped || max(x.Read, x.Written, x.Recent, x.Once) > x.Touched || x.Never != x.Mapped-x.Touched {
+				t.Errorf("blocks of %d: %+v", size, *x)
+			}
+			if size > page && x.Touched > 0 && x.Resident > max(uint64(1), (x.Touched+size-1)/size+1)*page {
+				t.Errorf("a block is surely no more than one page: %+v", *x)
+			}
+		}
+		if size == page && touched != (40+40+64+8+8+1)*page {
+			t.Errorf("%d pages were touched, the report has %d", 40+40+64+8+8+1, touched/page)
+		}
+	}
+}
+
 // TestBehaviour has a program that goes from one half of its memory to the other.
 func TestBehaviour(t *testing.T) {
 	b := New(t)

@@ -13,6 +13,7 @@ type Pager struct {
 	B    *Builder
 	MM   uint32
 	Pool int
+	Size uint64 // of a block; 0: a page
 	Time uint64 // of the program, ns; a reference takes 1 us
 
 	open    map[addr.Addr]bool
@@ -23,6 +24,7 @@ type Pager struct {
 func (p *Pager) Touch(thread uint32, page, ip addr.Addr, kind format.RefKind) bool {
 	p.B.tb.Helper()
 	p.Time += 1000
+	page &^= addr.Addr(p.size() - 1)
 	if p.open == nil || len(p.open) >= p.Pool && !p.open[page] {
 		p.Phase()
 	}
@@ -39,14 +41,16 @@ func (p *Pager) Touch(thread uint32, page, ip addr.Addr, kind format.RefKind) bo
 	return true
 }
 
+func (p *Pager) size() uint64 { return max(p.Size, addr.PageSize) }
+
 // Phase begins a phase.
 func (p *Pager) Phase() {
 	p.B.tb.Helper()
 	var set addr.Set
 	for a := range p.written {
-		set.Add(addr.Reach(a, addr.PageSize))
+		set.Add(addr.Reach(a, p.size()))
 	}
-	mark := format.Phase{MM: p.MM, Engine: format.EngineProt, Granule: addr.PageSize, Pool: uint64(p.Pool), Time: p.Time, Exact: p.open != nil}
+	mark := format.Phase{MM: p.MM, Engine: format.EngineProt, Granule: p.size(), Pool: uint64(p.Pool), Time: p.Time, Exact: p.open != nil}
 	for r := range set.All() {
 		mark.Written = append(mark.Written, r)
 	}
