@@ -2,8 +2,11 @@ package top
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"memtrace/format/addr"
+	"memtrace/replay"
 )
 
 // rowBytes is how many bytes a line has.
@@ -53,15 +56,16 @@ func (v *bytesView) move(lines int) {
 	}
 }
 
-// rows are the lines from where it stands: addresses, bytes in hexadecimal, and as text.
+// rows are n lines from where it stands: addresses, bytes in hexadecimal, and as text. If bytes are not
+// known, the last of the lines says why.
 func (v *bytesView) rows(n int) (head string, rows []string) {
 	r := v.ranges[v.in]
-	head = fmt.Sprintf("%v-%v  %s (%d of %d; ?? is not in the log)", r.Start, r.End, v.name, v.in+1, len(v.ranges))
-	if v.src.Live() {
-		head = fmt.Sprintf("%v-%v  %s (%d of %d)", r.Start, r.End, v.name, v.in+1, len(v.ranges))
-	}
+	head = fmt.Sprintf("%v-%v  %s (%d of %d)", r.Start, r.End, v.name, v.in+1, len(v.ranges))
 	b := make([]byte, min(uint64(n*rowBytes), uint64(r.End-v.at)))
-	known := v.src.Memory(v.no, v.at, b)
+	known, why := v.src.Memory(v.no, v.at, b)
+	if len(why) > 0 {
+		b = b[:min(len(b), max(n-1, 1)*rowBytes)]
+	}
 	for i := 0; i < len(b); i += rowBytes {
 		hex, text := "", ""
 		for k := i; k < i+rowBytes && k < len(b); k++ {
@@ -78,6 +82,9 @@ func (v *bytesView) rows(n int) (head string, rows []string) {
 			}
 		}
 		rows = append(rows, fmt.Sprintf("%012x %-49s%s", uint64(v.at)+uint64(i), hex, text))
+	}
+	if len(why) > 0 && slices.Contains(known[:len(b)], false) {
+		rows = append(rows, "?? "+replay.Escape(strings.Join(why, "; ")))
 	}
 	return head, rows
 }

@@ -72,8 +72,9 @@ type Event struct {
 type Source interface {
 	// Frame is what there is to show; in is the process that is looked into, 0 for none.
 	Frame(in uint32) (Frame, error)
-	// Memory reads bytes of a process at the frame's moment. known says which of them are known.
-	Memory(no uint32, at addr.Addr, b []byte) (known []bool)
+	// Memory reads bytes of a process at the frame's moment. known says which of them are known,
+	// and why has the reasons why others are not, each once.
+	Memory(no uint32, at addr.Addr, b []byte) (known []bool, why []string)
 	// Data is the first address in r at or after from that has data, false if none is known.
 	Data(no uint32, r addr.Range) (addr.Addr, bool)
 	// Slide moves by that part of the whole, where it can.
@@ -374,10 +375,10 @@ func (f *Feed) resident(p *Proc, text []byte, now time.Time) {
 	}
 }
 
-func (f *Feed) Memory(no uint32, at addr.Addr, b []byte) []bool {
-	known := make([]bool, len(b))
+func (f *Feed) Memory(no uint32, at addr.Addr, b []byte) (known []bool, why []string) {
+	known = make([]bool, len(b))
 	if f.ReadMem == nil {
-		return known
+		return known, []string{"this memory cannot be read"}
 	}
 	f.mu.Lock()
 	pid := uint32(0)
@@ -387,12 +388,24 @@ func (f *Feed) Memory(no uint32, at addr.Addr, b []byte) []bool {
 		}
 	}
 	f.mu.Unlock()
-	if n, _ := f.ReadMem(pid, b, at); n > 0 { // what comes before an error counts
-		for i := range n {
-			known[i] = true
-		}
+	if pid == 0 {
+		return known, []string{"the process has ended"}
 	}
-	return known
+	for i := 0; i < len(b); {
+		n, err := f.ReadMem(pid, b[i:], at+addr.Addr(i)) // what comes before an error counts
+		for k := range n {
+			known[i+k] = true
+		}
+		i += n
+		if err == nil && n > 0 {
+			continue
+		}
+		if text := "the kernel does not let them be read"; !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+		i += int(addr.PageSize - (at+addr.Addr(i))%addr.PageSize) // the rest of the page
+	}
+	return known, why
 }
 
 func (f *Feed) Data(_ uint32, r addr.Range) (addr.Addr, bool) { return r.Start, true }
@@ -552,23 +565,50 @@ func (h *History) space(no uint32, at format.Step) (*replay.AddressSpace, error)
 	return space, nil
 }
 
-func (h *History) Memory(no uint32, at addr.Addr, b []byte) []bool {
-	known := make([]bool, len(b))
+func (h *History) Memory(no uint32, at addr.Addr, b []byte) (known []bool, why []string) {
+	known = make([]bool, len(b))
+	not := func(err error) {
+		text := err.Error()
+		if u := new(replay.UnknownError); errors.As(err, &u) {
+			if text = u.Err.Error(); u.Why != "" {
+				text += " (" + u.Why + ")"
+			}
+		}
+		if !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+	}
 	space, err := h.space(no, h.at)
-	if err != nil || space == nil {
-		return known
+	if err == nil && space == nil {
+		err = errors.New("the process does not live at this step")
 	}
-	for i := 0; i < len(b); {
-		n, _, err := space.ReadMem(b[i:], at+addr.Addr(i))
-		for k := range n {
-			known[i+k] = true
-		}
-		i += n
+	if err != nil {
+		not(err)
+		return known, why
+	}
+	want := addr.Range{Start: at, End: at + addr.Addr(len(b))}
+	var page [addr.PageSize]byte
+	for a := at.PageDown(); a < want.End; a += addr.PageSize {
+		parts, err := space.Stretches(a, &page)
 		if err != nil {
-			i++ // that one is not known
+			not(err)
+			continue
+		}
+		for _, x := range parts {
+			r := x.Range.Intersect(want)
+			switch {
+			case r.Empty():
+			case x.Err != nil:
+				not(x.Err)
+			default:
+				copy(b[r.Start-at:r.End-at], page[r.Start-a:])
+				for i := r.Start; i < r.End; i++ {
+					known[i-at] = true
+				}
+			}
 		}
 	}
-	return known
+	return known, why
 }
 
 func (h *History) Data(no uint32, r addr.Range) (addr.Addr, bool) {

@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func press(m *model, keys ...string) {
 		msg := tea.KeyPressMsg{Text: k, Code: []rune(k)[0]}
 		for code, name := range map[rune]string{
 			tea.KeyEnter: "enter", tea.KeyEsc: "esc", tea.KeyUp: "up", tea.KeyDown: "down", tea.KeyLeft: "left", tea.KeyRight: "right",
-			tea.KeyHome: "home", tea.KeyEnd: "end", tea.KeyBackspace: "backspace",
+			tea.KeyHome: "home", tea.KeyEnd: "end", tea.KeyBackspace: "backspace", tea.KeySpace: "space",
 		} {
 			if name == k {
 				msg = tea.KeyPressMsg{Code: code}
@@ -65,7 +66,17 @@ func TestHistory(t *testing.T) {
 	press(m, "enter")
 	say("prog, process 100", "IN USE", "[heap]")
 	press(m, "enter")
-	say("?? is not in the log", "42 42 42", "BBBB")
+	say("42 42 42", "BBBB")
+	if s := fits(t, m); strings.Contains(s, "??") {
+		t.Errorf("all bytes are known:\n%s", s)
+	}
+	for range 48 {
+		press(m, "space")
+	}
+	say("?? ?? ??", "?? not in the log (")
+	if s := fits(t, m); strings.Count(s, "not in the log") != 1 {
+		t.Errorf("why bytes are not known is not said once:\n%s", s)
+	}
 	press(m, "down", "down", "up", "esc", "?")
 	say("KEYS", "look into a process")
 	press(m, "x")
@@ -120,6 +131,77 @@ func TestResident(t *testing.T) {
 	f.resident(&p, []byte("1000-9000 rw-p 0 00:00 0 [heap]\nRss: 16 kB\n"), now.Add(2*time.Second))
 	if g := p.Maps[0]; g.RSS == nil || *g.RSS != 16<<10 || g.Rate != 2<<10 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestUnknownBytes: of a living program the bytes that can be read are shown, whatever lies before them, and
+// why others are not is said once, on a line that is not cut off by a long name.
+func TestUnknownBytes(t *testing.T) {
+	f := NewFeed(time.Now())
+	tr := replay.New(replaytest.Open(t, replaytest.Log(t)))
+	for ev, err := range tr.Events(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Step == 17 {
+			break
+		}
+		f.See(ev)
+	}
+	long := Mapping{Name: "/" + strings.Repeat("long/", 40), ranges: []addr.Range{{Start: 0x7000f80, End: 0x7003000}}}
+	readable := addr.Range{Start: 0x7001000, End: 0x7002000}
+	f.ReadMem = func(_ uint32, b []byte, at addr.Addr) (int, error) {
+		if !readable.Contains(at) {
+			return 0, errors.New("input/output error")
+		}
+		n := min(len(b), int(readable.End-at))
+		for i := range n {
+			b[i] = 'R'
+		}
+		if n < len(b) {
+			return n, errors.New("input/output error")
+		}
+		return n, nil
+	}
+	no := uint32(0)
+	for _, x := range f.f.State().Threads {
+		no = x.Proc
+	}
+	v := newBytes(f, no, &long)
+	_, rows := v.rows(18)
+	all := strings.Join(rows, "\n")
+	if len(rows) != 18 || strings.Count(all, "RRRRRRRRRRRRRRRR") != 9 || rows[17] != "?? the kernel does not let them be read" {
+		t.Errorf("%d lines:\n%s", len(rows), all)
+	}
+	v.at = 0x7001000
+	if _, rows := v.rows(18); len(rows) != 18 || strings.Contains(strings.Join(rows, "\n"), "??") {
+		t.Errorf("all is known:\n%s", strings.Join(rows, "\n"))
+	}
+	if _, why := f.Memory(no+100, 0x7001000, make([]byte, 16)); len(why) != 1 || why[0] != "the process has ended" {
+		t.Errorf("%q", why)
+	}
+	h, err := NewHistory(context.Background(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	for _, at := range []addr.Addr{replaytest.Heap, 0x1000} {
+		b := make([]byte, 3*addr.PageSize)
+		known, why := h.Memory(no, at, b)
+		space, err := h.space(no, h.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			one := []byte{0}
+			n, _, _ := space.ReadMem(one, at+addr.Addr(i))
+			if known[i] != (n == 1) || n == 1 && one[0] != b[i] {
+				t.Fatalf("%v: known is %v, %x and %x", at+addr.Addr(i), known[i], one[0], b[i])
+			}
+		}
+		if slices.Contains(known, false) != (len(why) > 0) || at == 0x1000 && why[0] != "not mapped" {
+			t.Errorf("%v: %q", at, why)
+		}
 	}
 }
 
