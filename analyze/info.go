@@ -151,7 +151,7 @@ func Info(ctx context.Context, t *replay.Trace, name string, files bool) (*InfoR
 		key, value, _ := strings.Cut(l, "=")
 		r.Options = append(r.Options, OptionRow{key, value})
 	}
-	r.inside(h, &kinds.inside)
+	r.inside(h, kinds.inside)
 	for u := range in.Usage() {
 		r.Chunks = append(r.Chunks, ChunkRow{fmt.Sprint(u.Type), u.Chunks, u.Stored, u.Decoded, percent(u.Stored, r.Size)})
 	}
@@ -288,13 +288,13 @@ type kindCount struct {
 	sample     [2]blobSample // of other blobs of calls, and of that
 	count      map[string]uint64
 	mechanisms []string
-	inside     insideCount
+	inside     *insideCount
 }
 
 // kindsOf counts events by type. It needs no state, so it runs at the speed of
 // the reader.
 func kindsOf(ctx context.Context, t *replay.Trace) (*kindCount, error) {
-	k := &kindCount{count: map[string]uint64{}, inside: insideCount{by: map[uint32]*insideProc{}, of: map[uint32]*insideProc{}}}
+	k := &kindCount{count: map[string]uint64{}, inside: newInside(&format.State{})}
 	end := uint64(0) // of the blobs so far
 	for ev, err := range t.Events(0) {
 		if err == nil && ev.Step%1024 == 0 {

@@ -1,7 +1,10 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,23 +38,35 @@ type insideProc struct {
 	why           []string
 }
 
+// newInside is a count that begins with a state.
+func newInside(s *format.State) *insideCount {
+	n := &insideCount{by: map[uint32]*insideProc{}, of: map[uint32]*insideProc{}}
+	for _, no := range slices.Sorted(maps.Keys(s.Threads)) {
+		n.thread(s.Threads[no])
+	}
+	return n
+}
+
+// thread takes a thread, and its process if that is new.
+func (n *insideCount) thread(t *format.Thread) {
+	p := n.by[t.Proc]
+	if p == nil {
+		p = &insideProc{pid: t.TGID}
+		if parent := n.by[t.Parent]; parent != nil {
+			p.program = parent.program
+		}
+		n.by[t.Proc] = p
+		n.procs = append(n.procs, p)
+	}
+	n.of[t.No] = p
+}
+
 // see takes an event.
 func (n *insideCount) see(ev *format.Event) {
 	for _, c := range ev.Changes {
-		c, ok := c.(*format.ThreadSet)
-		if !ok {
-			continue
+		if c, ok := c.(*format.ThreadSet); ok {
+			n.thread(&c.Thread)
 		}
-		p := n.by[c.Thread.Proc]
-		if p == nil {
-			p = &insideProc{pid: c.Thread.TGID}
-			if parent := n.by[c.Thread.Parent]; parent != nil {
-				p.program = parent.program
-			}
-			n.by[c.Thread.Proc] = p
-			n.procs = append(n.procs, p)
-		}
-		n.of[c.Thread.No] = p
 	}
 	p := n.of[ev.Thread]
 	switch r := ev.Record.(type) {
@@ -108,19 +123,61 @@ func (n *insideCount) rows() (rows []InsideRow) {
 	return rows
 }
 
+// asked reports whether a log was to have calls that were recorded inside the programs, as far as it knows.
+func (n *insideCount) asked(h *format.Header) bool {
+	return len(n.all) > 0 || slices.ContainsFunc(h.Options, func(l string) bool {
+		return strings.HasPrefix(l, "in-process=") && l != "in-process=off"
+	}) || slices.ContainsFunc(n.procs, func(p *insideProc) bool { return p.inside > 0 || len(p.why) > 0 })
+}
+
+// short tells of the calls of a process, 0 for all: which part was recorded inside, and why the others were
+// not, the reason of most calls first. It is "" of a log that was not to have any.
+func (n *insideCount) short(h *format.Header, pid uint32) string {
+	if !n.asked(h) {
+		return ""
+	}
+	var calls, inside uint64
+	why, stops := slices.Clone(n.all), map[string]uint64{}
+	for _, p := range n.procs {
+		if pid != 0 && p.pid != pid {
+			continue
+		}
+		calls, inside = calls+p.calls, inside+p.inside
+		for _, w := range p.why {
+			if stops[w] += p.calls - p.inside; !slices.Contains(why, w) {
+				why = append(why, w)
+			}
+		}
+	}
+	if calls == inside {
+		return "all calls"
+	}
+	slices.SortStableFunc(why[len(n.all):], func(a, b string) int { return cmp.Compare(stops[b], stops[a]) })
+	s := fmt.Sprintf("%.0f %% of the calls", math.Floor(percent(inside, calls)))
+	switch {
+	case inside == 0:
+		s = "no call"
+	case inside*100 < calls:
+		s = "less than 1 % of the calls"
+	}
+	if len(why) == 0 {
+		return s + ", the others by stops (memtrace info)"
+	}
+	s += " (memtrace info); by stops: " + why[0]
+	if more := len(why) - 1; more > 0 {
+		s += fmt.Sprintf(", and %d more", more)
+	}
+	return s
+}
+
 // inside tells of the calls that were recorded inside the programs, if some were to be.
 func (r *InfoReport) inside(h *format.Header, n *insideCount) {
-	asked := slices.ContainsFunc(h.Options, func(l string) bool {
-		return strings.HasPrefix(l, "in-process=") && l != "in-process=off"
-	})
+	if !n.asked(h) {
+		return
+	}
 	var calls, inside uint64
-	why := n.all
 	for _, p := range n.procs {
 		calls, inside = calls+p.calls, inside+p.inside
-		why = append(why, p.why...)
-	}
-	if !asked && inside == 0 && len(why) == 0 {
-		return
 	}
 	share := percent(inside, calls)
 	r.InsideShare, r.Inside = &share, n.rows()

@@ -20,6 +20,7 @@ type tally struct {
 	crashSignal                                             int32
 	findings                                                findings
 	use                                                     inUse
+	inside                                                  *insideCount
 }
 
 func (n *tally) see(m *replay.Moment) {
@@ -81,11 +82,12 @@ type SummaryReport struct {
 	Lost          uint64      `item:"lost"`
 	Checks        uint64      `item:"checks"`
 	ChecksDiffer  uint64      `item:"checks that differed"`
-	Crash         string      `item:"crash,omit"`          // where the last fatal signal came
-	Leak          string      `item:"leak,omit"`           // what grows without end, and from where
-	PeakRSS       uint64      `item:"peak RSS,bytes,omit"` // of one process
-	Time          string      `item:"time,omit"`           // how threads spent it
-	Stacks        string      `item:"stacks,omit"`         // of which events, if not of calls
+	Crash         string      `item:"crash,omit"`           // where the last fatal signal came
+	Leak          string      `item:"leak,omit"`            // what grows without end, and from where
+	PeakRSS       uint64      `item:"peak RSS,bytes,omit"`  // of one process
+	Time          string      `item:"time,omit"`            // how threads spent it
+	Stacks        string      `item:"stacks,omit"`          // of which events, if not of calls
+	Inside        string      `item:"recorded inside,omit"` // which of the calls, if --in-process was asked for
 	Next          string      `item:"next"`
 	Then          string      `item:"also"`
 	Findings      *FindingsReport
@@ -172,6 +174,7 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*SummaryReport, e
 	default:
 		r.Stacks = "none; record -k takes those of memory calls"
 	}
+	r.Inside = n.inside.short(h, o.PID)
 	r.PeakRSS, r.RSS, r.ascii = n.findings.peak, leaks.rss, o.ASCII
 	r.Peaks, r.Time = peaks(l, &n.use), n.findings.waits.shares()
 	r.Next, r.Then = r.Findings.next(o)
@@ -188,12 +191,13 @@ func count(ctx context.Context, t *replay.Trace, o Options) (*ledger, *tally, er
 	if err != nil {
 		return nil, nil, err
 	}
-	l, n := newLedger(s, o.PID), &tally{use: inUse{pid: o.PID}}
+	l, n := newLedger(s, o.PID), &tally{use: inUse{pid: o.PID}, inside: newInside(s)}
 	for m, err := range walk(ctx, t, o) {
 		if err != nil {
 			return nil, nil, err
 		}
 		l.see(m)
+		n.inside.see(m.Event)
 		if o.mine(m) {
 			n.see(m)
 		}

@@ -50,6 +50,9 @@ func (r *SummaryReport) screen() []string {
 	if r.Time != "" {
 		head.text("time", r.Time)
 	}
+	if r.Inside != "" {
+		head.text("inside", cut(replay.Escape(r.Inside), 2*(screenCols-10)))
+	}
 	if r.Snapshots > 0 {
 		head.line("snapshots", "%d with %s; the program was held for at most %s", r.Snapshots, plural(r.Pages, "page", "pages"), Span(r.LongestPause))
 	}
