@@ -18,7 +18,7 @@ type FindingsReport struct {
 
 // Finding is one thing that went wrong.
 type Finding struct {
-	// Kind is crash, deadlock, killed, leak, failures, child, status, slow, lock, polling,
+	// Kind is crash, deadlock, stuck, killed, leak, failures, child, status, slow, lock, polling,
 	// forks, cut or none.
 	Kind string       `col:"finding,FINDING"`
 	Text string       `col:"text,"`
@@ -187,6 +187,12 @@ func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end u
 	dead, ok, err := f.waits.deadlock(t, o, lives)
 	if err != nil {
 		return nil, err
+	}
+	if !ok {
+		dead, ok, err = f.waits.standstill(t, o, lives)
+		if err != nil {
+			return nil, err
+		}
 	}
 	add(dead, ok)
 	if main != nil && main.Killed {

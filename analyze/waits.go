@@ -21,6 +21,7 @@ type waits struct {
 	spans   [numWaits]uint64
 	alive   uint64 // ns that threads lived, together
 	worked  uint64 // ns, when memtrace last wrote a sample, a sweep or a snapshot
+	spaces  spaces
 }
 
 // threadTime is what is kept of a thread.
@@ -30,6 +31,7 @@ type threadTime struct {
 	idle        idle
 	call        lastCall
 	stuck       *stuckWait // for a lock, in its last call; nil: that call was another, or it got the lock
+	endless     *endless   // its last call, if it is one; nil: it is another
 }
 
 // lastCall is the last call of a thread.
@@ -145,6 +147,7 @@ func waitOf(name string) wait {
 
 // follow keeps how long threads live.
 func (w *waits) follow(m *replay.Moment) {
+	w.spaces.follow(m)
 	switch m.Event.Record.(type) {
 	case *format.MemInfo, *format.Snapshot:
 		w.worked = m.Event.Time
@@ -162,6 +165,7 @@ func (w *waits) follow(m *replay.Moment) {
 	}
 	w.alive += m.Event.Time - t.last
 	t.last = m.Event.Time
+	t.waitEnds(m)
 	if t.stuck == nil {
 		return
 	}
@@ -187,6 +191,7 @@ func (w *waits) call(m *replay.Moment, s *format.Syscall, name string) {
 			c.since = t.call.since
 		}
 		t.call = c
+		t.wait(m, s, name)
 	}
 	if class == forLock {
 		class = w.futex(m, s, name, t, d)
@@ -405,17 +410,12 @@ func (w *waits) deadlock(t *replay.Trace, o Options, lives []replay.Life) (Findi
 		where = append(where, fmt.Sprintf("thread %d waited in %s", x.tid, at))
 	}
 	if len(where) > 0 {
-		text += " " + strings.ToUpper(where[0][:1]) + list2(where)[1:] + "."
+		text += " " + upper(list2(where)) + "."
 	} else {
 		text += lockHint
 	}
 	x := Finding{Kind: "deadlock", Text: text, PID: &pid, Then: o.command("replay", fmt.Sprintf("--pid %d -e futex -t", pid))}
-	for i := range lives {
-		if l := &lives[i]; l.PID == pid && l.Fatal > 0 { // the memory at the signal that ended it is in the log
-			x.Step, x.Also = &l.Fatal, x.Then
-			x.Then = o.command("replay", fmt.Sprintf("--at %d --pid %d --stack", l.Fatal, pid))
-		}
-	}
+	w.atEnd(&x, o, lives)
 	return x, true, nil
 }
 
@@ -454,6 +454,9 @@ func noun(n int, one string, many ...string) string {
 	}
 	return one + "s"
 }
+
+// upper begins a sentence.
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // list2 is a list in words.
 func list2(s []string) string {

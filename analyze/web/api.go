@@ -85,7 +85,7 @@ type Findings struct {
 // Finding is one thing that went wrong.
 type Finding struct {
 	ID       string   `json:"id"`       // "crash-1": stable for a log
-	Kind     string   `json:"kind"`     // crash deadlock killed leak failures child status slow lock polling forks cut none
+	Kind     string   `json:"kind"`     // crash deadlock stuck killed leak failures child status slow lock polling forks cut none
 	Severity string   `json:"severity"` // bad, warn, ok
 	Title    string   `json:"title"`    // a few words: "DEADLOCK", "LEAK"
 	Text     string   `json:"text"`     // all of it, title included

@@ -16,7 +16,7 @@ import (
 )
 
 // severities are how bad findings are; those that are not here are "warn".
-var severities = map[string]string{"crash": "bad", "deadlock": "bad", "killed": "bad", "leak": "bad", "status": "bad", "child": "bad", "cut": "bad", "none": "ok"}
+var severities = map[string]string{"crash": "bad", "deadlock": "bad", "stuck": "bad", "killed": "bad", "leak": "bad", "status": "bad", "child": "bad", "cut": "bad", "none": "ok"}
 
 // Findings are what went wrong, worst first.
 func (l *Log) Findings(ctx context.Context, q Query, progress func(float64)) (*Findings, error) {

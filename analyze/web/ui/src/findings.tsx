@@ -9,7 +9,7 @@ import { goto } from "./go";
 import { AddrLink, StepLink, Wait } from "./parts";
 
 const titles: Record<string, string> = {
-  crash: "Crashed", deadlock: "Deadlock", killed: "Killed", leak: "Leak", failures: "Calls failed", child: "A process failed", status: "Failed",
+  crash: "Crashed", deadlock: "Deadlock", stuck: "Stuck", killed: "Killed", leak: "Leak", failures: "Calls failed", child: "A process failed", status: "Failed",
   slow: "Slow calls", lock: "Contended lock", polling: "Polling", forks: "Many processes", cut: "Log cut",
 };
 
