@@ -155,6 +155,13 @@ func (t *Trace) OpenMapped(v vma.VMA) (File, error) {
 	return t.files.file(fileKey{v.Name, v.Dev, v.Inode}, t.Header().Start)
 }
 
+// Here reports whether the file that v maps is here on this machine, by its name, and surely the one that was
+// mapped.
+func (t *Trace) Here(v vma.VMA) bool {
+	f, err := here(fileKey{v.Name, v.Dev, v.Inode}, t.Header().Start)
+	return err == nil && f.Close() == nil
+}
+
 // OpenMapped opens the file that m maps, as that of a Trace.
 func (v *View) OpenMapped(m vma.VMA) (File, error) {
 	k := fileKey{m.Name, m.Dev, m.Inode}

@@ -80,12 +80,15 @@ func (o *gdbOptions) session(cmd *cobra.Command, t *replay.Trace) (*gdbstub.Sess
 }
 
 // gotoStep defines the command of gdb that goes to a step.
-const gotoStep = "define goto-step\nmonitor goto $arg0\nmaintenance flush register-cache\nmaintenance flush dcache\nframe\nend\n" +
+const gotoStep = "define goto-step\nmonitor goto $arg0\nmaintenance flush register-cache\nmaintenance flush dcache\nsharedlibrary\nframe\nend\n" +
 	"document goto-step\nGo to a step of the log: a number, a time, crash, or a mark (monitor mark NAME).\nend\n"
 
 // patientGDB has gdb wait for an answer that takes long in a long log. After two seconds it would take
 // the answer for that of its next question.
 const patientGDB = "set remotetimeout 600\n"
+
+// localFiles has gdb open files by itself. It would say of each that it reads it from afar, slowly.
+const localFiles = "set sysroot\n"
 
 // runGDB starts gdb with the log at the other end of a socket that nobody else can reach.
 func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error {
@@ -108,7 +111,11 @@ func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error
 	}
 	defer os.RemoveAll(dir)
 	script, socket := filepath.Join(dir, "script"), filepath.Join(dir, "socket")
-	if err := os.WriteFile(script, []byte(gotoStep+patientGDB+"target remote "+socket+"\n"), 0o600); err != nil {
+	commands := gotoStep + patientGDB
+	if !cmd.Flags().Changed(symbolsFlag) && !cmd.Flags().Changed(debuginfodFlag) && so.Local() {
+		commands += localFiles
+	}
+	if err := os.WriteFile(script, []byte(commands+"target remote "+socket+"\n"), 0o600); err != nil {
 		return err
 	}
 	l, err := net.Listen("unix", socket)

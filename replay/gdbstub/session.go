@@ -32,6 +32,7 @@ type Session struct {
 	now         *moment
 	fatal       *format.Event // the signal that ended the process; nil: none did
 	stale       bool
+	local       bool // gdb reads files by itself that are here and surely the ones that ran
 
 	general, running uint32 // threads that g and m, and s and bs, are about; 0: any
 	stop             stopReason

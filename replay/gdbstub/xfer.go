@@ -78,10 +78,48 @@ func (s *Session) auxv() (string, error) {
 	return string(o.Auxv), err
 }
 
+// Local reports whether the files of the program that the session begins with are here, and surely the ones that
+// ran. gdb may read them by itself then, with an empty sysroot: that is faster, and says less. Files of which that
+// does not hold are given to gdb by names that have it ask for them.
+func (s *Session) Local() bool {
+	s.local = false
+	seen := map[string]bool{}
+	for v := range s.now.space.Mappings() {
+		if v.Prot&addr.Exec == 0 || !strings.HasPrefix(v.Name, "/") || seen[v.Name] {
+			continue
+		}
+		seen[v.Name] = true
+		if !s.trace.Here(v) {
+			return false
+		}
+	}
+	s.local = len(seen) > 0
+	return s.local
+}
+
+// asked is what gdb puts before the name of a file to ask the other end for it.
+const asked = "target:"
+
+// fileName is the name by which gdb is to open a file that is mapped.
+func (s *Session) fileName(name string) string {
+	if !s.local {
+		return name
+	}
+	for v := range s.now.space.Mappings() {
+		if v.Name == name && s.trace.Here(v) {
+			return name
+		}
+	}
+	return asked + name
+}
+
 // execFile is the path of the program.
 func (s *Session) execFile() (string, error) {
 	o, err := s.trace.Origin(s.now.step, s.now.process)
-	return o.Path, err
+	if err != nil || o.Path == "" {
+		return "", err
+	}
+	return s.fileName(o.Path), nil
 }
 
 // sigInfo is the siginfo of a signal that the moment is.
@@ -117,7 +155,7 @@ func (s *Session) libraries() (string, error) {
 			continue
 		}
 		no++
-		fmt.Fprintf(&b, `<library name="%s" lm="%#x" l_addr="%#x" l_ld="%#x" lmid="0x0"/>`, escapeXML(v.Name), no, h.bias, h.dynamic)
+		fmt.Fprintf(&b, `<library name="%s" lm="%#x" l_addr="%#x" l_ld="%#x" lmid="0x0"/>`, escapeXML(s.fileName(v.Name)), no, h.bias, h.dynamic)
 	}
 	b.WriteString("</library-list-svr4>")
 	return b.String(), nil
