@@ -124,7 +124,7 @@ func forks(o Options, lives []replay.Life, end uint64) (Finding, bool) {
 
 // cutShort tells of a log whose end is missing.
 func cutShort(t *replay.Trace, o Options) (Finding, bool) {
-	if !t.Truncated() || t.Count() == 0 {
+	if !t.Truncated() || t.BeingWritten() || t.Count() == 0 {
 		return Finding{}, false
 	}
 	last := t.Steps() - 1

@@ -240,7 +240,13 @@ func wholeness(t *replay.Trace) string {
 	if !t.Truncated() {
 		return "yes"
 	}
-	if last, ok := t.Last(); ok {
+	last, ok := t.Last()
+	switch {
+	case t.BeingWritten() && ok:
+		return fmt.Sprintf("no: still being written, up to step %d now", last)
+	case t.BeingWritten():
+		return "no: still being written, without an event yet"
+	case ok:
 		return fmt.Sprintf("no: truncated at step %d", last)
 	}
 	return "no: cut before its first step"

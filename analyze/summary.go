@@ -97,10 +97,11 @@ type SummaryReport struct {
 	Errors        *ErrorsReport
 	SignalsByName *SignalsReport
 
-	cut   bool // the log was
-	last  format.Step
-	more  string // the command that shows all findings
-	ascii bool
+	cut     bool // the log was
+	written bool // it still is
+	last    format.Step
+	more    string // the command that shows all findings
+	ascii   bool
 }
 
 // Sheet lays the report out.
@@ -128,7 +129,7 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*SummaryReport, e
 		Events: n.events, Calls: n.calls, Failed: n.failed, Signals: n.signals, Fatal: n.fatal,
 		Mapped: l.total.now, Peak: l.total.peak, PeakStep: l.total.peakStep,
 		Snapshots: n.snapshots, Pages: n.pages, LongestPause: n.longestPause, Lost: n.lost, Checks: n.checks, ChecksDiffer: n.differed,
-		cut: t.Truncated(), last: t.Steps() - 1,
+		cut: t.Truncated() && !t.BeingWritten(), written: t.BeingWritten(), last: t.Steps() - 1,
 	}
 	if r.Growth, err = l.report(ctx, t); err != nil {
 		return nil, err

@@ -211,6 +211,9 @@ func (r *SummaryReport) troubles() []string {
 	if r.ChecksDiffer > 0 {
 		out.line("checks", "%d of %d differed from the kernel's table", r.ChecksDiffer, r.Checks)
 	}
+	if r.written {
+		out.line("log", "still being written: this is up to step %d (report --follow)", r.last)
+	}
 	if r.cut {
 		out.line("log", "cut short: it ends at step %d (memtrace recover)", r.last)
 	}

@@ -38,13 +38,14 @@ func OpenGrowing(ctx context.Context, name string, o *format.ReaderOptions) (*Gr
 	}
 	for {
 		over := g.over()
-		r, err := g.read()
+		r, size, err := g.read()
 		if err == nil {
 			g.Trace = New(r)
-			g.Trace.close = closer
+			g.Trace.close, g.written = closer, !over
 			return g, nil
 		}
-		if over || !errors.Is(err, format.ErrTruncated) && !g.empty() || g.sleep(ctx) != nil {
+		begun := size >= beginning && !errors.Is(err, format.ErrTruncated)
+		if over || begun || g.sleep(ctx) != nil {
 			return nil, errors.Join(err, ctx.Err(), closer())
 		}
 	}
@@ -57,7 +58,7 @@ func regularInput() bool {
 
 // spool copies standard input to a file while it comes.
 func (g *Growing) spool() (closer func() error, err error) {
-	if g.f, err = os.CreateTemp("", "memtrace-*.spool"); err != nil {
+	if g.f, closer, err = spoolFile(); err != nil {
 		return nil, err
 	}
 	g.copied = make(chan error, 1)
@@ -66,13 +67,11 @@ func (g *Growing) spool() (closer func() error, err error) {
 		_, err := io.Copy(w, os.Stdin)
 		g.copied <- err
 	}()
-	return func() error { return errors.Join(w.Close(), os.Remove(w.Name())) }, nil
+	return closer, nil
 }
 
-func (g *Growing) empty() bool {
-	fi, err := g.f.Stat()
-	return err == nil && fi.Size() == 0
-}
+// beginning is how many bytes tell whether a file is a log.
+const beginning = 8
 
 // over reports whether nothing more can come. What was there before it was asked is all
 // there is then.
@@ -92,12 +91,14 @@ func (g *Growing) over() bool {
 	return g.ended
 }
 
-func (g *Growing) read() (*format.Reader, error) {
+// read reads the log as it is now, and says how large it is.
+func (g *Growing) read() (r *format.Reader, size int64, err error) {
 	fi, err := g.f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, beginning, err
 	}
-	return format.NewReader(g.f, fi.Size(), g.opt)
+	r, err = format.NewReader(g.f, fi.Size(), g.opt)
+	return r, fi.Size(), err
 }
 
 func (g *Growing) sleep(ctx context.Context) error {
@@ -117,7 +118,7 @@ func (g *Growing) Grow(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 		over := g.over()
-		r, err := g.read()
+		r, _, err := g.read()
 		if err != nil {
 			return false, err
 		}
@@ -125,6 +126,7 @@ func (g *Growing) Grow(ctx context.Context) (bool, error) {
 		if more || !r.Truncated() {
 			g.grown(r)
 		}
+		g.written = !over
 		if more || over || !r.Truncated() {
 			return more, nil
 		}
@@ -132,6 +134,14 @@ func (g *Growing) Grow(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// Now is the log as far as it is known, as a Trace of its own that does not grow. It is to be closed before
+// the log.
+func (g *Growing) Now() *Trace {
+	t := New(g.r)
+	t.written = g.written
+	return t
 }
 
 // grown has the trace read r. What was found out of the log as it was is forgotten, but for

@@ -43,8 +43,9 @@ func (e WordError) Error() string { return e.E.Error() }
 
 // Trace is a log opened for questions.
 type Trace struct {
-	r     *format.Reader
-	close func() error
+	r       *format.Reader
+	close   func() error
+	written bool // a recorder wrote to it when it was read
 
 	history struct {
 		sync.Mutex
@@ -87,15 +88,19 @@ func Open(name string, o *format.ReaderOptions) (*Trace, error) {
 		closer()
 		return nil, &os.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
 	}
+	written := beingWritten(f)
 	r, err := format.NewReader(f, fi.Size(), o)
 	if err != nil {
 		closer()
 		return nil, err
 	}
 	tr := New(r)
-	tr.close = closer
+	tr.close, tr.written = closer, written
 	return tr, nil
 }
+
+// BeingWritten reports whether the log has no end because a recorder was still writing it when it was read.
+func (t *Trace) BeingWritten() bool { return t.written && t.Truncated() }
 
 // OpenFile opens name for reading at any offset, spooling "-" if it is a pipe.
 // The function it returns closes it and removes what was spooled.
@@ -112,15 +117,26 @@ func openFile(name string) (*os.File, func() error, error) {
 	if fi, err := os.Stdin.Stat(); err == nil && fi.Mode().IsRegular() {
 		return os.Stdin, func() error { return nil }, nil
 	}
-	f, err := os.CreateTemp("", "memtrace-*.spool")
+	f, closer, err := spoolFile()
 	if err != nil {
 		return nil, nil, err
 	}
-	closer := func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }
 	if _, err := io.Copy(f, os.Stdin); err != nil {
 		return nil, nil, errors.Join(err, closer())
 	}
 	return f, closer, nil
+}
+
+// spoolFile makes a file for what comes through a pipe. It has no name, where the system allows that: a command
+// that is killed leaves nothing of it.
+func spoolFile() (f *os.File, closer func() error, err error) {
+	if f, err = os.CreateTemp("", "memtrace-*.spool"); err != nil {
+		return nil, nil, err
+	}
+	if os.Remove(f.Name()) == nil {
+		return f, f.Close, nil
+	}
+	return f, func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }, nil
 }
 
 // Close releases the file.

@@ -21,14 +21,15 @@ type Info struct {
 type LogInfo struct {
 	File     string   `json:"file"` // its name, without folders
 	Bytes    int64    `json:"bytes"`
-	Whole    bool     `json:"whole"`    // false: the log was cut
-	Program  string   `json:"program"`  // the command line
-	Argv     []string `json:"argv"`     // may be empty
-	Started  string   `json:"started"`  // RFC 3339, UTC
-	Duration uint64   `json:"duration"` // time of the last event
-	First    uint64   `json:"first"`    // the first step: 0, but in a log that begins in the middle of its run
-	Steps    uint64   `json:"steps"`    // the step after the last
-	Arch     string   `json:"arch"`     // x86_64, aarch64
+	Whole    bool     `json:"whole"`             // false: the log was cut
+	Growing  bool     `json:"growing,omitempty"` // it is still being written: another Info has more of it
+	Program  string   `json:"program"`           // the command line
+	Argv     []string `json:"argv"`              // may be empty
+	Started  string   `json:"started"`           // RFC 3339, UTC
+	Duration uint64   `json:"duration"`          // time of the last event
+	First    uint64   `json:"first"`             // the first step: 0, but in a log that begins in the middle of its run
+	Steps    uint64   `json:"steps"`             // the step after the last
+	Arch     string   `json:"arch"`              // x86_64, aarch64
 	Kernel   string   `json:"kernel"`
 	Host     string   `json:"host"`
 	// Ready is the part of the log that the summary covers, 0 to 1. Series, lanes and

@@ -27,6 +27,7 @@ type Log struct {
 	lives  []replay.Life // nil: not known yet
 	failed error         // why the summary got no further
 	done   bool          // all of the background's work
+	grows  bool          // the log is still being written
 	cache  map[string]*answer
 	order  []string // of cache, the oldest first
 }
@@ -41,6 +42,13 @@ func New(t *replay.Trace, name string) *Log {
 // Close ends what is being made. The trace is the caller's to close, when all questions
 // have come back.
 func (l *Log) Close() { l.end() }
+
+// Growing says that the log is still being written: another Log will have more of it.
+func (l *Log) Growing(yes bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.grows = yes
+}
 
 // Prepare makes the summary that series and lanes come from, and finds the processes. It
 // is to run in the background; all else can be asked for meanwhile.
@@ -97,6 +105,7 @@ func (l *Log) LogInfo() LogInfo {
 	l.sum.mu.RUnlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	x.Growing = l.grows
 	for i := range l.lives {
 		x.Processes = append(x.Processes, procInfo(&l.lives[i]))
 	}

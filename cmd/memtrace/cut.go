@@ -91,7 +91,7 @@ func runCut(cmd *cobra.Command, args []string, o *cutOptions) error {
 func unbegun(name string, t *replay.Trace, err error) bool {
 	if err != nil {
 		st, serr := os.Stat(name)
-		return errors.Is(err, format.ErrTruncated) || serr == nil && st.Size() == 0
+		return errors.Is(err, format.ErrTruncated) || errors.Is(err, replay.ErrEmpty) || serr == nil && st.Size() == 0
 	}
 	return t.Steps() <= t.Header().Begin.First()
 }

@@ -30,7 +30,7 @@ snapshots, and whether it is whole. FILE may be - for standard input.`,
 			}
 			defer t.Close()
 			if t.Truncated() && t.Count() == 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %v\n", reading(name, errNoEvent))
+				fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: %v\n", reading(name, noEvent(t)))
 			}
 			r, err := analyze.Info(cmd.Context(), t, name, files)
 			if err != nil {

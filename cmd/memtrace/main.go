@@ -303,6 +303,14 @@ func strict(root *cobra.Command) {
 // errNoEvent is the error of a log that was cut before its first event.
 var errNoEvent = fmt.Errorf("%w: before its first step", format.ErrTruncated)
 
+// noEvent is the error of a log without an event and an end.
+func noEvent(t *replay.Trace) error {
+	if t.BeingWritten() {
+		return fmt.Errorf("%w yet: it is still being written", replay.ErrEmpty)
+	}
+	return errNoEvent
+}
+
 // noHeaderError is the error of a log whose header cannot be read.
 type noHeaderError struct{ error }
 
@@ -326,7 +334,7 @@ func openTrace(cmd *cobra.Command, name string) (*replay.Trace, error) {
 		return nil, err
 	}
 	if t.Truncated() && t.Count() == 0 {
-		return nil, errors.Join(reading(name, errNoEvent), t.Close())
+		return nil, errors.Join(reading(name, noEvent(t)), t.Close())
 	}
 	return t, nil
 }
@@ -431,7 +439,11 @@ func parseSize(s string) (int64, error) {
 // warnTruncated says up to where a log can be read. One without an event is an error for who reads
 // events.
 func warnTruncated(cmd *cobra.Command, name string, t *replay.Trace) {
-	if last, ok := t.Last(); ok {
+	last, ok := t.Last()
+	switch {
+	case ok && t.BeingWritten():
+		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: it is still being written: this is up to step %d\n", name, last)
+	case ok:
 		fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: read %s: truncated at step %d; memtrace recover %s -o OUT makes a whole log of it\n", name, last, name)
 	}
 }

@@ -26,7 +26,7 @@ import (
 // viewOptions are the flags of view.
 type viewOptions struct {
 	listen, cert, key, unix, at string
-	remote, noOpen              bool
+	remote, noOpen, follow      bool
 	pid                         uint32
 	idle                        time.Duration
 }
@@ -64,6 +64,7 @@ until Ctrl-C or until no page has asked for anything for 30 minutes.`,
 	f.StringVar(&o.at, "at", "", "begin at `STEP`")
 	f.Uint32Var(&o.pid, "pid", 0, "begin with the process `PID`")
 	f.DurationVar(&o.idle, "for", 30*time.Minute, "end when no page has asked for anything for `TIME`; 0: never")
+	f.BoolVar(&o.follow, "follow", false, "go on with a log that is still being written")
 	addSymbolFlags(cmd)
 	return cmd
 }
@@ -74,6 +75,7 @@ func runView(cmd *cobra.Command, names []string, o *viewOptions) error {
 	}
 	var logs []*web.Log
 	var traces []*replay.Trace
+	var growing []*replay.Growing
 	var made sync.WaitGroup
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer func() {
@@ -85,9 +87,23 @@ func runView(cmd *cobra.Command, names []string, o *viewOptions) error {
 		for _, t := range traces {
 			_ = t.Close() // nothing was written
 		}
+		for _, g := range growing {
+			_ = g.Close()
+		}
 	}()
 	for _, name := range names {
-		t, err := openTrace(cmd, name)
+		var t *replay.Trace
+		var err error
+		if o.follow {
+			g, gerr := openBegun(cmd, name)
+			if gerr != nil {
+				return untilEnd(gerr)
+			}
+			growing = append(growing, g)
+			t, err = now(cmd, g)
+		} else {
+			t, err = openTrace(cmd, name)
+		}
 		if err != nil {
 			return err
 		}
@@ -109,9 +125,73 @@ func runView(cmd *cobra.Command, names []string, o *viewOptions) error {
 	for _, l := range logs {
 		made.Go(func() { _ = l.Prepare(ctx) }) // the page says where it failed
 	}
+	for i, g := range growing {
+		logs[i].Growing(g.BeingWritten())
+		made.Go(func() {
+			if err := followView(ctx, cmd, s, i, g, names[i]); err != nil && ctx.Err() == nil {
+				so.Log.Printf("%s: %v", names[i], err)
+			}
+		})
+	}
 	o.say(cmd, s, base, l.Addr())
 	if err := s.Serve(ctx, l); err != nil {
 		return fmt.Errorf("view: %w", err)
+	}
+	return nil
+}
+
+// openBegun opens a log that may still be written to, and waits until it has an event.
+func openBegun(cmd *cobra.Command, name string) (*replay.Growing, error) {
+	g, err := openGrowing(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	for more := true; more && g.Count() == 0; {
+		if more, err = g.Grow(cmd.Context()); err != nil {
+			return nil, errors.Join(reading(name, err), g.Close())
+		}
+	}
+	if g.Count() == 0 && g.Truncated() {
+		return nil, errors.Join(reading(name, errNoEvent), g.Close())
+	}
+	return g, nil
+}
+
+// now is a growing log as it is at the moment, for questions.
+func now(cmd *cobra.Command, g *replay.Growing) (*replay.Trace, error) {
+	t := g.Now()
+	if err := useSymbols(cmd, t); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// followView has the server show more of a log as it grows. What is shown is made ready before, and that takes
+// no more than a fifth of the time.
+func followView(ctx context.Context, cmd *cobra.Command, s *server.Server, i int, g *replay.Growing, name string) error {
+	for wait, more := followEvery, true; more; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		var err error
+		if more, err = g.Grow(ctx); err != nil {
+			return err
+		}
+		t, err := now(cmd, g)
+		if err != nil {
+			return err
+		}
+		l := web.New(t, shownLog(name))
+		l.Growing(more && g.BeingWritten())
+		began := time.Now()
+		if err := l.Prepare(ctx); err != nil {
+			l.Close()
+			return errors.Join(err, t.Close())
+		}
+		wait = max(followEvery, 4*time.Since(began))
+		s.Replace(i, l, func() { _ = t.Close() }) // nothing was written
 	}
 	return nil
 }

@@ -86,7 +86,16 @@ func TestMain(m *testing.M) {
 // serve has memtrace view serve logs, and returns the page's address.
 func serve(t *testing.T, logs ...string) string {
 	t.Helper()
+	return serveFrom(t, nil, logs...)
+}
+
+// serveFrom is serve with a standard input.
+func serveFrom(t *testing.T, in *os.File, logs ...string) string {
+	t.Helper()
 	c := exec.Command(memtrace(t), append([]string{"view", "--no-open"}, logs...)...)
+	if in != nil {
+		c.Stdin = in
+	}
 	errs, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -26,15 +26,17 @@ type question struct {
 	q   url.Values
 	l   *web.Log
 	of  web.Query
+	// logs are all that there are, as long as the question is answered.
+	logs []*heldLog
 	// name is the last part of the path where it has one.
 	name string
 }
 
 func (s *Server) routes() {
 	s.mux.HandleFunc("/", s.page)
-	s.prompt("/api/info", func(*question) (any, error) {
+	s.prompt("/api/info", func(x *question) (any, error) {
 		i := s.o.Info
-		for _, l := range s.logs {
+		for _, l := range x.logs {
 			i.Logs = append(i.Logs, l.LogInfo())
 		}
 		return i, nil
@@ -110,12 +112,12 @@ func (s *Server) longRoutes() {
 	})
 	s.stream("/api/compare/{name}", func(x *question, out *stream) (any, error) {
 		switch {
-		case len(s.logs) != 2:
+		case len(x.logs) != 2:
 			return nil, errors.New("there is one log only: memtrace view A B compares two")
 		case !slices.Contains(analyze.ComparisonTables, x.name):
 			return nil, fmt.Errorf("no table %q of a comparison", x.name)
 		}
-		return web.Compare(x.ctx, s.logs[0], s.logs[1], x.name, out.progress)
+		return web.Compare(x.ctx, x.logs[0].Log, x.logs[1].Log, x.name, out.progress)
 	})
 	s.stream("/api/history", func(x *question, out *stream) (any, error) {
 		n, err := x.number("len", 8)
@@ -178,7 +180,9 @@ func (s *Server) prompt(path string, answer func(*question) (any, error)) {
 		case <-r.Context().Done():
 			return
 		}
-		x, err := s.question(r)
+		logs := s.acquire()
+		defer s.release(logs)
+		x, err := asked(r, logs)
 		var v any
 		if err == nil {
 			v, err = answer(x)
@@ -206,7 +210,9 @@ func (s *Server) stream(path string, answer func(*question, *stream) (any, error
 			return
 		}
 		defer s.waiting.Add(-1)
-		x, err := s.question(r)
+		logs := s.acquire()
+		defer s.release(logs)
+		x, err := asked(r, logs)
 		if err != nil {
 			refuse(w, status(err), err.Error())
 			return
@@ -243,8 +249,8 @@ func status(err error) int {
 // mostQuery is how long a request's parameters may be.
 const mostQuery = 12 << 10
 
-// question reads what all endpoints take.
-func (s *Server) question(r *http.Request) (*question, error) {
+// asked reads what all endpoints take.
+func asked(r *http.Request, logs []*heldLog) (*question, error) {
 	if len(r.URL.RawQuery) > mostQuery {
 		return nil, fmt.Errorf("the question is too long: want at most %d bytes", mostQuery)
 	}
@@ -252,11 +258,11 @@ func (s *Server) question(r *http.Request) (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &question{ctx: r.Context(), q: q, l: s.logs[0], name: r.PathValue("name")}
+	x := &question{ctx: r.Context(), q: q, l: logs[0].Log, logs: logs, name: r.PathValue("name")}
 	switch n := q.Get("log"); {
 	case n == "" || n == "0":
-	case n == "1" && len(s.logs) > 1:
-		x.l = s.logs[1]
+	case n == "1" && len(logs) > 1:
+		x.l = logs[1].Log
 	default:
 		return nil, fmt.Errorf("log=%s: there is no such log", n)
 	}

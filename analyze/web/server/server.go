@@ -11,6 +11,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,6 @@ type Options struct {
 
 // Server serves logs. It is made by New.
 type Server struct {
-	logs  []*web.Log
 	o     Options
 	mux   *http.ServeMux
 	token string
@@ -48,6 +48,7 @@ type Server struct {
 	waiting atomic.Int32
 
 	mu      sync.Mutex
+	logs    []*heldLog
 	code    string    // may be exchanged for the token, once; "" if there is none
 	used    string    // the code that was
 	expires time.Time // of the code
@@ -59,11 +60,59 @@ type Server struct {
 // New makes a server of one log, or of two that are compared.
 func New(logs []*web.Log, o Options) *Server {
 	s := &Server{
-		logs: logs, o: o, mux: http.NewServeMux(), token: secret(), long: make(chan struct{}, mostLong), short: make(chan struct{}, mostPrompt),
+		o: o, mux: http.NewServeMux(), token: secret(), long: make(chan struct{}, mostLong), short: make(chan struct{}, mostPrompt),
 		asked: time.Now(),
+	}
+	for _, l := range logs {
+		s.logs = append(s.logs, &heldLog{Log: l, users: 1})
 	}
 	s.routes()
 	return s
+}
+
+// heldLog is a log, or what a growing one was at some time.
+type heldLog struct {
+	*web.Log
+	users int // questions, and the server itself as long as this is what the log is
+	gone  func()
+}
+
+// Replace has questions from now on be about l in the place of log i, which has grown. gone is called
+// when the last question about l has been answered after it was replaced itself.
+func (s *Server) Replace(i int, l *web.Log, gone func()) {
+	s.mu.Lock()
+	old := s.logs[i]
+	s.logs[i] = &heldLog{Log: l, users: 1, gone: gone}
+	s.mu.Unlock()
+	s.release([]*heldLog{old})
+}
+
+// acquire are the logs as they are now, until release.
+func (s *Server) acquire() []*heldLog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.Clone(s.logs)
+	for _, l := range list {
+		l.users++
+	}
+	return list
+}
+
+func (s *Server) release(list []*heldLog) {
+	var over []*heldLog
+	s.mu.Lock()
+	for _, l := range list {
+		if l.users--; l.users == 0 {
+			over = append(over, l)
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range over {
+		l.Close()
+		if l.gone != nil {
+			l.gone()
+		}
+	}
 }
 
 // secret is 192 random bits as text.

@@ -428,3 +428,51 @@ func TestHostileLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestReplace: questions are about what a log is when they come. What it was is given back when nobody asks about
+// it any more.
+func TestReplace(t *testing.T) {
+	x := serve(t, 2, 0)
+	steps := func() (list []uint64) {
+		status, body := x.get("/api/info")
+		var i web.Info
+		if err := json.Unmarshal([]byte(body), &i); status != 200 || err != nil {
+			t.Fatalf("%d %s", status, body)
+		}
+		for _, l := range i.Logs {
+			list = append(list, l.Steps)
+		}
+		return list
+	}
+	all := steps()
+	longer := func() *web.Log {
+		v := web.New(replay.New(replaytest.Open(t, replaytest.Every(t))), "the.log")
+		v.Growing(true)
+		return v
+	}
+	gone := make(chan int, 2)
+	x.Replace(1, longer(), func() { gone <- 1 })
+	if now := steps(); now[0] != all[0] || now[1] == all[1] {
+		t.Errorf("steps %d, then %d", all, now)
+	}
+	held := x.acquire() // a question
+	x.Replace(1, longer(), func() { gone <- 2 })
+	steps()
+	select {
+	case n := <-gone:
+		t.Errorf("log %d was given back while it was asked about", n)
+	default:
+	}
+	if held[1].LogInfo().Steps == all[1] || !held[1].LogInfo().Growing {
+		t.Error("a question is about another log than when it came")
+	}
+	x.release(held)
+	if n := <-gone; n != 1 {
+		t.Errorf("log %d was given back", n)
+	}
+	for _, l := range x.acquire() {
+		if l.users != 2 {
+			t.Errorf("%d use a log, want the server and this test", l.users)
+		}
+	}
+}

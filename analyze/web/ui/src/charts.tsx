@@ -23,7 +23,7 @@ export function Pages({ source, view }: { source: Source; view: View }) {
 function One({ source, view, name, title }: { source: Source; view: View; name: string; title: string }) {
   const got = useLoad(
     (signal, progress) => source.charts({ log: view.log, pid: view.pid, at: view.at }, name, { signal, progress }),
-    [view.log, view.pid, name],
+    [view.log, view.seen, view.pid, name],
   );
   const charts = got.value?.charts ?? [];
   if (!got.busy && !got.error && !charts.length) return null;

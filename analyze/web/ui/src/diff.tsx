@@ -28,15 +28,15 @@ export function Difference({ source, log, view, two }: { source: Source; log: Lo
           <option value="steps">marks A and B of this log</option>
         </select>
       </div>
-      {what === "steps" ? <Steps source={source} log={log} view={view} /> : <Logs source={source} what={what} />}
+      {what === "steps" ? <Steps source={source} log={log} view={view} /> : <Logs source={source} what={what} seen={view.seen} />}
     </div>
   );
 }
 
 const tables = ["summary", "memory", "mappings", "sites", "calls", "files", "errors"];
 
-function Logs({ source, what }: { source: Source; what: string }) {
-  const got = useLoad((signal, progress) => source.compare(what, { signal, progress }), [what]);
+function Logs({ source, what, seen }: { source: Source; what: string; seen: number }) {
+  const got = useLoad((signal, progress) => source.compare(what, { signal, progress }), [what, seen]);
   // The texts are what there is to read of the summary; its numbers are of several units.
   const columns = what === "summary" ? ["what", "a_text", "b_text", "change", "verdict"] : undefined;
   return (

@@ -62,6 +62,14 @@ export function Events({ source, log, view, say }: { source: Source; log: LogInf
     };
   }, [key, inside ? -1 : view.at]);
 
+  // The log has grown: there is more behind what was its end.
+  useEffect(() => {
+    setLines((l) => {
+      if (l.key !== key || l.next !== null) return l;
+      return l.rows.length ? { ...l, next: l.rows.at(-1)!.step + 1 } : { key: "", rows: [], prev: null, next: null };
+    });
+  }, [view.seen]);
+
   // Near an end of what is loaded: load on.
   const loading = useRef(false);
   const more = useLatest(async (up: boolean) => {
@@ -119,7 +127,7 @@ export function Events({ source, log, view, say }: { source: Source; log: LogInf
     else if (y + 2 * rowH > el.scrollTop + el.clientHeight) el.scrollTop = y + 2 * rowH - el.clientHeight;
     setTopPx(el.scrollTop);
     scrolled();
-  }, [index, rows, size.h, rowH, view.at]);
+  }, [index, rows, size.h, rowH, view.at, lines.next]);
 
   const now = rows[index]?.step === view.at ? rows[index] : undefined;
   useEffect(() => {
@@ -130,7 +138,7 @@ export function Events({ source, log, view, say }: { source: Source; log: LogInf
     view.filter && source.live
       ? (signal, progress) => source.count({ log: view.log, pid: 0, at: 0 }, view.filter, { signal, progress })
       : null,
-    [key],
+    [key, view.seen],
     200,
   );
   const first = Math.max(0, Math.floor(topPx / rowH) - 6);

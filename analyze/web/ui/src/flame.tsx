@@ -52,7 +52,7 @@ export function Flame({ source, log, view }: { source: Source; log: LogInfo; vie
     log.features.call_stacks
       ? (signal, progress) => source.stacks({ log: view.log, pid: view.pid, at: view.at }, metric, { signal, progress })
       : null,
-    [metric, view.log, view.pid, log.features.call_stacks],
+    [metric, view.log, view.seen, view.pid, log.features.call_stacks],
   );
   const root = got.value?.root ?? null;
   const [path, setPath] = useState<StackNode[]>([]);

@@ -43,7 +43,7 @@ export function Header({ source, info, log, view, search }: Props) {
       )}
       <span class="facts dim">
         {facts.join(" · ")}
-        {!log.whole && <b class="bad"> · the end of the log is missing</b>}
+        {log.growing ? <b class="live"> · still being written</b> : !log.whole && <b class="bad"> · the end of the log is missing</b>}
       </span>
       <span class="space" />
       {procs.length > 1 && (

@@ -25,7 +25,7 @@ import { Tabs } from "./parts";
 function App({ source }: { source: Source }) {
   const [info, setInfo] = useState<Info | null>(null);
   const [error, setError] = useState<Error | null>(null);
-  // Until all of the log is read, ask again now and then.
+  // Until all of the log is read, and while it is still being written, ask again now and then.
   useEffect(() => {
     let timer = 0;
     let gone = false;
@@ -35,6 +35,7 @@ function App({ source }: { source: Source }) {
           if (gone) return;
           setInfo((before) => (before && JSON.stringify(before) === JSON.stringify(i) ? before : i));
           if (i.logs.some((l) => l.ready < 1 && !l.failed)) timer = setTimeout(ask, 400) as unknown as number;
+          else if (i.logs.some((l) => l.growing)) timer = setTimeout(ask, 2000) as unknown as number;
         },
         (e: Error) => gone || setError(e),
       );
@@ -71,8 +72,8 @@ function begin(source: Source, info: Info) {
   const pid = said.pid ?? (info.pid || (said.at === undefined && fatal?.pid) || log.processes?.[0]?.pid || 0);
   // A file without memory begins with what it has.
   const right = source.live || source.moments.some((m) => m.mem?.length) ? start.right : "threads";
-  set({ ...start, right, from: 0, to: log.duration || 1, ...said, at, pid });
-  return said.at !== undefined || info.at !== null;
+  set({ ...start, right, from: 0, to: log.duration || 1, ...said, at, pid, seen: log.steps });
+  return said.at !== undefined || info.at !== null || (log.growing ?? false);
 }
 
 function Page({ source, info }: { source: Source; info: Info }) {
@@ -90,12 +91,28 @@ function Page({ source, info }: { source: Source; info: Info }) {
     if (lastLog.current === view.log) return;
     lastLog.current = view.log;
     forget();
-    set({ from: 0, to: log.duration || 1, at: Math.min(view.at, log.steps - 1), pid: log.processes?.[0]?.pid ?? 0, a: null, b: null, addr: "" });
+    set({ seen: log.steps, from: 0, to: log.duration || 1, at: Math.min(view.at, log.steps - 1), pid: log.processes?.[0]?.pid ?? 0, a: null, b: null, addr: "" });
   }, [view.log]);
+
+  // What comes while a log is being written lengthens the axis. Who looks at the end goes along.
+  const had = useRef({ log: view.log, steps: log.steps, duration: log.duration });
+  useEffect(() => {
+    const was = had.current;
+    had.current = { log: view.log, steps: log.steps, duration: log.duration };
+    if (was.log !== view.log || was.steps === log.steps) return;
+    const v = current();
+    const change: Parameters<typeof set>[0] = { seen: log.steps };
+    if (v.to >= was.duration) {
+      change.to = log.duration;
+      if (v.from > 0) change.from = v.from + log.duration - v.to;
+    }
+    if (log.growing && v.at === was.steps - 1) Object.assign(change, { at: log.steps - 1, t: log.duration });
+    set(change);
+  }, [view.log, log.steps, log.duration]);
 
   const findings = useLoad<Finding[]>(
     (signal, progress) => source.findings(view.log, { signal, progress }).then((f) => f.rows ?? []),
-    [view.log],
+    [view.log, view.seen],
   );
   // Where nobody said where to begin, begin at the worst.
   const begun = useRef(told);
@@ -135,7 +152,7 @@ function Page({ source, info }: { source: Source; info: Info }) {
           return can ? all : null;
         }
       : null,
-    [view.log, view.pid, view.addr, lengthOf(view), view.right],
+    [view.log, view.seen, view.pid, view.addr, lengthOf(view), view.right],
     150,
   );
 

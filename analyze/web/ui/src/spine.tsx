@@ -44,7 +44,7 @@ export function Spine({ source, log, other, view }: Props) {
     const timer = setTimeout(() => setAgain((n) => n + 1), 400);
     return () => clearTimeout(timer);
   }, [whole, rssAll, lanesAll]);
-  const keys = [view.by, view.log, view.from, view.to, zoomed, ready, again];
+  const keys = [view.by, view.log, view.seen, view.from, view.to, zoomed, ready, again];
   const part = useLoad(zoomed ? (s) => source.series(view.by, span, buckets, s) : null, keys, 50);
   const rssPart = useLoad(zoomed ? (s) => source.series("rss", span, buckets, s) : null, keys, 50);
   const lanesPart = useLoad(zoomed ? (s) => source.lanes(span, buckets, s) : null, keys, 50);

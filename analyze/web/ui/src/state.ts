@@ -9,6 +9,7 @@ export type Type = "u8" | "u16" | "u32" | "u64" | "pointer" | "text";
 
 export interface View {
   log: number;
+  seen: number; // how many events the log had when what is shown was asked for: it may grow
   at: number; // the selected step
   t: number; // its time, ns; as good as is known yet
   pid: number; // the process whose memory is shown; 0: the first
@@ -31,7 +32,7 @@ export interface View {
 }
 
 export const start: View = {
-  log: 0, at: 0, t: 0, pid: 0, from: 0, to: 1, a: null, b: null, addr: "", type: "u64", len: 32, by: "kind",
+  log: 0, seen: 0, at: 0, t: 0, pid: 0, from: 0, to: 1, a: null, b: null, addr: "", type: "u64", len: 32, by: "kind",
   left: "events", middle: "space", right: "memory", filter: "", table: "syscalls", twin: false, folded: [], help: false,
 };
 

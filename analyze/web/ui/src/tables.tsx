@@ -80,7 +80,7 @@ function order(a: unknown, b: unknown): number {
 export function Calls({ source, view }: { source: Source; view: View }) {
   const t = useLoad(
     (signal, progress) => source.table({ log: view.log, pid: 0, at: view.at }, "syscalls", { signal, progress }),
-    [view.log],
+    [view.log, view.seen],
   );
   return (
     <div class="scroll" tabIndex={0} aria-label="Calls by name">
@@ -98,7 +98,7 @@ const names = [
 export function Tables({ source, view, has }: { source: Source; view: View; has: (name: string) => boolean }) {
   const t = useLoad(
     (signal, progress) => source.table({ log: view.log, pid: 0, at: view.at }, view.table, { signal, progress }),
-    [view.log, view.table],
+    [view.log, view.seen, view.table],
   );
   return (
     <div class="stack">

@@ -12,6 +12,7 @@ export interface LogInfo {
   file: string;
   bytes: number;
   whole: boolean;
+  growing?: boolean; // it is still being written
   program: string;
   argv: string[] | null;
   started: string;
