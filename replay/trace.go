@@ -88,8 +88,16 @@ func Open(name string, o *format.ReaderOptions) (*Trace, error) {
 		closer()
 		return nil, &os.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
 	}
-	written := beingWritten(f)
 	r, err := format.NewReader(f, fi.Size(), o)
+	written := false
+	if err == nil && r.Truncated() {
+		if written = beingWritten(f); !written { // its recorder may have ended it just now
+			size := fi.Size()
+			if fi, err = f.Stat(); err == nil && fi.Size() != size {
+				r, err = format.NewReader(f, fi.Size(), o)
+			}
+		}
+	}
 	if err != nil {
 		closer()
 		return nil, err

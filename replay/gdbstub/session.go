@@ -114,6 +114,9 @@ func (s *Session) begin(ctx context.Context, o Options) error {
 			break
 		}
 	}
+	if s.life == nil && o.PID == 0 {
+		return fmt.Errorf("%w: the log knows none", replay.ErrNoProcess)
+	}
 	if s.life == nil {
 		return fmt.Errorf("process %d: %w", o.PID, replay.ErrNoProcess)
 	}
