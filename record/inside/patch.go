@@ -24,59 +24,67 @@ func (m *Space) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]u
 		defer m.group.LetGo(m.Space)
 	}
 	for _, site := range wanted {
-		p := m.patch(calls, site)
-		if p == nil {
-			continue
-		}
-		if p.Inside(addr.Addr(regs[arch.RIP])) {
-			regs[arch.RIP] = uint64(p.Return())
-		}
-		if p.Inside(site + 2) {
-			for _, o := range m.placed.slots {
-				if o != nil && o.thread != nil {
-					o.Redirect(site+2, p.Return())
-				}
-			}
-			m.group.PassMiddle(m.Space, site+2)
+		if p, w := m.prepare(calls, site); w != nil {
+			m.patch(p, w, regs)
 		}
 	}
 }
 
-// patch patches one site. It returns nil if that cannot be done, at all or now.
-func (m *Space) patch(calls *tracee.Injector, site addr.Addr) *inproc.Patch {
+// patch patches one site, which has its stub in a window. Who stands behind the call goes on in the stub
+// before the place where he stands becomes the middle of a jump: whenever this process dies,
+// nobody is there.
+func (m *Space) patch(p *inproc.Patch, w *inproc.Window, regs *[tracee.MaxRegisters]uint64) {
+	s, site := m.placed.sites, p.Site
+	writes, ok := p.Apply(w, func(b []byte, a addr.Addr) bool { n, _ := m.Raw().ReadMem(b, a); return n == len(b) })
+	last := len(writes) - 1
+	if !ok || !m.writeAll(writes[:last]) {
+		return
+	}
+	s.patched[site], s.stubs[p.Return()] = p, p
+	if p.Inside(addr.Addr(regs[arch.RIP])) {
+		regs[arch.RIP] = uint64(p.Return())
+	}
+	if behind := site + 2; p.Inside(behind) {
+		for _, o := range m.placed.slots {
+			if o != nil && o.thread != nil {
+				o.Redirect(behind, p.Return())
+			}
+		}
+		m.group.PassMiddle(m.Space, behind)
+	}
+	if !m.writeAll(writes[last:]) {
+		delete(s.patched, site)
+		return
+	}
+	delete(s.never, site)
+	if p.Pad != 0 {
+		s.pads[p.Pad] = site
+	}
+}
+
+// prepare finds a way to patch a site, and gives it a stub in a window, which is nil if that
+// cannot be done, at all or now.
+func (m *Space) prepare(calls *tracee.Injector, site addr.Addr) (*inproc.Patch, *inproc.Window) {
 	s := m.placed.sites
 	s.never[site] = true
 	v, ok := m.Mappings().Find(site)
 	if !ok || v.Prot&addr.Write != 0 || v.Prot&addr.Exec == 0 || v.Prot&addr.Shared != 0 || v.Kind == vma.VDSO {
-		return nil
+		return nil, nil
 	}
 	code := make([]byte, min(inproc.SiteLen, v.End-site))
 	if n, _ := m.Raw().ReadMem(code, site); n != len(code) {
-		return nil
+		return nil, nil
 	}
 	p, ok := inproc.Find(site, code)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	if p.Pad == 0 && len(m.Threads) > 1 && m.group.Returns(m.Space, site+2) {
 		delete(s.never, site)
 		delete(s.stops, site)
-		return nil
+		return nil, nil
 	}
-	w := m.windowFor(calls, p)
-	if w == nil {
-		return nil
-	}
-	writes, ok := p.Apply(w, func(b []byte, a addr.Addr) bool { n, _ := m.Raw().ReadMem(b, a); return n == len(b) })
-	if !ok || !m.writeAll(writes) {
-		return nil
-	}
-	delete(s.never, site)
-	s.patched[site], s.stubs[p.Return()] = p, p
-	if p.Pad != 0 {
-		s.pads[p.Pad] = site
-	}
-	return p
+	return p, m.windowFor(calls, p)
 }
 
 // windowFor gives a patch a stub, in a new window if need be; nil if there is no room.

@@ -73,9 +73,33 @@ func (g *Group) standsInside(t *Thread, f *Fact) (ours bool) {
 	all := (*[MaxRegisters]uint64)(&regs)
 	ours = k == ptrace.Signal && f.Stop.Sig == int(unix.SIGTRAP) && g.signalCode(t) == kernelCode && g.opts.Inside.Broken(t, all)
 	if ours || g.opts.Inside.Stands(t, all) {
+		if k != ptrace.Signal {
+			g.outOfMiddle(t, &regs)
+		}
 		_ = g.k.SetRegs(t.TID, &regs)
 	}
 	return ours
+}
+
+// outOfMiddle has a thread that stands behind a call, in the middle of what leads to the code,
+// go on elsewhere: nobody would serve the breakpoint that is there if this process died. It
+// is not for a thread that gets a signal, whose frame has what the program knows.
+func (g *Group) outOfMiddle(t *Thread, regs *ptrace.Regs) {
+	if to, ok := g.opts.Inside.Past(t, regs[ptrace.RegRIP]); ok {
+		regs[ptrace.RegRIP] = to
+	}
+}
+
+// standsFor has the handler of the signal at which the kernel has stopped a thread before a
+// call, which runs only if this process dies, go on where the thread is to go on now. By
+// itself it goes back to that call.
+func (g *Group) standsFor(t *Thread, rip uint64) {
+	const callAddr = 16 // si_call_addr, behind the instruction
+	var info [128]byte
+	if k, ok := g.k.(steppingKernel); ok && g.k.SigInfo(t.TID, &info) == nil {
+		binary.LittleEndian.PutUint64(info[callAddr:], rip+syscallLen)
+		_ = k.SetSigInfo(t.TID, &info)
+	}
 }
 
 // leaveInside ends that a thread records its calls. It reports whether the signal that the
@@ -113,6 +137,12 @@ func (g *Group) leaveInside(t *Thread, f *Fact) (ours bool) {
 	regs[arch.GSBase] = 0
 	if k, ok := g.k.(dispatchingKernel); ok {
 		_ = k.SetDispatch(t.TID, false, 0, 0, 0)
+	}
+	if ours || f.Stop.Kind != ptrace.Signal {
+		g.outOfMiddle(t, &regs)
+	}
+	if how == LeaveDispatched {
+		g.standsFor(t, regs[ptrace.RegRIP])
 	}
 	_ = g.k.SetRegs(t.TID, &regs)
 	switch {
