@@ -36,7 +36,7 @@ func (in *Programs) Entered(t *tracee.Thread, c *tracee.Call) {
 		in.part(t, c, row.Name)
 	}
 	if row.Name == "rt_sigaction" && c.Args[0] == uint64(unix.SIGSYS) {
-		in.unhandle(m, t)
+		in.unhandle(m, t, c)
 	}
 	if m.placed == nil {
 		return

@@ -111,7 +111,7 @@ func (in *Programs) mapSlot(m *Space, t *tracee.Thread, calls *tracee.Injector) 
 		m.placed.slots = append(m.placed.slots, s)
 	}
 	in.give(s, i.slot, t)
-	if i.fresh {
+	if !s.proc.handles {
 		in.handle(s, &i)
 	}
 	return ""
@@ -129,10 +129,10 @@ func (in *Programs) handle(s *slot, i *installer) {
 }
 
 // unhandle takes our handler away before a call that asks for it or sets another, at whose
-// entry a thread stands.
-func (in *Programs) unhandle(m *Space, t *tracee.Thread) {
+// entry a thread stands. A program with a handler of its own does not get ours again.
+func (in *Programs) unhandle(m *Space, t *tracee.Thread, c *tracee.Call) {
 	p := in.processOf(t)
-	p.own = true
+	p.own = p.own || c.Args[1] != 0 && !m.setsDefault(addr.Addr(c.Args[1]))
 	if !p.handles || m.placed == nil {
 		return
 	}
@@ -148,6 +148,17 @@ func (in *Programs) unhandle(m *Space, t *tracee.Thread) {
 	}
 	_, _ = s.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(m.placed.code.NoAction()), 0, 8)
 	_ = s.Done()
+}
+
+// setsDefault reports whether a struct sigaction has a signal not handled, as programs set it
+// that begin by undoing what their parents did.
+func (m *Space) setsDefault(a addr.Addr) bool {
+	var handler [8]byte
+	if m.Raw() == nil {
+		return false
+	}
+	n, err := m.Raw().ReadMem(handler[:], a)
+	return err == nil && n == len(handler) && handler == [8]byte{} // SIG_DFL
 }
 
 // lasts reports whether one thread more can go on without the recorder if that dies. Where
