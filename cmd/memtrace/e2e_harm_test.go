@@ -39,11 +39,14 @@ var unharmed = []struct {
 		"trace", "trace-tag 0x6d74", "errno", "trap", "kill", "thread", "threads", "strict", "strict-call", "ask", "log", "notify",
 	}, []string{"-e memory", "", "--snapshot interval=1ms"}},
 	{"untraced", "x86_64 i386", []string{""}, []string{"-e memory", ""}},
-	{"tracer", "i386", []string{"calls", "steps", "chld", "waits", "break", "registers", "pending"}, []string{"", "--page-trace=64"}},
+	{"tracer", "i386", []string{
+		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
+		"emulate", "registers", "pending", "ends",
+	}, []string{"", "--page-trace=64"}},
 	{"tracer", "x86_64", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending",
-	}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64"}},
+		"emulate", "registers", "pending", "ends",
+	}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64", "--in-process=always"}},
 }
 
 func TestUnharmed(t *testing.T) {

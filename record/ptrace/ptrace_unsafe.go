@@ -348,32 +348,28 @@ func wait4Raw(tid int, ws *unix.WaitStatus, usage *unix.Rusage) (int, unix.Errno
 	return int(n), e
 }
 
-// peek says which tracee has stopped or ended, and leaves it to be waited for. sig is the
-// signal that it has stopped with, 0 for anything else.
-func peek(poll bool) (tid, sig int, err error) {
-	const trapped = 4 // CLD_TRAPPED
+// peekAt says of a tracee what it has come to, and leaves it to be waited for. what are
+// WEXITED and WSTOPPED.
+func peekAt(kind, id, what int, poll bool) (p peeked, err error) {
 	var info [128]byte
-	flags := uintptr(unix.WEXITED | unix.WSTOPPED | unix.WNOWAIT | unix.WALL | unix.WNOTHREAD)
+	flags := uintptr(what | unix.WNOWAIT | unix.WALL | unix.WNOTHREAD)
 	var e unix.Errno
 	if poll {
-		_, _, e = unix.RawSyscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), flags|unix.WNOHANG, 0, 0)
+		_, _, e = unix.RawSyscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(&info)), flags|unix.WNOHANG, 0, 0)
 	} else {
-		_, _, e = unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), flags, 0, 0)
+		_, _, e = unix.Syscall6(unix.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(&info)), flags, 0, 0)
 	}
 	switch e {
 	case 0:
 	case unix.EINTR:
-		return 0, 0, ErrInterrupted
+		return p, ErrInterrupted
 	case unix.ECHILD:
-		return 0, 0, ErrNone
+		return p, ErrNone
 	default:
-		return 0, 0, fmt.Errorf("waitid: %w", e)
+		return p, fmt.Errorf("waitid: %w", e)
 	}
 	word := func(at int) int { return int(*(*int32)(unsafe.Pointer(&info[at]))) }
-	if word(8) == trapped && word(24)&^0x7f == 0 {
-		sig = word(24)
-	}
-	return word(16), sig, nil // si_pid
+	return peeked{tid: word(16), code: word(8), status: word(24)}, nil // si_pid, si_code, si_status
 }
 
 // SysemuStep is SingleStep, but at a system call instruction the tracee stops at the

@@ -74,22 +74,102 @@ func Wait(poll bool) (Stop, error) {
 // the tracee does not.
 func WaitPeeked(poll bool, look func(tid, sig int)) (Stop, error) {
 	for {
-		tid, sig, err := peek(poll)
-		if err != nil || tid == 0 {
+		p, err := peekAt(unix.P_ALL, 0, unix.WEXITED|unix.WSTOPPED, poll)
+		if err != nil || p.tid == 0 {
 			return Stop{}, err
 		}
-		if sig != 0 {
-			look(tid, sig)
-		}
-		var ws unix.WaitStatus
-		var usage unix.Rusage
-		n, e := wait4Raw(tid, &ws, &usage)
-		if e == 0 && n == tid {
-			s := decode(tid, ws)
-			s.Faults = usage.Minflt + usage.Majflt
+		if s, ok := p.take(look, func(int) bool { return false }); ok {
 			return s, nil
-		} // else it was killed meanwhile: it reports something else
+		}
 	}
+}
+
+// WaitKeeping is WaitPeeked, but a tracee that has ended and for which keeps says so is not
+// reaped: each wait for all finds it again.
+func WaitKeeping(poll bool, look func(tid, sig int), keeps func(tid int) bool) (Stop, error) {
+	for {
+		p, err := peekAt(unix.P_ALL, 0, unix.WEXITED|unix.WSTOPPED, poll)
+		if err != nil || p.tid == 0 {
+			return Stop{}, err
+		}
+		if s, ok := p.take(look, keeps); ok {
+			return s, nil
+		}
+	}
+}
+
+// WaitPast is WaitKeeping where some that have been kept are in the way: it looks for ends of
+// the others first, which are tids, and then waits for stops only.
+func WaitPast(poll bool, look func(tid, sig int), keeps func(tid int) bool, tids []int) (Stop, error) {
+	for _, tid := range tids {
+		p, err := peekAt(unix.P_PID, tid, unix.WEXITED, true)
+		if err != nil || p.tid == 0 {
+			continue
+		}
+		if s, ok := p.take(look, keeps); ok {
+			return s, nil
+		}
+	}
+	for {
+		p, err := peekAt(unix.P_ALL, 0, unix.WSTOPPED, poll)
+		if err != nil || p.tid == 0 {
+			return Stop{}, err
+		}
+		if s, ok := p.take(look, keeps); ok {
+			return s, nil
+		}
+	}
+}
+
+// take takes what was peeked at, or leaves it if it is to be kept. It reports false where the
+// tracee was killed meanwhile: it reports something else.
+func (p peeked) take(look func(tid, sig int), keeps func(tid int) bool) (Stop, bool) {
+	if status, ended := p.ended(); ended && keeps(p.tid) {
+		return decode(p.tid, status), true
+	}
+	if sig := p.signal(); sig != 0 {
+		look(p.tid, sig)
+	}
+	var ws unix.WaitStatus
+	var usage unix.Rusage
+	if n, e := wait4Raw(p.tid, &ws, &usage); e != 0 || n != p.tid {
+		return Stop{}, false
+	}
+	s := decode(p.tid, ws)
+	s.Faults = usage.Minflt + usage.Majflt
+	return s, true
+}
+
+// Reap reaps a tracee that was kept.
+func Reap(tid int) {
+	var ws unix.WaitStatus
+	_, _ = wait4Raw(tid, &ws, nil)
+}
+
+// peeked is what waitid(2) tells of a tracee.
+type peeked struct{ tid, code, status int }
+
+// signal is the signal that a tracee has stopped with, 0 for anything else.
+func (p peeked) signal() int {
+	const trapped = 4 // CLD_TRAPPED
+	if p.code == trapped && p.status&^0x7f == 0 {
+		return p.status
+	}
+	return 0
+}
+
+// ended is the wait status of a tracee that has ended.
+func (p peeked) ended() (status unix.WaitStatus, ended bool) {
+	const exited, killed, dumped = 1, 2, 3 // CLD_EXITED and so on
+	switch p.code {
+	case exited:
+		return unix.WaitStatus(p.status & 0xff << 8), true
+	case killed:
+		return unix.WaitStatus(p.status), true
+	case dumped:
+		return unix.WaitStatus(p.status | 0x80), true
+	}
+	return 0, false
 }
 
 // spins is how often WaitSoon looks.

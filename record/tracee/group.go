@@ -94,6 +94,8 @@ type nest struct {
 	k      emulator
 	dead   []death
 	serial uint64 // of reports and deaths
+
+	zombies zombies
 }
 
 // death is the end of a tracee of which the kernel does not tell its emulated tracer.

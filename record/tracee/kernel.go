@@ -92,3 +92,22 @@ type emulator interface {
 	PeekSigInfo(tid int, off uint64, flags uint32, infos [][128]byte) (int, unix.Errno)
 	Queue(pid, tid, sig int, info *[128]byte) error
 }
+
+// zombies are the tracees whose ends another than their parent is told of first.
+type zombies struct {
+	coming int                // processes with such a tracer that have not ended
+	kept   map[int]struct{}   // by pid: they have ended, and have not been reaped
+	keeps  func(pid int) bool // says whether one that has ended is not to be reaped
+	all    func() []int       // the tids of all tracees
+}
+
+// keepingKernel is a Kernel that can leave tracees alone which have ended.
+type keepingKernel interface {
+	// Keep has Next ask z before it reaps.
+	Keep(z *zombies)
+	// ReapOne reaps a tracee that has ended.
+	ReapOne(pid int)
+}
+
+// on reports whether a tracee may have to be left alone.
+func (z *zombies) on() bool { return z != nil && (z.coming > 0 || len(z.kept) > 0) }

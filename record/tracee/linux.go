@@ -14,11 +14,12 @@ import (
 
 // linux is the Kernel that there is.
 type linux struct {
-	vm   *procfs.VMReader
-	look *func(tid, sig int) // of Peek
+	vm      *procfs.VMReader
+	look    *func(tid, sig int) // of Peek
+	zombies **zombies           // of Keep
 }
 
-func newLinux() linux { return linux{new(procfs.VMReader), new(func(tid, sig int))} }
+func newLinux() linux { return linux{new(procfs.VMReader), new(func(tid, sig int)), new(*zombies)} }
 
 func (linux) Begin() (wake func(), err error) {
 	if err := ptrace.Quiet(); err != nil {
@@ -32,6 +33,10 @@ func (linux) Begin() (wake func(), err error) {
 }
 
 func (k linux) Next(poll bool) (Fact, error) {
+	if z := *k.zombies; z.on() {
+		s, err := k.nextKept(poll, z)
+		return Fact{TID: s.TID, Stop: s}, err
+	}
 	if look := *k.look; look != nil {
 		s, err := ptrace.WaitPeeked(poll, look)
 		return Fact{TID: s.TID, Stop: s}, err
@@ -40,7 +45,36 @@ func (k linux) Next(poll bool) (Fact, error) {
 	return Fact{TID: s.TID, Stop: s}, err
 }
 
-func (linux) NextSoon() (Fact, bool) {
+// nextKept is Next where a tracee that has ended may have to be left alone.
+func (k linux) nextKept(poll bool, z *zombies) (s ptrace.Stop, err error) {
+	look := *k.look
+	if look == nil {
+		look = func(int, int) {}
+	}
+	if len(z.kept) == 0 {
+		s, err = ptrace.WaitKeeping(poll, look, z.keeps)
+	} else {
+		var tids []int
+		for _, tid := range z.all() {
+			if _, kept := z.kept[tid]; !kept {
+				tids = append(tids, tid)
+			}
+		}
+		s, err = ptrace.WaitPast(poll, look, z.keeps, tids)
+	}
+	if err == nil && (s.Kind == ptrace.Exited || s.Kind == ptrace.Killed) && s.TID != 0 && z.keeps(s.TID) {
+		z.kept[s.TID] = struct{}{}
+	}
+	return s, err
+}
+
+func (k linux) Keep(z *zombies) { *k.zombies = z }
+func (linux) ReapOne(pid int)   { ptrace.Reap(pid) }
+
+func (k linux) NextSoon() (Fact, bool) {
+	if (*k.zombies).on() {
+		return Fact{}, false
+	}
 	s, ok := ptrace.WaitAnySoon()
 	return Fact{TID: s.TID, Stop: s}, ok
 }

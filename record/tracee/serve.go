@@ -40,6 +40,7 @@ func (g *Group) serveAll(begin func() error) error {
 	if k, ok := g.k.(dispatchingKernel); ok && g.opts.Inside != nil {
 		k.Peek(g.peeked)
 	}
+	g.keepZombies()
 	g.bell.open(wake)
 	defer g.bell.close()
 	if err := begin(); err != nil {
@@ -85,6 +86,9 @@ func (g *Group) next() (f Fact, err error) {
 		}
 	}
 	if !found {
+		if len(g.nest.zombies.kept) > 0 {
+			g.After(endsEvery, func() {})
+		}
 		f, err = g.facts.next()
 	}
 	if g.inRow++; err == nil && g.inRow >= turnEvery {

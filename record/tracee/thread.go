@@ -178,6 +178,7 @@ type otherPart struct {
 type traced struct {
 	by      *Thread
 	seized  bool
+	foreign bool // its tracer is not its parent, and hears of its end first
 	opts    uint32
 	mode    request.Mode
 	report  *report // what it stands in, and its tracer is or was told; nil while it runs

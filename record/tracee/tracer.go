@@ -17,8 +17,11 @@ func (g *Group) attach(t, by *Thread, seized bool, opts uint32) *traced {
 	if t.inside.on {
 		g.Outside(t.Space)
 	}
-	t.traced = &traced{by: by, seized: seized, opts: opts}
+	t.traced = &traced{by: by, seized: seized, opts: opts, foreign: isForeign(t, by)}
 	by.tracees++
+	if t.traced.foreign {
+		g.nest.zombies.coming++
+	}
 	return t.traced
 }
 
@@ -42,6 +45,9 @@ func (g *Group) part(t *Thread) {
 	if t.traced != nil {
 		by := t.traced.by
 		by.tracees--
+		if t.traced.foreign {
+			g.nest.zombies.coming--
+		}
 		t.traced = nil
 		g.wakeWaiters(by.Proc) // it may be the last one they can wait for
 	}
@@ -92,7 +98,9 @@ func (g *Group) abandonTracees(by *Thread) {
 	for _, d := range g.nest.dead {
 		if d.by != by {
 			kept = append(kept, d)
+			continue
 		}
+		g.letParentKnow(d.tid)
 	}
 	g.nest.dead = kept
 }
@@ -104,6 +112,7 @@ func (g *Group) isGone(t *Thread, status uint32) {
 	}
 	tr := t.traced
 	if tr == nil {
+		g.letParentKnow(t.TID)
 		return
 	}
 	g.part(t)

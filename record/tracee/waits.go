@@ -248,6 +248,7 @@ func (g *Group) find(t *Thread) (first *news) {
 		}
 		first = &news{tid: d.tid, status: d.status, dead: true, uid: d.uid, serial: d.serial, seen: func() {
 			g.nest.dead = append(g.nest.dead[:i:i], g.nest.dead[i+1:]...)
+			g.letParentKnow(d.tid)
 		}}
 	}
 	return first

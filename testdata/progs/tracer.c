@@ -2,12 +2,15 @@
 /*
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
- * break, emulate, registers, or pending.
+ * break, emulate, registers, pending, ends, suspends, messages, or stays.
  */
 #include "mark.h"
 #include <elf.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/uio.h>
@@ -753,6 +756,189 @@ static void pending(void)
 	waited("end", pid);
 }
 
+static int ends_when_told(int from)
+{
+	char c;
+	CHECK(read(from, &c, 1) == 1);
+	return 5;
+}
+
+/* A tracer that is not the parent hears of an end first, and the parent when that has waited or is gone. */
+static void ends(void)
+{
+	for (int how = 0; how < 4; how++) {
+		int up[2], down[2];
+		CHECK(pipe(up) == 0 && pipe(down) == 0);
+		fflush(stdout);
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(ends_when_told(down[0]));
+		pid_t tracer = fork();
+		if (tracer == 0) {
+			siginfo_t i;
+			char c;
+			CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+			CHECK(write(up[1], "", 1) == 1);
+			CHECK(waitid(P_PID, pid, &i, WEXITED | WNOWAIT) == 0);
+			printf("tracer: code %d status %d\n", i.si_code, i.si_status);
+			fflush(stdout);
+			CHECK(write(up[1], "", 1) == 1);
+			CHECK(read(down[0], &c, 1) == 1);
+			if (how == 0)
+				CHECK(waitpid(pid, NULL, 0) == pid);
+			else if (how == 1)
+				printf("detach: %d\n", tr(PTRACE_DETACH, pid, 0, 0) < 0 ? -errno : 0);
+			else if (how == 2)
+				raise(SIGKILL);
+			fflush(stdout);
+			_exit(0);
+		}
+		char c;
+		CHECK(read(up[0], &c, 1) == 1);
+		CHECK(write(down[1], "", 1) == 1);
+		CHECK(read(up[0], &c, 1) == 1);
+		int status;
+		CHECK(signal(SIGCHLD, count) != SIG_ERR);
+		handled = 0;
+		nothing("parent", pid);
+		printf("a zombie: %d, %d signals\n", kill(pid, 0), handled);
+		fflush(stdout);
+		pid_t other_child = fork(); /* others are waited for all the same */
+		if (other_child == 0)
+			_exit(6);
+		CHECK(waitpid(other_child, &status, 0) == other_child);
+		CHECK(write(down[1], "", 1) == 1);
+		waited("parent", pid);
+		CHECK(waitpid(tracer, &status, 0) == tracer);
+		tell("tracer", status);
+		CHECK(signal(SIGCHLD, SIG_DFL) != SIG_ERR);
+		for (int n = 0; n < 2; n++)
+			close(up[n]), close(down[n]);
+	}
+}
+
+static int filters(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 77),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof f / sizeof *f, f};
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+	int first = syscall(SYS_getppid) > 0;
+	raise(SIGUSR1);
+	return 2 * first + (syscall(SYS_getppid) > 0);
+}
+
+/* A tracer that has the filters of its tracee do nothing, if it may. */
+static void suspends(void)
+{
+	for (int user = 0; user < 2; user++) {
+		if (user && getuid() == 0)
+			CHECK(setuid(65534) == 0);
+		pid_t pid = traceme(filters);
+		printf("suspend: %d\n", tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_SUSPEND_SECCOMP) < 0 ? -errno : 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		waited("signal", pid);
+		CHECK(tr(PTRACE_SETOPTIONS, pid, 0, 0) == 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		waited("end", pid);
+		pid = traceme(sleeps);
+		CHECK(tr(PTRACE_DETACH, pid, 0, 0) == 0);
+		printf("seize: %d\n", tr(PTRACE_SEIZE, pid, 0, PTRACE_O_SUSPEND_SECCOMP) < 0 ? -errno : 0);
+		CHECK(kill(pid, SIGKILL) == 0);
+		waited("end", pid);
+	}
+}
+
+static int vforks(void)
+{
+	pid_t pid = vfork();
+	if (pid == 0)
+		_exit(0);
+	int status;
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return 0;
+}
+
+/* What else a tracer can ask of stops. */
+static void messages(void)
+{
+	pid_t pid = traceme(vforks);
+	int status, told = 0;
+	CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEVFORK) == 0);
+	for (unsigned long child = 0;;) {
+		CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+		CHECK(waitpid(pid, &status, 0) == pid);
+		if (!WIFSTOPPED(status))
+			break;
+		unsigned long m = 77;
+		struct __ptrace_syscall_info i;
+		CHECK(tr(PTRACE_GETEVENTMSG, pid, 0, (long)&m) == 0 && tr(PTRACE_GET_SYSCALL_INFO, pid, sizeof i, (long)&i) > 0);
+		if (status >> 16 == PTRACE_EVENT_VFORK) {
+			child = m;
+			CHECK(waitpid(child, &status, __WALL) == (pid_t)child && tr(PTRACE_CONT, child, 0, 0) == 0);
+			CHECK(waitpid(child, &status, __WALL) == (pid_t)child);
+		} else if (status >> 16 == PTRACE_EVENT_VFORK_DONE)
+			printf("the child's: %d\n", m == child);
+		else if (told++ < 4)
+			printf("%d: message %lu, op %d\n", WSTOPSIG(status), m, i.op);
+	}
+	tell("end", status);
+	pid = traceme(execs);
+	long code;
+	struct user_regs_struct r;
+	do { /* step over execve */
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		code = ptrace(PTRACE_PEEKTEXT, pid, r.IP, 0) & 0xffff;
+		CHECK(tr(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+		CHECK(waitpid(pid, &status, 0) == pid);
+	} while ((code != 0x050f && code != 0x80cd && code != 0x340f) || r.RESULT != SYS_execve);
+	tell("exec", status);
+	info(pid);
+	CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+	waited("killed", pid);
+#ifdef __x86_64__
+	pid = traceme(sleeps);
+	unsigned long base = 0;
+	printf("fs: %ld, ", tr(30 /* PTRACE_ARCH_PRCTL */, pid, (long)&base, 0x1003 /* ARCH_GET_FS */));
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+	printf("%d\n", base == r.fs_base);
+	CHECK(tr(PTRACE_KILL, pid, 0, 0) == 0);
+	waited("killed", pid);
+#endif
+}
+
+/* A process that job control has stopped stands when its tracer leaves. */
+static void stays(void)
+{
+	static const int with[] = {0, SIGSTOP, SIGCONT};
+	for (int n = 0; n < 3; n++) {
+		int status, down[2];
+		CHECK(pipe(down) == 0);
+		fflush(stdout);
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(ends_when_told(down[0]));
+		CHECK(tr(PTRACE_ATTACH, pid, 0, 0) == 0);
+		waited("attached", pid);
+		CHECK(tr(PTRACE_DETACH, pid, 0, SIGSTOP) == 0);
+		CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+		tell("stopped", status);
+		CHECK(tr(PTRACE_ATTACH, pid, 0, 0) == 0);
+		waited("attached", pid);
+		info(pid);
+		CHECK(tr(PTRACE_DETACH, pid, 0, with[n]) == 0);
+		nap(30);
+		printf("stands: %d\n", waitpid(pid, &status, WNOHANG) == 0);
+		CHECK(kill(pid, SIGCONT) == 0 && write(down[1], "", 1) == 1);
+		waited("end", pid);
+		close(down[0]), close(down[1]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -761,6 +947,7 @@ int main(int argc, char **argv)
 	} all[] = {
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
+		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays},
 	};
 	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
 		if (argc > 1 && !strcmp(argv[1], all[i].name)) {
