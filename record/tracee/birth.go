@@ -60,6 +60,7 @@ func (g *Group) cloned(t *Thread, kind ptrace.StopKind) {
 		}
 	}
 	child := g.add(tid, p)
+	child.suspended = t.suspended
 	told := g.inheritTracer(t, child, kind, args.Flags)
 	if args.SharesMemory() {
 		t.Space.join(child)

@@ -17,7 +17,7 @@
 //	what can be seen   disposition.go restart.go collect.go registers.go
 //	what comes         arrive.go
 //	what is done       pin.go inject.go step.go sandbox.go remainder.go otherwrite.go
-//	for tracers        emulate.go sigchld.go zombie.go waits.go
+//	for tracers        emulate.go sigchld.go suspend.go zombie.go waits.go
 //	how threads go on  inside.go resume.go report.go
 //	serving stops      exit.go outside.go tracer.go warden.go signal.go requests32.go requests.go entry.go
 //	beginning, ending  hold.go birth.go attach.go launch.go freeze.go

@@ -22,17 +22,10 @@ func (g *Group) tells(t *Thread, r *report) {
 	g.nest.serial++
 	r.serial = g.nest.serial
 	tr.report = r
-	g.wantSeccomp(t)
+	_ = g.matchOptions(t)
 	g.become(t, Held)
 	g.childSignal(tr.by, t, siginfo.CookieChild, r.status)
 	g.wakeWaiters(tr.by.Proc)
-}
-
-// wantSeccomp has the kernel tell of seccomp stops for which a thread's tracer has asked.
-func (g *Group) wantSeccomp(t *Thread) {
-	if tr := t.traced; tr.opts&request.OptSeccomp != 0 && !tr.filters && g.filter == nil {
-		tr.filters = g.k.SetOptions(t.TID, g.traceOptions()|ptrace.OptSeccomp) == nil
-	}
 }
 
 // made has a report carry the siginfo that the kernel makes up for a stop.

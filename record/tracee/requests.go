@@ -66,7 +66,7 @@ func (g *Group) mayAttach(t, target *Thread, seize bool, at, opts uint64) {
 	case seize && (at != 0 || opts&^request.OptAll != 0):
 		g.settle(t, -int64(unix.EIO))
 		return
-	case seize && opts&request.OptSuspend != 0:
+	case seize && opts&request.OptSuspend != 0 && !g.maySuspend(t):
 		g.settle(t, -int64(unix.EPERM))
 		return
 	case target.Proc == t.Proc, target.traced != nil:
@@ -113,6 +113,11 @@ func (g *Group) mayAttach(t, target *Thread, seize bool, at, opts uint64) {
 			g.stopFor(target)
 		case target.state == Listening:
 			target.traced.joins = g.k.Interrupt(target.TID) == nil
+		case opts&request.OptSuspend == 0:
+		case !target.on():
+			_ = g.matchOptions(target)
+		case !target.asked:
+			target.asked = g.k.Interrupt(target.TID) == nil
 		}
 		return 0
 	}
@@ -172,11 +177,15 @@ func (g *Group) ofReport(t, target *Thread, req, at, data uint64) int64 {
 		switch {
 		case data&^request.OptAll != 0:
 			return -int64(unix.EINVAL)
-		case data&request.OptSuspend != 0: // as the kernel says to all but the privileged
+		case data&request.OptSuspend != 0 && !g.maySuspend(t):
 			return -int64(unix.EPERM)
 		}
+		old := tr.opts
 		tr.opts = uint32(data)
-		g.wantSeccomp(target)
+		if g.matchOptions(target) != nil && data&request.OptSuspend != 0 {
+			tr.opts = old
+			return -int64(unix.EPERM)
+		}
 		return 0
 	case request.GetEventMsg:
 		return g.fill(t, binary.LittleEndian.AppendUint64(nil, r.msg), data)

@@ -25,7 +25,7 @@ func (g *Group) resume(t *Thread, sig int) {
 		}
 	}
 	request := g.k.ContSyscall
-	if g.filter != nil && t.call == nil && !t.launcher && t.rest == nil && !t.Proc.listened && !(t.Proc.signalFD && t.Proc.tracing()) {
+	if g.filter != nil && !t.suspended && t.call == nil && !t.launcher && t.rest == nil && !t.Proc.listened && !(t.Proc.signalFD && t.Proc.tracing()) {
 		request = g.k.Cont // the filter stops it at the calls that matter
 	}
 	g.failed(t, request(t.TID, sig))

@@ -146,6 +146,9 @@ func (g *Group) serve(f Fact) {
 		t.unseen = false
 		g.h.Seen(t)
 	}
+	if t.traced != nil || t.suspended {
+		_ = g.matchOptions(t)
+	}
 	if t.traced != nil {
 		t.traced.report = nil // it was killed where it stood, if it did
 	}

@@ -52,7 +52,9 @@ type Thread struct {
 	wait     wait        // the call in progress, if it is one
 	emulated emulated    // the request of ptrace(2) in progress
 	other    *otherWrite // of the call in progress
-	strays   int         // SIGSTOPs on their way to it from a tracer that is gone
+	// suspended says that its seccomp filters do nothing, because its tracer has said so.
+	suspended bool
+	strays    int // SIGSTOPs on their way to it from a tracer that is gone
 
 	// Facts about it, each true in several states.
 	asked       bool // an interrupt of ours is on its way

@@ -49,6 +49,7 @@ func (g *Group) part(t *Thread) {
 			g.nest.zombies.coming--
 		}
 		t.traced = nil
+		g.unsuspend(t)
 		g.wakeWaiters(by.Proc) // it may be the last one they can wait for
 	}
 }
