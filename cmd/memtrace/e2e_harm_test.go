@@ -41,11 +41,11 @@ var unharmed = []struct {
 	{"untraced", "x86_64 i386", []string{""}, []string{"-e memory", ""}},
 	{"tracer", "i386", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending", "ends", "suspends",
+		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays",
 	}, []string{"", "--page-trace=64"}},
 	{"tracer", "x86_64", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending", "ends", "suspends",
+		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays",
 	}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64", "--in-process=always"}},
 }
 

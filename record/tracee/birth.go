@@ -225,6 +225,7 @@ func (g *Group) execed(t *Thread) {
 	g.image(caller, Birth{How: Executed, OldTID: uint32(old), Left: left})
 	if tr := caller.traced; tr != nil && !tr.seized && tr.opts&request.OptExec == 0 {
 		g.trapFor(caller)
+		tr.steps = false // a step ends with the same signal
 	}
 	g.goOn(caller, unix.PTRACE_EVENT_EXEC, uint64(old))
 }

@@ -104,7 +104,7 @@ func (g *Group) enterTraced(t *Thread, info *ptrace.SyscallInfo) bool {
 		return false
 	}
 	tr.inCall = true
-	g.tells(t, g.callReport(t, func(sig int) {
+	g.tells(t, g.callReport(t, msgEntry, func(sig int) {
 		var now ptrace.SyscallInfo
 		g.sendOwn(t, sig)
 		if g.failed(t, g.k.GetSyscallInfo(t.TID, &now)) {

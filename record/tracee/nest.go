@@ -18,7 +18,7 @@ type report struct {
 	info   [128]byte
 	noInfo bool // PTRACE_GETSIGINFO is EINVAL
 	real   bool // info is the kernel's: of a signal that is about to be delivered
-	call   bool // PTRACE_GET_SYSCALL_INFO tells of a call
+	call   bool // PTRACE_GET_SYSCALL_INFO tells of a call: not without PTRACE_O_TRACESYSGOOD
 	group  bool // PTRACE_LISTEN is possible
 	msg    uint64
 	waited bool

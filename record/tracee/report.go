@@ -99,11 +99,19 @@ func (g *Group) tellTrap(t *Thread, listened bool) bool {
 	return true
 }
 
+// Messages of PTRACE_GETEVENTMSG at the entry and the exit of a call
+// (include/uapi/linux/ptrace.h).
+const (
+	msgEntry = 1
+	msgExit  = 2
+)
+
 // callReport is the report of the entry or the exit of a call.
-func (g *Group) callReport(t *Thread, let func(int)) *report {
-	r := &report{status: uint32(unix.SIGTRAP), call: true, let: let}
+func (g *Group) callReport(t *Thread, msg uint64, let func(int)) *report {
+	r := &report{status: uint32(unix.SIGTRAP), msg: msg, let: let}
 	if t.traced.opts&request.OptSysGood != 0 {
 		r.status |= 0x80
+		r.call = true
 	}
 	return g.made(t, r)
 }
@@ -133,7 +141,7 @@ func (g *Group) leaves(t *Thread) {
 		}
 		g.tells(t, r)
 	case tr.mode == request.ModeSyscall:
-		g.tells(t, g.callReport(t, let))
+		g.tells(t, g.callReport(t, msgExit, let))
 	default:
 		g.resume(t, 0)
 	}

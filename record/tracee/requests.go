@@ -144,6 +144,9 @@ func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 			return ret
 		}
 	}
+	if req == request.ArchPrctl && (data == archGetFS || data == archGetGS) {
+		return g.segmentBase(t, target, at, data)
+	}
 	if p, ok := request.Passed[req]; ok {
 		return g.pass(t, target, req, at, data, p.Flow, p.Size)
 	}
@@ -334,6 +337,25 @@ func (g *Group) callInfo(t, target *Thread, r *report, size, data uint64) int64 
 		return bad
 	}
 	return ret
+}
+
+// Operations of arch_prctl(2).
+const (
+	archGetFS = 0x1003
+	archGetGS = 0x1004
+)
+
+// segmentBase is PTRACE_ARCH_PRCTL where that writes a register to the tracer's memory.
+func (g *Group) segmentBase(t, target *Thread, at, which uint64) int64 {
+	var regs ptrace.Regs
+	if g.k.GetRegs(target.TID, &regs) != nil {
+		return -int64(unix.ESRCH)
+	}
+	base := regs[arch.FSBase]
+	if which == archGetGS {
+		base = regs[arch.GSBase]
+	}
+	return g.fill(t, binary.LittleEndian.AppendUint64(nil, base), at)
 }
 
 // interruptFor asks a tracee to stop.

@@ -181,7 +181,8 @@ func (g *Group) serve(f Fact) {
 	case ptrace.Exited, ptrace.Killed:
 		g.exited(g.successor(t, f.Stop.Kind), f.Stop.Status)
 	default:
-		g.goOn(t, unix.PTRACE_EVENT_VFORK_DONE, 0)
+		child, _ := g.k.EventMsg(t.TID)
+		g.goOn(t, unix.PTRACE_EVENT_VFORK_DONE, child)
 	}
 	if ours && g.pausing { // another stop came first
 		g.interruptOne()

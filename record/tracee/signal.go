@@ -173,7 +173,7 @@ func (g *Group) passStops(p *Process) {
 // trap serves a thread that stopped because we or a SIGCONT asked it to, or
 // because it is new.
 func (g *Group) trap(t *Thread, listened, ours bool) {
-	if listened && t.Proc.stopped {
+	if (listened || t.traced != nil && !ours) && t.Proc.stopped {
 		g.passStops(t.Proc)
 		t.Proc.stopped = false
 		g.h.Stopped(t, 0)

@@ -70,15 +70,34 @@ func (g *Group) letDetached(t *Thread, sig int) {
 	g.part(t)
 	if r != nil {
 		g.become(t, Stopped)
-		if r.group && t.Proc.stopped && sig == 0 { // job control has it
-			g.become(t, Listening)
-			g.failed(t, g.k.Listen(t.TID))
+		if t.Proc.stopped && sig != int(unix.SIGKILL) {
+			g.stopAgain(t, r, sig)
 			return
 		}
 		r.let(sig)
 	} else if stops > 0 {
 		t.strays += stops // they are not the program's
 	}
+}
+
+// stopAgain has a thread without a tracer stand with the rest of its process, which job
+// control has stopped (kernel/ptrace.c, __ptrace_unlink). sig is what it would go on with.
+func (g *Group) stopAgain(t *Thread, r *report, sig int) {
+	if r.group || r.answers() {
+		g.become(t, Listening)
+		g.failed(t, g.k.Listen(t.TID))
+		return
+	}
+	if sig != int(unix.SIGSTOP) && sig != int(unix.SIGCONT) { // that would be sent, not delivered
+		g.sendOwn(t, sig)
+	}
+	if r.real {
+		g.become(t, t.free())
+		g.failed(t, g.k.ContSyscall(t.TID, int(unix.SIGSTOP)))
+		return
+	}
+	g.sendOwn(t, int(unix.SIGSTOP))
+	r.let(0)
 }
 
 // abandonTracees ends the relation of a tracer that ends, or becomes another program, to its

@@ -28,7 +28,7 @@ const (
 	Syscall       = 24
 	getThreadArea = 25
 	setThreadArea = 26
-	archPrctl     = 30
+	ArchPrctl     = 30
 	Sysemu        = 31
 	SysemuStep    = 32
 	SetOptions    = 0x4200
