@@ -47,9 +47,20 @@ func (g *Group) callNow(t *Thread, u [8]uint64) [8]uint64 {
 func (g *Group) skipCall(t *Thread) {
 	var regs ptrace.Regs
 	if g.k.GetRegs(t.TID, &regs) == nil {
+		t.skipped = skipped{true, regs[ptrace.RegOrigRAX]}
 		regs[ptrace.RegOrigRAX] = ^uint64(0)
 		_ = g.k.SetRegs(t.TID, &regs)
 	}
+}
+
+// unskip gives a thread back the number of the call that it was not to make, at the exit.
+func (g *Group) unskip(t *Thread) {
+	var regs ptrace.Regs
+	if t.skipped.on && g.k.GetRegs(t.TID, &regs) == nil {
+		regs[ptrace.RegOrigRAX] = t.skipped.nr
+		_ = g.k.SetRegs(t.TID, &regs)
+	}
+	t.skipped = skipped{}
 }
 
 // letTraced lets a stopped thread go on that has a tracer, as that one wants it to. It

@@ -17,6 +17,9 @@ func (g *Group) leave(t *Thread, info *ptrace.SyscallInfo) {
 		return
 	}
 	ret := info.Ret()
+	if t.skipped.on {
+		g.unskip(t)
+	}
 	if g.opts.Inside != nil {
 		g.passMiddle(t, info.IP)
 	}

@@ -49,6 +49,13 @@ type selection struct {
 	value int
 }
 
+// skipped is a call that was not made, because its tracer emulates it or because of a
+// seccomp filter of the program's: the kernel leaves its number alone.
+type skipped struct {
+	on bool
+	nr uint64
+}
+
 // emulated is a request whose result a thread gets at the exit of its call.
 type emulated struct {
 	on  bool

@@ -129,6 +129,9 @@ func (g *Group) leaves(t *Thread) {
 		g.resume(t, 0)
 	}
 	switch {
+	case tr.steps && tr.mode == request.ModeSysemuStep: // the step goes on (kernel/entry/common.c, report_single_step)
+		tr.steps = false
+		g.resume(t, 0)
 	case tr.steps && tr.mode != request.ModeSyscall:
 		tr.steps = false
 		r := &report{status: uint32(unix.SIGTRAP), let: let}

@@ -73,6 +73,7 @@ func (g *Group) refuse(t *Thread) {
 		return
 	}
 	const enosys = 38
+	t.skipped = skipped{true, regs[ptrace.RegOrigRAX]}
 	regs[ptrace.RegOrigRAX], regs[ptrace.RegRAX] = ^uint64(0), ^uint64(enosys-1)
 	_ = g.k.SetRegs(t.TID, &regs)
 }

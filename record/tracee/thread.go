@@ -50,6 +50,7 @@ type Thread struct {
 	traced   *traced     // what it is to another tracee that traces it, nil for nothing
 	tracees  int         // of its own
 	wait     wait        // the call in progress, if it is one
+	skipped  skipped     // the call in progress, if it is
 	emulated emulated    // the request of ptrace(2) in progress
 	other    *otherWrite // of the call in progress
 	// suspended says that its seccomp filters do nothing, because its tracer has said so.
