@@ -41,8 +41,9 @@ var unharmed = []struct {
 	{"untraced", "x86_64 i386", []string{""}, []string{"-e memory", ""}},
 	{"tracer", "i386", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays",
+		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "status",
 	}, []string{"", "--page-trace=64"}},
+	{"tracer", "x86_64", []string{"status"}, []string{"", "--page-trace=64"}},
 	{"tracer", "x86_64", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
 		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays",

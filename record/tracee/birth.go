@@ -54,7 +54,7 @@ func (g *Group) cloned(t *Thread, kind ptrace.StopKind) {
 	if !args.Thread() {
 		p = newProcess(tid)
 		p.Parent, p.Arch, p.listened = t.Proc.No, t.Proc.Arch, t.Proc.listened
-		p.maker, p.noCldStop, p.signalFD = t, t.Proc.noCldStop, t.Proc.signalFD
+		p.maker, p.noCldStop, p.signalFD, p.readsProc = t, t.Proc.noCldStop, t.Proc.signalFD, t.Proc.readsProc
 		if args.Flags&unix.CLONE_PARENT != 0 {
 			p.Parent, p.maker = t.Proc.Parent, t.Proc.maker
 		}

@@ -6,6 +6,8 @@
 package tracee
 
 import (
+	"bytes"
+
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -84,9 +86,17 @@ func (g *Group) nameFDs(t *Thread) {
 	}
 	c.MadeFDs(func(fd int32, _ bool) {
 		if name := g.fdNameOf(t, fd); name != nil {
+			noteProc(t.Proc, name)
 			t.collector.Add(&c.Call, call.Buf{Arg: call.BufRetName, Out: true, Addr: addr.Addr(fd), Data: name})
 		}
 	})
+}
+
+// noteProc notes that a process has had a descriptor for a file of /proc that tells of us.
+func noteProc(p *Process, name []byte) {
+	if bytes.HasPrefix(name, []byte("/proc/")) && (bytes.HasSuffix(name, []byte("/stat")) || bytes.HasSuffix(name, []byte("/status"))) {
+		p.readsProc = true
+	}
 }
 
 // maxUsed is how many descriptors of a call are asked for.

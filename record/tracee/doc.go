@@ -15,7 +15,7 @@
 //	this process       ask.go guard.go process.go limits.go
 //	who is traced      nest.go state.go thread.go handler.go group.go
 //	what can be seen   disposition.go restart.go collect.go registers.go
-//	what comes         arrive.go
+//	what comes         arrive.go ownstatus.go
 //	what is done       pin.go inject.go step.go sandbox.go remainder.go otherwrite.go
 //	for tracers        emulate.go sigchld.go suspend.go zombie.go waits.go
 //	how threads go on  inside.go resume.go report.go

@@ -71,6 +71,7 @@ func (g *Group) returned(t *Thread, ret int64, ip, sp uint64) {
 		g.noteAction(t, c)
 		g.taken(t, c)
 		g.wroteOther(t, c)
+		g.correctStatus(t, c)
 	}
 	if g.opts.Calls.Has(c.Arch, c.Nr) {
 		t.collector.Exit(&c.Call)

@@ -207,6 +207,7 @@ type Process struct {
 	stopped   bool   // by job control
 	noCldStop bool   // wants no SIGCHLD when a child stops
 	signalFD  bool   // has had a descriptor that signals are read from
+	readsProc bool   // has had a descriptor of a file of /proc that tells of us
 	idleAt    uint64 // when a thread last took a signal that does nothing, by the Group's clock
 	// listened says that a seccomp listener may answer calls before our filter sees
 	// them: each call is stopped at its entry, as without a filter.

@@ -2,7 +2,7 @@
 /*
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
- * break, emulate, registers, pending, ends, suspends, messages, or stays.
+ * break, emulate, registers, pending, ends, suspends, messages, stays, or status.
  */
 #include "mark.h"
 #include <elf.h>
@@ -939,6 +939,51 @@ static void stays(void)
 	}
 }
 
+/* What /proc says of a process: its state, and whether this one traces it. */
+static void says(const char *what, pid_t pid)
+{
+	char name[64], line[256], state = '?';
+	int tracer = -1;
+	snprintf(name, sizeof name, "/proc/%d/status", pid);
+	FILE *f = fopen(name, "r");
+	CHECK(f);
+	while (fgets(line, sizeof line, f)) {
+		if (sscanf(line, "State:\t%c", &state) == 1)
+			continue;
+		sscanf(line, "TracerPid:\t%d", &tracer);
+	}
+	fclose(f);
+	snprintf(name, sizeof name, "/proc/%d/stat", pid);
+	f = fopen(name, "r");
+	CHECK(f && fgets(line, sizeof line, f));
+	fclose(f);
+	printf("%s: %c%c, traced by %s\n", what, state, strrchr(line, ')')[2], tracer == 0 ? "nobody" : tracer == getpid() ? "me" : "another");
+}
+
+static void status(void)
+{
+	says("itself", getpid());
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		raise(SIGSTOP);
+		sleeps();
+	}
+	int status;
+	CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+	says("stopped", pid);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+	waited("seized", pid);
+	says("seized", pid);
+	CHECK(tr(PTRACE_DETACH, pid, 0, 0) == 0);
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+	pid = traceme(sleeps);
+	says("traced", pid);
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -947,7 +992,7 @@ int main(int argc, char **argv)
 	} all[] = {
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
-		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays},
+		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays}, {"status", status},
 	};
 	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
 		if (argc > 1 && !strcmp(argv[1], all[i].name)) {
