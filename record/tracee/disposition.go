@@ -50,6 +50,15 @@ func ignored(k Kernel, tid, sig int) bool {
 	return false
 }
 
+// stops reports whether a signal is one of job control that stops processes.
+func stops(sig int) bool {
+	switch unix.Signal(sig) {
+	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+		return true
+	}
+	return false
+}
+
 // doesNothing reports whether a signal does nothing at all to a process: it would not even
 // wake a thread that is not traced.
 func doesNothing(k Kernel, tid, sig int) bool {

@@ -169,6 +169,10 @@ func (g *Group) serve(f Fact) {
 	case ptrace.Signal:
 		g.signal(t, f.Stop.Sig, ours)
 	case ptrace.Group:
+		if tr := t.traced; tr != nil && tr.onward && t.Proc.stopped {
+			g.trap(t, false, true) // of an interrupt of ours (kernel/signal.c, do_jobctl_trap)
+			break
+		}
 		g.groupStop(t, f.Stop.Sig, f.past)
 	case ptrace.Trap:
 		g.trap(t, listened, ours)

@@ -66,6 +66,13 @@ func (g *Group) madeInfo(t *Thread, info *[128]byte) siginfo.Cookie {
 	case siginfo.CookieExec:
 		le.PutUint32(info[siginfo.PID:], uint32(t.Proc.PID))
 		le.PutUint32(info[siginfo.UID:], g.uid(t))
+	case siginfo.CookieUser, siginfo.CookieThread:
+		if c == siginfo.CookieThread {
+			code := int32(siginfo.Tkill)
+			le.PutUint32(info[siginfo.Code:], uint32(code))
+		}
+		le.PutUint32(info[siginfo.PID:], pid)
+		le.PutUint32(info[siginfo.UID:], status)
 	default:
 		const siKernel = 0x80
 		le.PutUint32(info[siginfo.Code:], siKernel)

@@ -13,15 +13,13 @@ import (
 	"memtrace/record/tracee/siginfo"
 )
 
-const siTkill = -6 // SI_TKILL
-
 // signal passes a signal on to the thread, after telling of it.
 func (g *Group) signal(t *Thread, sig int, ours bool) {
 	info := &t.info
 	if g.failed(t, g.k.SigInfo(t.TID, info)) {
 		return
 	}
-	if t.newborn && sig == int(unix.SIGURG) && int32(binary.LittleEndian.Uint32(info[8:])) == siTkill {
+	if t.newborn && sig == int(unix.SIGURG) && int32(binary.LittleEndian.Uint32(info[8:])) == siginfo.Tkill {
 		// The Go runtime of the launcher sent it to itself, to preempt a
 		// goroutine, and the exec came first. The program has not done anything yet.
 		g.resume(t, 0)
@@ -101,6 +99,13 @@ func (g *Group) deliverTo(t *Thread, sig int, ours bool, info *[128]byte) {
 	var regs ptrace.Regs
 	if g.k.GetRegs(t.TID, &regs) == nil {
 		s.Regs = valuesOf(t.Proc.Arch, &regs)
+	}
+	if stops(sig) {
+		for _, o := range t.Proc.Threads {
+			if o.traced != nil {
+				o.traced.onward = false
+			}
+		}
 	}
 	deliver := g.h.Signalled(t, s)
 	idle := doesNothing(g.k, t.TID, sig)

@@ -282,7 +282,15 @@ func (s *Stepper) putOff(stop ptrace.Stop) bool {
 func (s *Stepper) stopAgain() {
 	for i := range s.stops {
 		info := (*[128]byte)(&s.stops[i])
-		if siginfo.CookieOf(info) == 0 || s.g.nest.k.Queue(s.t.Proc.PID, s.t.TID, int(unix.SIGSTOP), info) != nil {
+		if siginfo.CookieOf(info) == 0 {
+			again := siginfo.CookieUser
+			if siginfo.CodeOf(info) == siginfo.Tkill {
+				again = siginfo.CookieThread
+			}
+			le := binary.LittleEndian
+			siginfo.PutCookie(info, again, int(le.Uint32(info[siginfo.PID:])), le.Uint32(info[siginfo.UID:]))
+		}
+		if s.g.nest.k == nil || s.g.nest.k.Queue(s.t.Proc.PID, s.t.TID, int(unix.SIGSTOP), info) != nil {
 			_ = s.g.k.Kill(s.t.Proc.PID, unix.SIGSTOP)
 		}
 	}

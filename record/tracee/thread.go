@@ -191,6 +191,7 @@ type traced struct {
 	stops   int     // SIGSTOPs on their way that an attach has caused
 	filters bool    // the kernel tells us of its seccomp stops
 	inCall  bool    // its tracer was told of the entry of the call in progress
+	onward  bool    // its tracer had it go on from the stop by job control that its process is in
 	steps   bool    // it makes a step, or the call that it came to with one
 }
 

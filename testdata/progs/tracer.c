@@ -937,6 +937,24 @@ static void stays(void)
 		waited("end", pid);
 		close(down[0]), close(down[1]);
 	}
+	fflush(stdout);
+	pid_t pid = fork(); /* and runs on if its tracer has it run, whoever else looks at it */
+	if (pid == 0)
+		for (;;)
+			;
+	CHECK(tr(PTRACE_ATTACH, pid, 0, 0) == 0);
+	waited("attached", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	CHECK(kill(pid, SIGSTOP) == 0);
+	waited("SIGSTOP", pid);
+	info(pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGSTOP) == 0);
+	waited("group-stop", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	nap(50);
+	nothing("runs", pid);
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
 }
 
 /* What /proc says of a process: its state, and whether this one traces it. */

@@ -19,6 +19,8 @@ const (
 	CookieStop                     // SIGSTOP of PTRACE_ATTACH
 	CookieExec                     // SIGTRAP of an exec
 	CookieSignal                   // a signal that a tracer sent its tracee
+	CookieUser                     // one that kill(2) sent, put off and sent again
+	CookieThread                   // one that tgkill(2) sent
 )
 
 // ownMark tells our signals from the program's: it cannot know it.

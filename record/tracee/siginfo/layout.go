@@ -18,6 +18,9 @@ const (
 	Status = 24
 )
 
+// Tkill is SI_TKILL: si_code of a signal that tgkill(2) has sent.
+const Tkill = -6
+
 // CodeOf is si_code.
 func CodeOf(info *[128]byte) int32 { return int32(binary.LittleEndian.Uint32(info[Code:])) }
 
