@@ -401,3 +401,178 @@ func TestStacksCgo(t *testing.T) {
 		}
 	}
 }
+
+// interrupted is a program whose signal handler says what the compiler's own unwinder finds,
+// wherever a timer interrupts it: also in prologues, stubs of the PLT and the vdso.
+const interrupted = `#define _GNU_SOURCE
+#include <execinfo.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static volatile int count;
+static volatile double sink;
+static void handler(int sig)
+{
+	(void)sig;
+	void *at[200];
+	int n = backtrace(at, 200);
+	char line[4096];
+	int k = sprintf(line, "stack");
+	for (int i = 1; i < n; i++)
+		k += sprintf(line + k, " %lx", (unsigned long)at[i]);
+	line[k++] = '\n';
+	getppid();
+	if (write(1, line, k) != k)
+		_exit(1);
+	count++;
+}
+static int cmp(const void *a, const void *b) { return strcmp(a, b); }
+__attribute__((noinline)) static int rec(int n, const char *s)
+{
+	char b[64];
+	snprintf(b, 60, "%d %s", n, s);
+	return n == 0 ? strtol(b, 0, 10) : rec(n - 1, b) + b[3];
+}
+int main(void)
+{
+	void *at[10];
+	backtrace(at, 10);
+	signal(SIGPROF, handler);
+	struct itimerval t = {{0, 1000}, {0, 1000}};
+	setitimer(ITIMER_PROF, &t, 0);
+	static char s[100][16];
+	while (count < 150) {
+		for (int i = 0; i < 100; i++)
+			sprintf(s[i], "%d", rand() % 1000);
+		qsort(s, 100, 16, cmp);
+		sink += sin(s[3][0]) + pow(1.1, s[4][1]) + rec(10, s[5]) + strtod(s[7], 0) + time(0) + strlen(s[9]);
+		free(malloc(rand() % 5000));
+	}
+	return 0;
+}
+`
+
+// build compiles a program of C for a test.
+func build(t *testing.T, compiler, text string, flags ...string) (prog string) {
+	t.Helper()
+	dir := t.TempDir()
+	src, prog := filepath.Join(dir, "a.c"), filepath.Join(dir, "a")
+	if err := os.WriteFile(src, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-o", prog, src}, flags...)
+	if out, err := exec.Command(tool(t, compiler), args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", flags, err, out)
+	}
+	return prog
+}
+
+// TestStacksInterrupted compares the stacks of a program that is interrupted anywhere with what
+// its own unwinder says.
+func TestStacksInterrupted(t *testing.T) {
+	for _, flags := range [][]string{{"-O2"}, {"-O2", "-static"}, {"-O3", "-flto", "-static-pie"}, {"-O2", "-Wl,-z,lazy", "-fcf-protection=none"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			r, out := recordStacks(t, "getppid", build(t, "gcc", interrupted, append(flags, "-lm")...))
+			var want [][]string
+			for line := range strings.Lines(out) {
+				want = append(want, strings.Fields(line)[1:])
+			}
+			if len(want) < 150 {
+				t.Fatalf("the program was interrupted %d times", len(want))
+			}
+			s := r.Initial()
+			n, further := 0, 0
+			for e, err := range r.Events(0) {
+				if err == nil {
+					err = s.ApplyEvent(e)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Stack == 0 || n == len(want) {
+					continue
+				}
+				st, err := r.Stack(e.Stack)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := pcs(t, s, e.Thread, st)
+				at := slices.Index(got, want[n][0]) // where the handler returns to
+				switch {
+				case at < 0 || at > 3 || len(got)-at < len(want[n]) || !slices.Equal(got[at:at+len(want[n])], want[n]) || st.End != format.StackComplete:
+					t.Errorf("stack %d: %v, %v\nthe program says %v", n, got, st.End, want[n])
+				case len(got)-at > len(want[n]):
+					further++ // the program's unwinder stopped where no table says how to go on
+					if how := st.Frames[at+len(want[n])].How; how != format.FrameCode {
+						t.Errorf("stack %d: %v goes on by %v, the program's stops: %v", n, got, how, want[n])
+					}
+				}
+				n++
+			}
+			if n != len(want) {
+				t.Errorf("%d stacks of %d", n, len(want))
+			}
+			t.Logf("%d of %d go further than the program's own", further, n)
+		})
+	}
+}
+
+// TestStacksCoroutine: stacks that a program made itself end where it began them.
+func TestStacksCoroutine(t *testing.T) {
+	text := `#include <stdlib.h>
+#include <ucontext.h>
+#include <unistd.h>
+static ucontext_t all, one, other;
+static char s1[1 << 16], s2[1 << 16];
+__attribute__((noinline)) static int work(int n) { getppid(); int k = n ? work(n - 1) : 0; getppid(); return k + n; }
+static void first(int n) { work(n); swapcontext(&one, &other); work(1); }
+static void second(void) { work(2); swapcontext(&other, &one); abort(); }
+static void begin(ucontext_t *c, char *s) { getcontext(c); c->uc_stack.ss_sp = s; c->uc_stack.ss_size = 1 << 16; c->uc_link = &all; }
+int main(void)
+{
+	begin(&one, s1);
+	makecontext(&one, (void (*)(void))first, 1, 2);
+	begin(&other, s2);
+	makecontext(&other, second, 0);
+	swapcontext(&all, &one);
+	return work(1) != 1;
+}
+`
+	for _, flags := range [][]string{{"-O1"}, {"-O1", "-m32"}, {"-O1", "-static"}} {
+		r, _ := recordStacks(t, "getppid", build(t, "gcc", text, flags...))
+		var depths []int
+		for e, err := range r.Events(0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Stack == 0 {
+				continue
+			}
+			st, err := r.Stack(e.Stack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.End != format.StackComplete {
+				t.Errorf("%v: stack %d ends as %v after %d frames", flags, len(depths), st.End, len(st.Frames))
+			}
+			for _, f := range st.Frames {
+				if f.How != format.FrameCFI {
+					t.Errorf("%v: stack %d has a frame by %v", flags, len(depths), f.How)
+				}
+			}
+			depths = append(depths, len(st.Frames))
+		}
+		// Each call of work is one frame deeper; below it are its function, and what that
+		// returns to.
+		for i, deeper := range []int{0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1, 1, 0} {
+			if len(depths) != 20 || depths[i] != depths[0]+deeper {
+				t.Fatalf("%v: the stacks have %v frames", flags, depths)
+			}
+		}
+	}
+}

@@ -155,25 +155,31 @@ func (u *Unwinder) makePlan(c *codeRange, pc uint64, exact bool) plan {
 			}
 		}
 		if p.kind == planNone {
-			p = u.codePlan(pc)
+			p = u.codePlan(pc, exact)
 		}
 	}
 	return p
 }
 
 // codePlan is the plan for code that no table tells of, by what it does until it returns.
-func (u *Unwinder) codePlan(pc uint64) plan {
+func (u *Unwinder) codePlan(pc uint64, exact bool) plan {
 	var buf [1024]byte
 	var at uint64
 	n := 0
-	f, ok := code.Find(func(pc uint64) []byte {
+	read := func(pc uint64) []byte {
 		if off := pc - at; n == 0 || off >= uint64(n) || uint64(n)-off < 16 && n == len(buf) {
 			at, n = pc, u.read(buf[:], pc)
 		}
 		return buf[pc-at : n]
-	}, pc, u.regs.ptr())
+	}
+	f, ok := code.Find(read, pc, u.regs.ptr())
 	u.work += workCode
 	if f.Ends {
+		return plan{kind: planTop}
+	}
+	// Who makes the stack of a coroutine puts a return address on it that no call is before:
+	// that of code which ends the program, or goes on with another coroutine.
+	if !exact && !u.afterCall(pc) && code.Halts(read, pc, u.regs.ptr()) {
 		return plan{kind: planTop}
 	}
 	if !ok {

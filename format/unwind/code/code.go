@@ -8,6 +8,7 @@ import "golang.org/x/arch/x86/x86asm"
 // Limits of a search.
 const (
 	maxInstr = 400
+	maxHalts = 32
 	maxDepth = 1 << 20 // bytes of a frame
 )
 
@@ -48,8 +49,8 @@ func Find(read Read, pc uint64, ptr int) (f Frame, ok bool) {
 			continue
 		}
 		seen[p.pc] = true
-		i, err := x86asm.Decode(read(p.pc), 8*ptr)
-		if err != nil || i.Len == 0 || i.Op == 0 {
+		i, ok := decode(read(p.pc), ptr)
+		if !ok {
 			astray = true
 			continue
 		}
@@ -60,6 +61,8 @@ func Find(read Read, pc uint64, ptr int) (f Frame, ok bool) {
 		case i.Op == x86asm.JMP:
 			if rel, is := i.Args[0].(x86asm.Rel); is {
 				todo = append(todo, path{pc: next + uint64(int64(rel)), f: p.f})
+			} else if throughSlot(i.Args[0]) {
+				return p.f, p.f.RA >= 0 && p.f.RA%int64(ptr) == 0
 			} else {
 				astray = true
 			}
@@ -86,12 +89,64 @@ func Find(read Read, pc uint64, ptr int) (f Frame, ok bool) {
 	return f, false
 }
 
+// decode decodes the instruction at the beginning of b. The one that marks where indirect jumps
+// may lead to (endbr64, endbr32) is a NOP.
+func decode(b []byte, ptr int) (i x86asm.Inst, ok bool) {
+	if len(b) >= 4 && b[0] == 0xf3 && b[1] == 0x0f && b[2] == 0x1e && (b[3] == 0xfa || b[3] == 0xfb) {
+		return x86asm.Inst{Op: x86asm.NOP, Len: 4}, true
+	}
+	i, err := x86asm.Decode(b, 8*ptr)
+	return i, err == nil && i.Len > 0 && i.Op != 0
+}
+
+// throughSlot reports whether a jump goes where a fixed place in memory says: a stub of a PLT
+// does, which is as good as the function that it leads to. The jumps of a switch have an index.
+func throughSlot(a x86asm.Arg) bool {
+	m, ok := a.(x86asm.Mem)
+	return ok && m.Index == 0 && m.Segment == 0 && (m.Base == x86asm.RIP || m.Base == 0)
+}
+
+// Halts reports whether all ways through the code at pc lead to a HLT instruction, which no
+// program can execute: the code calls something that ends the program or the thread.
+func Halts(read Read, pc uint64, ptr int) bool {
+	seen := map[uint64]bool{}
+	todo := []uint64{pc}
+	halts := false
+	for n := 0; len(todo) > 0 && n < maxHalts; n++ {
+		at := todo[0]
+		todo = todo[1:]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		i, ok := decode(read(at), ptr)
+		if !ok {
+			return false
+		}
+		rel, direct := i.Args[0].(x86asm.Rel)
+		next := at + uint64(i.Len)
+		switch {
+		case i.Op == x86asm.HLT:
+			halts = true
+			continue
+		case i.Op == x86asm.JMP && direct:
+			next += uint64(int64(rel))
+		case jumps(i.Op) && direct:
+			todo = append(todo, next+uint64(int64(rel)))
+		case i.Op == x86asm.RET || i.Op == x86asm.JMP || i.Op == x86asm.LRET || i.Op == x86asm.IRETQ || jumps(i.Op):
+			return false
+		}
+		todo = append(todo, next)
+	}
+	return halts && len(todo) == 0
+}
+
 // Through reports whether code goes on from the beginning of b to its end: there is no return
 // in it.
 func Through(b []byte, ptr int) bool {
 	for len(b) > 0 {
-		i, err := x86asm.Decode(b, 8*ptr)
-		if err != nil || i.Len == 0 || i.Op == 0 || i.Op == x86asm.RET || i.Op == x86asm.HLT {
+		i, ok := decode(b, ptr)
+		if !ok || i.Op == x86asm.RET || i.Op == x86asm.HLT {
 			return false
 		}
 		b = b[i.Len:]

@@ -34,6 +34,10 @@ func TestFind(t *testing.T) {
 		{"a jump", "eb01 cc 5d c3", 8, false, 8, map[int]int64{6: 0}, true},
 		{"a push and a call", "50 e800000000 58 59 c3", 8, false, 8, nil, true},
 		{"jump through memory", "ff20", 8, false, 0, nil, false},
+		{"a stub of a PLT", "f30f1efa f2ff2500100000", 8, false, 0, nil, true}, // endbr64; bnd jmp *0x1000(%rip)
+		{"a stub of a PLT of i386", "ff2500100000", 4, false, 0, nil, true},
+		{"a call instead of a return", "5b ff2500100000", 8, false, 8, map[int]int64{3: 0}, true},
+		{"a switch", "ff24c500100000", 8, false, 0, nil, false},
 		{"the stack pointer aligned", "4883e4f0 c3", 8, false, 0, nil, false},
 		{"below the return address", "50 c3", 8, false, 0, nil, false},
 		{"i386", "83c40c 5b 5e 5f 5d c3", 4, false, 28, map[int]int64{3: 12, 6: 16, 7: 20, 5: 24}, true},
@@ -72,6 +76,29 @@ func TestEnds(t *testing.T) {
 	b, _ = hex.DecodeString("85c07402ff2089c731c0b03c0f05f4") // or a jump to anywhere
 	if f, ok := Find(reader(b, 0x1000), 0x1000, 8); ok || f.Ends {
 		t.Errorf("%v, %+v", ok, f)
+	}
+}
+
+func TestHalts(t *testing.T) {
+	for code, want := range map[string]bool{
+		"4889dc 488b3c24 4885ff 7408 e800000000 4889c7 e800000000 f4": true, // what glibc's makecontext has its functions return to
+		"31ff e800000000 f4":            true,
+		"31ff eb01 c3 f4":               true, // over a return
+		"31ff e800000000 c3":            false,
+		"85c0 7401 f4 c3":               false,
+		"85c0 7401 f4 ebfe":             true, // or never ends
+		"ebfe":                          false,
+		"ff20":                          false,
+		"0fff":                          false,
+		strings.Repeat("90", 40) + "f4": false, // too far away
+	} {
+		b, err := hex.DecodeString(strings.ReplaceAll(code, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Halts(reader(b, 0x1000), 0x1000, 8); got != want {
+			t.Errorf("%s: %v", code, got)
+		}
 	}
 }
 
