@@ -3,13 +3,21 @@ package export
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/pprof/profile"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -155,6 +163,107 @@ func TestPprof(t *testing.T) {
 	}
 	if s := string(out); !strings.Contains(s, "65536B") || !strings.Contains(s, "parse;row") {
 		t.Errorf("pprof -top says\n%s", s)
+	}
+	pages := pprofPages(t, goTool, name, "flamegraph", "top", "peek")
+	for page, text := range pages {
+		if !strings.Contains(text, "parse;row") || !strings.Contains(text, "munmap") && page != "top" {
+			t.Errorf("the page /ui/%s of pprof -http does not have the functions:\n%s", page, text)
+		}
+	}
+}
+
+// pprofPages are pages that pprof -http serves of a profile, by calls.
+func pprofPages(t *testing.T, goTool, name string, paths ...string) map[string]string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	_ = l.Close()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	tool, err := exec.Command(goTool, "tool", "-n", "pprof").Output() // where it is
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(ctx, strings.TrimSpace(string(tool)), "-http="+at, "-no_browser", "-sample_index=calls", name)
+	var said bytes.Buffer
+	c.Stdout, c.Stderr = &said, &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		stop() // it serves for ever
+		_ = c.Wait()
+	}()
+	pages := map[string]string{}
+	for _, path := range paths {
+		for pages[path] == "" {
+			resp, err := http.Get("http://" + at + "/ui/" + path)
+			if err != nil {
+				if ctx.Err() != nil {
+					t.Fatalf("pprof -http: %v\n%s", err, said.String())
+				}
+				time.Sleep(50 * time.Millisecond) // until it listens
+				continue
+			}
+			b, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("/ui/%s: %v, %v", path, resp.Status, err)
+			}
+			pages[path] = string(b)
+		}
+	}
+	return pages
+}
+
+var (
+	tableRow = regexp.MustCompile(`<tr.*?</tr>`)
+	markup   = regexp.MustCompile(`<[^>]*>`)
+)
+
+// TestSpeedscope opens exports in speedscope, in a browser, and reads its table of functions.
+func TestSpeedscope(t *testing.T) {
+	page := filepath.Join(os.Getenv("MEMTRACE_SPEEDSCOPE"), "speedscope/dist/release/index.html")
+	_, err := os.Stat(page)
+	if os.Getenv("MEMTRACE_SPEEDSCOPE") == "" || err != nil {
+		recordtest.Require(t, "speedscope", errors.New("$MEMTRACE_SPEEDSCOPE is no folder of node's modules with speedscope"))
+	}
+	browser, err := exec.LookPath("chromium")
+	recordtest.Require(t, "chromium", err)
+	tr := stackLog(t)
+	for to, want := range map[string]map[string]string{ // total and self
+		"folded": {"malloc": "2 50% 0 <0.01%", "mmap": "2 50% 2 50%", "parse:row": "2 50% 0 <0.01%", "munmap": "1 25% 1 25%", "main": "3 75% 0 <0.01%", "read": "1 25% 1 25%"},
+		"pprof":  {"malloc": "64.00 KB 80% 0 B <0.01%", "mmap": "64.00 KB 80% 64.00 KB 80%", "parse;row": "64.00 KB 80% 0 B <0.01%", "(exec)": "16.00 KB 20% 16.00 KB 20%"},
+	} {
+		dir := t.TempDir()
+		js := filepath.Join(dir, "profile.js") // as speedscope's own command hands over a file
+		text := fmt.Sprintf("speedscope.loadFileFromBase64(%q, %q)", "mem."+to, base64.StdEncoding.EncodeToString(stackExport(t, tr, to, Options{Value: map[string]string{"folded": "calls"}[to]})))
+		if err := os.WriteFile(js, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+		out, err := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--allow-file-access-from-files",
+			"--user-data-dir="+dir, "--virtual-time-budget=20000", "--dump-dom", "file://"+page+"#view=sandwich&localProfilePath="+js).Output()
+		stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, row := range tableRow.FindAllString(string(out), -1) {
+			cells := strings.Fields(html.UnescapeString(strings.NewReplacer("(", "", ")", "").Replace(markup.ReplaceAllString(row, " "))))
+			if n := len(cells); n > 1 {
+				got[cells[n-1]] = strings.Join(cells[:n-1], " ")
+			}
+		}
+		for name, values := range want {
+			name := strings.NewReplacer("(", "", ")", "").Replace(name)
+			if got[name] != values {
+				t.Errorf("%s: speedscope has %q of %s, want %q; all: %q", to, got[name], name, values, got)
+			}
+		}
 	}
 }
 
