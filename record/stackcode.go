@@ -7,6 +7,7 @@ package record
 
 import (
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -106,6 +107,33 @@ func openSame(v vma.VMA, name string) unwind.File {
 	}
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || !sameFile(v, &st) {
+		unix.Close(fd)
+		return nil
+	}
+	return os.NewFile(uintptr(fd), name)
+}
+
+// Beside opens a file in the directory of another, if it is on the same file system: somebody may
+// serve another.
+func (f *stackFiles) Beside(v vma.VMA, name string) unwind.File {
+	own := f.name(v)
+	if own == "" {
+		return nil
+	}
+	dir, err := unix.Open(path.Dir(own), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
 		return nil
 	}

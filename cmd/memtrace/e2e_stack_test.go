@@ -576,3 +576,70 @@ int main(void)
 		}
 	}
 }
+
+// TestStacksDebugLink follows stacks through a stripped program without unwind tables, by those of
+// the debug file beside it, and not by those of another program's.
+func TestStacksDebugLink(t *testing.T) {
+	text := `#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static volatile int zero;
+__attribute__((noinline)) static int varies(int n) { char b[n * 16 + 1]; memset(b, zero, n); getppid(); return b[n]; }
+__attribute__((noinline)) static void never(int n) { char b[200]; memset(b, n, 200); varies(b[3]); getppid(); exit(zero); }
+static int compare(const void *a, const void *b) { varies(3); return *(const int *)a - *(const int *)b; }
+int main(void) { int v[] = {2, 1, ADD}; qsort(v, 2, sizeof *v, compare); never(5); }
+`
+	objcopy, strip := tool(t, "objcopy"), tool(t, "strip")
+	frames := func(prog string) (out []string) {
+		r, _ := recordStacks(t, "getppid", prog)
+		for e, err := range r.Events(0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Stack == 0 {
+				continue
+			}
+			st, err := r.Stack(e.Stack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one := st.End.String()
+			for _, f := range st.Frames {
+				one += fmt.Sprintf(" %x/%v", f.Offset, f.How)
+			}
+			out = append(out, one)
+		}
+		return out
+	}
+	for _, id := range []string{"sha1", "none"} {
+		flags := []string{"-g", "-O2", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=" + id}
+		prog, other := build(t, "gcc", text, append(flags, "-DADD=3")...), build(t, "gcc", text, append(flags, "-DADD=4")...)
+		want := frames(prog)
+		for i, s := range want {
+			if !strings.HasPrefix(s, "complete ") || strings.Contains(strings.ReplaceAll(s, "/cfi", ""), "/") {
+				t.Errorf("%s: stack %d by .debug_frame: %s", id, i, s)
+			}
+		}
+		if len(want) != 3 {
+			t.Fatalf("%d stacks", len(want))
+		}
+		debug := filepath.Join(filepath.Dir(prog), ".debug", "a.debug")
+		if err := os.Mkdir(filepath.Dir(debug), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{objcopy, "--only-keep-debug", prog, debug}, {strip, prog}, {objcopy, "--add-gnu-debuglink=" + debug, prog}} {
+			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+		}
+		if got := frames(prog); !slices.Equal(got, want) {
+			t.Errorf("%s: with a debug file\n%s\nnot stripped\n%s", id, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if out, err := exec.Command(objcopy, "--only-keep-debug", other, debug).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if got := frames(prog); slices.Equal(got, want) || !strings.Contains(strings.Join(got, "\n"), "no rule") {
+			t.Errorf("%s: the debug file of another program is used:\n%s", id, strings.Join(got, "\n"))
+		}
+	}
+}

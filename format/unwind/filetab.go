@@ -1,8 +1,12 @@
 package unwind
 
 import (
+	"bytes"
 	"cmp"
 	"debug/elf"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
 	"slices"
 	"sort"
 
@@ -73,7 +77,66 @@ func (img *image) openFiles(u *Unwinder, c *codeRange) {
 		if img.hdr.Count == 0 {
 			img.addTable(u, e.Section(".eh_frame"), false)
 		}
+		if e.Section(".debug_frame") == nil {
+			img.openLinked(u, c, e)
+		}
 	})
+}
+
+// openLinked looks for a table in the separate debug file that .gnu_debuglink names.
+func (img *image) openLinked(u *Unwinder, c *codeRange, e *elf.File) {
+	v, ok := u.maps.Find(addr.Addr(c.start))
+	name, crc := debugLink(e)
+	if !ok || name == "" {
+		return
+	}
+	for _, name := range []string{name, ".debug/" + name} {
+		f := u.cache.files.Beside(v, name)
+		if f == nil {
+			continue
+		}
+		if d, err := elf.NewFile(f); err == nil && img.debuggedBy(f, d, crc) {
+			img.addTable(u, d.Section(".debug_frame"), true)
+		}
+		f.Close()
+		if len(img.files) > 0 {
+			return
+		}
+	}
+}
+
+// debugLink is the name and the CRC of the file with what was stripped, "" for none.
+func debugLink(e *elf.File) (name string, crc uint32) {
+	s := e.Section(".gnu_debuglink")
+	if s == nil || s.Type == elf.SHT_NOBITS || s.Size > maxNotes {
+		return "", 0
+	}
+	b, err := s.Data()
+	n := bytes.IndexByte(b, 0)
+	at := (n + 4) &^ 3
+	if err != nil || n <= 0 || at+4 > len(b) || bytes.IndexByte(b[:n], '/') >= 0 {
+		return "", 0
+	}
+	return string(b[:n]), binary.LittleEndian.Uint32(b[at:])
+}
+
+// debuggedBy reports whether d, which is in f, is the debug file of the image: by the build id,
+// or where the image has none by the CRC of the whole file.
+func (img *image) debuggedBy(f File, d *elf.File, crc uint32) bool {
+	if img.mod.BuildID == "" {
+		h := crc32.NewIEEE()
+		n, err := io.Copy(h, io.NewSectionReader(f, 0, maxSection+1))
+		return err == nil && n <= maxSection && h.Sum32() == crc
+	}
+	x := image{mod: &Module{}}
+	for _, s := range d.Sections {
+		if s.Type == elf.SHT_NOTE && s.Size <= maxNotes {
+			if b, err := s.Data(); err == nil {
+				x.notes(b)
+			}
+		}
+	}
+	return x.mod.BuildID == img.mod.BuildID
 }
 
 // addTable reads a section.

@@ -26,6 +26,9 @@ type Files interface {
 	Identify(v vma.VMA) (size, mtime uint64)
 	// Open opens the file of a mapping; nil if it cannot be had.
 	Open(v vma.VMA) File
+	// Beside opens a file by its name in the directory of the file of a mapping; nil if it
+	// cannot be had.
+	Beside(v vma.VMA, name string) File
 }
 
 // File is a file with unwind tables.
