@@ -131,9 +131,22 @@ func BenchmarkCollector(b *testing.B) {
 	}
 }
 
-func BenchmarkTables(b *testing.B) {
+// TestSignatures parses the signature of each call of each architecture.
+func TestSignatures(t *testing.T) {
+	for id := arch.X86_64; id <= arch.AArch64; id++ {
+		for nr, c := range id.Syscalls() {
+			if s := lookup(id, nr); s == nil || s.name != c.Name || s != lookup(id, nr) {
+				t.Errorf("%v: call %d, %s: %+v", id, nr, c.Name, s)
+			}
+		}
+	}
+}
+
+func BenchmarkSignatures(b *testing.B) {
 	for b.Loop() {
-		newTable(arch.X86_64)
+		for _, c := range arch.X86_64.Syscalls() {
+			newSig(arch.X86_64, c, signatureLines())
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"memtrace/format/arch"
 )
@@ -53,26 +54,20 @@ func lookup(id arch.ID, nr uint32) *sig {
 	if nr >= arch.MaxSyscall || id > arch.AArch64 {
 		return nil
 	}
-	return sigTables[id]()[nr]
+	p := &sigs[id][nr]
+	if s := p.Load(); s != nil {
+		return s
+	}
+	c, ok := id.Syscall(nr)
+	if !ok {
+		return nil
+	}
+	p.CompareAndSwap(nil, newSig(id, c, signatureLines()))
+	return p.Load()
 }
 
-type table [arch.MaxSyscall]*sig
-
-// sigTables are made when an architecture is first asked for.
-var sigTables = func() (t [arch.AArch64 + 1]func() *table) {
-	for id := range t {
-		t[id] = sync.OnceValue(func() *table { return newTable(arch.ID(id)) })
-	}
-	return t
-}()
-
-func newTable(id arch.ID) *table {
-	t, lines := new(table), signatureLines()
-	for nr, c := range id.Syscalls() {
-		t[nr] = newSig(id, c, lines)
-	}
-	return t
-}
+// sigs are parsed when they are first asked for: a program makes few calls of all that there are.
+var sigs [arch.AArch64 + 1][arch.MaxSyscall]atomic.Pointer[sig]
 
 // signatureLines splits the text of signatures by name. A name may be followed
 // by @ARCH; that line wins for that architecture.
