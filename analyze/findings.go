@@ -66,6 +66,13 @@ func (r *FindingsReport) screen() []string {
 
 // Findings says what went wrong.
 func Findings(ctx context.Context, t *replay.Trace, o Options) (*FindingsReport, error) {
+	return EachFinding(ctx, t, o, func(*Finding) {})
+}
+
+// EachFinding makes what Findings makes, and tells each finding as soon as it is sure. What is
+// told comes as it is found, and may be more than the report has room for: that has the worst
+// first, and those that all others have to be known for.
+func EachFinding(ctx context.Context, t *replay.Trace, o Options, found func(*Finding)) (*FindingsReport, error) {
 	_, n, err := count(ctx, t, o)
 	if err != nil {
 		return nil, err
@@ -74,11 +81,7 @@ func Findings(ctx context.Context, t *replay.Trace, o Options) (*FindingsReport,
 	if err != nil {
 		return nil, err
 	}
-	leaks, err := Leaks(ctx, t, o)
-	if err != nil {
-		return nil, err
-	}
-	return n.findings.report(ctx, t, o, n.end, lives, leaks)
+	return n.findings.report(ctx, t, o, n.end, lives, func() (*LeaksReport, error) { return Leaks(ctx, t, o) }, found)
 }
 
 // findings are gathered along a walk.
@@ -162,21 +165,9 @@ func (f *findings) sample(r *format.MemInfo) {
 	}
 }
 
-// report says what was found, worst first. end is the time of the last event.
-func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end uint64, lives []replay.Life, leaks *LeaksReport) (*FindingsReport, error) {
-	r := &FindingsReport{}
-	add := func(x Finding, ok bool) {
-		if ok {
-			r.Rows = append(r.Rows, x)
-		}
-	}
-	for i := range f.crashes {
-		x, err := f.crash(ctx, t, o, &f.crashes[i])
-		if err != nil {
-			return nil, err
-		}
-		add(x, true)
-	}
+// report says what was found, worst first. end is the time of the last event. Leaks come
+// before failures, but are asked for last: that may read the log again.
+func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end uint64, lives []replay.Life, leaks func() (*LeaksReport, error), found func(*Finding)) (*FindingsReport, error) {
 	var main *replay.Life
 	for i := range lives {
 		if o.PID == 0 || lives[i].PID == o.PID {
@@ -184,29 +175,33 @@ func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end u
 			break
 		}
 	}
-	dead, ok, err := f.waits.deadlock(t, o, lives)
+	ends, err := f.ends(ctx, t, o, lives, main, found)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		dead, ok, err = f.waits.standstill(t, o, lives)
-		if err != nil {
-			return nil, err
-		}
-	}
-	add(dead, ok)
-	if main != nil && main.Killed {
-		x, ok, err := f.killed(ctx, t, o, main)
-		if err != nil {
-			return nil, err
-		}
-		add(x, ok)
-	}
-	add(leakFinding(leaks, o))
 	failed, err := f.failures(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}
+	for i := range failed {
+		found(&failed[i])
+	}
+	rest, err := f.slowness(t, o, end, lives, found)
+	if err != nil {
+		return nil, err
+	}
+	leaking, err := leaks()
+	if err != nil {
+		return nil, err
+	}
+	r := &FindingsReport{Rows: ends}
+	add := func(x Finding, ok bool) {
+		if ok {
+			found(&x)
+			r.Rows = append(r.Rows, x)
+		}
+	}
+	add(leakFinding(leaking, o))
 	r.Rows = append(r.Rows, failed...)
 	if main != nil && main.Ended && !main.Killed && main.Status != 0 {
 		if len(r.Rows) == 0 {
@@ -215,6 +210,52 @@ func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end u
 		add(f.status(t, o, main, len(r.Rows) > 0), true)
 	} else {
 		add(f.children(o, lives, main))
+	}
+	r.Rows = append(r.Rows, rest...)
+	if len(r.Rows) == 0 {
+		add(f.nothing(o, main, end, leaking), true)
+	}
+	r.Rows = r.Rows[:min(len(r.Rows), mostFindings)]
+	return r, nil
+}
+
+// ends are the crashes, a deadlock, and what killed the program.
+func (f *findings) ends(ctx context.Context, t *replay.Trace, o Options, lives []replay.Life, main *replay.Life, found func(*Finding)) (rows []Finding, err error) {
+	add := func(x Finding, ok bool, err error) error {
+		if ok && err == nil {
+			found(&x)
+			rows = append(rows, x)
+		}
+		return err
+	}
+	for i := range f.crashes {
+		x, err := f.crash(ctx, t, o, &f.crashes[i])
+		if err := add(x, true, err); err != nil {
+			return nil, err
+		}
+	}
+	dead, ok, err := f.waits.deadlock(t, o, lives)
+	if err == nil && !ok {
+		dead, ok, err = f.waits.standstill(t, o, lives)
+	}
+	if err := add(dead, ok, err); err != nil {
+		return nil, err
+	}
+	if main != nil && main.Killed {
+		if err := add(f.killed(ctx, t, o, main)); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// slowness is what took long or was done too often, and that the log was cut.
+func (f *findings) slowness(t *replay.Trace, o Options, end uint64, lives []replay.Life, found func(*Finding)) (rows []Finding, err error) {
+	add := func(x Finding, ok bool) {
+		if ok {
+			found(&x)
+			rows = append(rows, x)
+		}
 	}
 	add(f.slowest(o, end))
 	contended, ok, err := f.waits.lock(t, o)
@@ -225,11 +266,7 @@ func (f *findings) report(ctx context.Context, t *replay.Trace, o Options, end u
 	add(f.waits.polling(o))
 	add(forks(o, lives, end))
 	add(cutShort(t, o))
-	if len(r.Rows) == 0 {
-		add(f.nothing(o, main, end, leaks), true)
-	}
-	r.Rows = r.Rows[:min(len(r.Rows), mostFindings)]
-	return r, nil
+	return rows, nil
 }
 
 // command is what to type to see more of this log.

@@ -3,6 +3,7 @@ package analyze_test
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,9 +86,20 @@ func TestFindings(t *testing.T) {
 			c.plant(b)
 			tr := replay.New(Open(t, b.Bytes()))
 			last, _ := tr.Last()
-			r, err := analyze.Findings(context.Background(), tr, analyze.Options{To: last})
+			var told []string
+			r, err := analyze.EachFinding(context.Background(), tr, analyze.Options{To: last}, func(f *analyze.Finding) { told = append(told, f.Text) })
 			if err != nil {
 				t.Fatal(err)
+			}
+			for _, x := range r.Rows {
+				i := slices.Index(told, x.Text)
+				if i < 0 {
+					t.Fatalf("%q was not told, or twice; %q were", x.Text, told)
+				}
+				told = slices.Delete(told, i, i+1)
+			}
+			if len(told) > 0 && len(r.Rows) < 4 {
+				t.Errorf("%q are told, and not in the report", told)
 			}
 			if len(r.Rows) != len(c.want) {
 				t.Fatalf("%+v", r.Rows)

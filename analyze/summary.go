@@ -165,7 +165,7 @@ func Summary(ctx context.Context, t *replay.Trace, o Options) (*SummaryReport, e
 	if v := &leaks.Verdict; v.Word == wordLeak && v.Site != nil {
 		r.Leak = fmt.Sprintf("%s: %.0f %% of %s in %s", *v.Site, *v.SiteShare, rate(float64(*v.Rate)), v.Who)
 	}
-	if r.Findings, err = n.findings.report(ctx, t, o, n.end, lives, leaks); err != nil {
+	if r.Findings, err = n.findings.report(ctx, t, o, n.end, lives, func() (*LeaksReport, error) { return leaks, nil }, func(*Finding) {}); err != nil {
 		return nil, err
 	}
 	switch {

@@ -13,6 +13,7 @@ type answer struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	progress float64
+	parts    []any // what has come of it
 	value    any
 	err      error
 }
@@ -26,6 +27,13 @@ const tellEvery = 200 * time.Millisecond
 // once makes an answer, or waits for one that is being made, or gives the one that was
 // made. What nobody waits for any more is given up. progress is told how far it is.
 func (l *Log) once(ctx context.Context, key string, progress func(float64), work func(context.Context, func(float64)) (any, error)) (any, error) {
+	return l.piecemeal(ctx, key, progress, nil, func(ctx context.Context, progress func(float64), _ func(any)) (any, error) {
+		return work(ctx, progress)
+	})
+}
+
+// piecemeal is once for an answer that comes in parts: each who waits is told all of them.
+func (l *Log) piecemeal(ctx context.Context, key string, progress func(float64), part func(any), work func(context.Context, func(float64), func(any)) (any, error)) (any, error) {
 	l.mu.Lock()
 	a := l.cache[key]
 	if a == nil {
@@ -42,6 +50,10 @@ func (l *Log) once(ctx context.Context, key string, progress func(float64), work
 			v, err := work(inner, func(f float64) {
 				a.mu.Lock()
 				a.progress = f
+				a.mu.Unlock()
+			}, func(v any) {
+				a.mu.Lock()
+				a.parts = append(a.parts, v)
 				a.mu.Unlock()
 			})
 			a.cancel()
@@ -68,6 +80,7 @@ func (l *Log) once(ctx context.Context, key string, progress func(float64), work
 	}()
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
+	told := 0
 	for {
 		select {
 		case <-a.done:
@@ -75,10 +88,16 @@ func (l *Log) once(ctx context.Context, key string, progress func(float64), work
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-tick.C:
+			a.mu.Lock()
+			f, parts := a.progress, a.parts[told:]
+			a.mu.Unlock()
+			told += len(parts)
+			for _, p := range parts {
+				if part != nil {
+					part(p)
+				}
+			}
 			if progress != nil {
-				a.mu.Lock()
-				f := a.progress
-				a.mu.Unlock()
 				progress(f)
 			}
 		}

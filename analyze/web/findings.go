@@ -18,21 +18,32 @@ import (
 // severities are how bad findings are; those that are not here are "warn".
 var severities = map[string]string{"crash": "bad", "deadlock": "bad", "stuck": "bad", "killed": "bad", "leak": "bad", "status": "bad", "child": "bad", "cut": "bad", "none": "ok"}
 
-// Findings are what went wrong, worst first.
-func (l *Log) Findings(ctx context.Context, q Query, progress func(float64)) (*Findings, error) {
-	v, err := l.once(ctx, key("findings", q), progress, func(ctx context.Context, progress func(float64)) (any, error) {
+// Findings are what went wrong, worst first. each is told of each as soon as it is found, in
+// the order in which that happens; it may be nil.
+func (l *Log) Findings(ctx context.Context, q Query, progress func(float64), each func(*Finding)) (*Findings, error) {
+	tell := func(v any) {
+		if each != nil {
+			each(v.(*Finding))
+		}
+	}
+	v, err := l.piecemeal(ctx, key("findings", q), progress, tell, func(ctx context.Context, progress func(float64), part func(any)) (any, error) {
 		o := l.options(q)
 		o.Progress = passes(l.t, progress)
-		f, err := analyze.Findings(ctx, l.t, o)
+		number := func() func(*analyze.Finding) Finding {
+			count := map[string]int{}
+			return func(x *analyze.Finding) Finding {
+				count[x.Kind]++
+				return finding(x, fmt.Sprintf("%s-%d", x.Kind, count[x.Kind]))
+			}
+		}
+		early, last := number(), number()
+		f, err := analyze.EachFinding(ctx, l.t, o, func(x *analyze.Finding) { part(ptr(early(x))) })
 		if err != nil {
 			return nil, err
 		}
 		r := &Findings{Rows: []Finding{}}
-		count := map[string]int{}
 		for i := range f.Rows {
-			x := &f.Rows[i]
-			count[x.Kind]++
-			r.Rows = append(r.Rows, finding(x, fmt.Sprintf("%s-%d", x.Kind, count[x.Kind])))
+			r.Rows = append(r.Rows, last(&f.Rows[i]))
 		}
 		return r, nil
 	})

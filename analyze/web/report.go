@@ -80,7 +80,7 @@ func (l *Log) report(ctx context.Context, version string, lim Limits) (*Report, 
 	if l.t.Count() == 0 {
 		return nil, replay.ErrEmpty
 	}
-	f, err := l.Findings(ctx, all, nil)
+	f, err := l.Findings(ctx, all, nil, nil)
 	if err != nil {
 		return nil, err
 	}

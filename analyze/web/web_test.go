@@ -367,7 +367,7 @@ func TestMoments(t *testing.T) {
 	if _, err := l.Maps(18, 100, 4); err == nil {
 		t.Error("an address space after the end of its process")
 	}
-	f, err := l.Findings(t.Context(), l.All(), nil)
+	f, err := l.Findings(t.Context(), l.All(), nil, nil)
 	if err != nil || len(f.Rows) == 0 || f.Rows[0].Kind != "crash" || f.Rows[0].Title != "CRASH" || f.Rows[0].Step == nil || *f.Rows[0].Step != 10 {
 		t.Errorf("findings: %+v, %v", f, err)
 	}

@@ -96,7 +96,9 @@ func (s *Server) routes() {
 }
 
 func (s *Server) longRoutes() {
-	s.stream("/api/findings", func(x *question, out *stream) (any, error) { return x.l.Findings(x.ctx, x.of, out.progress) })
+	s.stream("/api/findings", func(x *question, out *stream) (any, error) {
+		return x.l.Findings(x.ctx, x.of, out.progress, func(f *web.Finding) { _ = out.line(web.Item{Item: f}) }) // an error is kept in out
+	})
 	s.stream("/api/count", func(x *question, out *stream) (any, error) {
 		return x.l.Count(x.ctx, x.q.Get("filter"), x.of.PID, out.progress)
 	})

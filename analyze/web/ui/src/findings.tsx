@@ -17,7 +17,7 @@ export function Findings({ got, log, view, now, choose, find }: {
   got: Loaded<Finding[]>; log: LogInfo; view: View; now: number; choose: (i: number) => void; find: (bytes: string) => void;
 }) {
   const rows = (got.value ?? []).filter((f) => f.kind !== "none");
-  if (!got.value) {
+  if (!got.value || (got.busy && !rows.length && !log.growing)) {
     return (
       <section class="cards" aria-label="Findings">
         <div class="card calm"><h2>{got.error ? "No findings" : "Looking for what went wrong…"}</h2><Wait {...got} /></div>
@@ -39,8 +39,9 @@ export function Findings({ got, log, view, now, choose, find }: {
     );
   }
   return (
-    <section class={"cards n" + Math.min(4, rows.length)} aria-label="Findings">
-      {rows.slice(0, 4).map((f, i) => <Card f={f} view={view} on={i === now} choose={() => choose(i)} find={find} />)}
+    <section class={"cards n" + Math.min(4, rows.length)} aria-label="Findings" aria-busy={got.busy}>
+      {rows.slice(0, 4).map((f, i) => <Card key={f.id} f={f} view={view} on={i === now} choose={() => choose(i)} find={find} />)}
+      {got.busy && !log.growing && <div class="card calm more"><h2>Looking on…</h2><Wait {...got} /></div>}
     </section>
   );
 }

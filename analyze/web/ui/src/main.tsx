@@ -111,13 +111,16 @@ function Page({ source, info }: { source: Source; info: Info }) {
   }, [view.log, log.steps, log.duration]);
 
   const findings = useLoad<Finding[]>(
-    (signal, progress) => source.findings(view.log, { signal, progress }).then((f) => f.rows ?? []),
+    (signal, progress, part) => {
+      const all: Finding[] = [];
+      return source.findings(view.log, { signal, progress, item: (f) => log.growing || part(worstFirst(all, f)) }).then((f) => f.rows ?? []);
+    },
     [view.log, view.seen],
   );
   // Where nobody said where to begin, begin at the worst.
   const begun = useRef(told);
   useEffect(() => {
-    if (begun.current || !findings.value) return;
+    if (begun.current || !findings.value || findings.busy) return;
     begun.current = true;
     const f = findings.value.find((q) => q.step !== null);
     const p = log.processes?.find((q) => q.pid === view.pid) ?? log.processes?.[0];
@@ -126,16 +129,16 @@ function Page({ source, info }: { source: Source; info: Info }) {
     else if (p && log.ready === 1) goto(p.peak_step);
     const past = findings.value.flatMap((q) => q.actions ?? []).find((a) => a.do === "history");
     if (past && !current().addr) set({ addr: past.addr!, type: past.len === 8 ? "pointer" : "u8" });
-  }, [findings.value]);
+  }, [findings.value, findings.busy]);
 
   const maps = useLoad((s) => source.maps({ log: view.log, pid: view.pid, at: view.at }, s), [view.log, view.pid, view.at], 30);
   // Something to look at: the heap, else the first memory that was written.
   useEffect(() => {
-    if (current().addr || !maps.value || maps.busy || !findings.value) return;
+    if (current().addr || !maps.value || maps.busy || !findings.value || findings.busy) return;
     const all = maps.value.mappings ?? [];
     const m = all.find((q) => q.kind === "heap") ?? all.find((q) => q.written > 0) ?? all[0];
     if (m) set({ addr: m.start });
-  }, [maps.value, findings.value]);
+  }, [maps.value, findings.value, findings.busy]);
 
   const known = /^0x[0-9a-f]{1,16}$/.test(view.addr);
   const eras = useLoad<Era[] | null>(
@@ -314,6 +317,14 @@ function Page({ source, info }: { source: Source; info: Info }) {
       {view.help && <Help />}
     </Fragment>
   );
+}
+
+// worstFirst adds a finding that has just come. Those of the gravest kind stand first; which
+// is the very first is known when all are there.
+function worstFirst(all: Finding[], f: Finding): Finding[] {
+  all.push(f);
+  const grave = (q: Finding) => (q.severity === "bad" ? 0 : 1);
+  return [...all].sort((p, q) => grave(p) - grave(q));
 }
 
 // stepNear is a step about as far as a time, and in any case one further in a direction.

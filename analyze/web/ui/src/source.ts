@@ -1,7 +1,7 @@
 // Where the page's data comes from: a server (memtrace view), or the page itself
 // (memtrace report --html). Everything else of the page knows the interface alone.
 import type {
-  Buckets, Charts, Count, Diff, Era, Events, Findings, Found, Info, Lanes, Maps, Meaning, Mem, Moment, RawLanes, RawSeries, Report, Run,
+  Buckets, Charts, Count, Diff, Era, Events, Finding, Findings, Found, Info, Lanes, Maps, Meaning, Mem, Moment, RawLanes, RawSeries, Report, Run,
   Series, Stacks, Table, Threads,
 } from "./types";
 
@@ -32,7 +32,7 @@ export interface Source {
   readonly moments: Moment[];
   readonly limits: string[];
   info(): Promise<Info>;
-  findings(log: number, w: Watch<never>): Promise<Findings>;
+  findings(log: number, w: Watch<Finding>): Promise<Findings>;
   series(by: string, s: Span, n: number, signal: AbortSignal): Promise<Series>;
   lanes(s: Span, n: number, signal: AbortSignal): Promise<Lanes>;
   events(p: Place, before: number, after: number, filter: string, signal: AbortSignal): Promise<Events>;
@@ -167,8 +167,8 @@ export class Server implements Source {
   info() {
     return this.prompt<Info>("info", {});
   }
-  findings(log: number, w: Watch<never>) {
-    return this.long<Findings, never>("findings", { log }, w);
+  findings(log: number, w: Watch<Finding>) {
+    return this.long<Findings, Finding>("findings", { log }, w);
   }
   async series(by: string, s: Span, n: number, signal: AbortSignal) {
     return series(await this.prompt<RawSeries>("series", { by, log: s.log, pid: s.pid || undefined, from: time(s.from), to: time(s.to), n }, signal));
