@@ -76,7 +76,7 @@ func TestKeys(t *testing.T) {
 	b.press("n")
 	b.until(`document.querySelector(".card.on")`)
 	b.press("t")
-	b.until(`document.querySelectorAll(".spine table.twin").length === 3 && document.querySelector(".pan table.twin")`)
+	b.until(`document.querySelectorAll(".spine table.twin").length === 4 && document.querySelector(".pan table.twin")`)
 	b.press("t")
 	b.press("5")
 	b.until(`document.querySelector(".threads .thread")`)

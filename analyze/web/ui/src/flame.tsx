@@ -3,6 +3,7 @@
 import { h } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { LogInfo, StackNode } from "./types";
+import { type Both, merge } from "./twostacks";
 import type { Source } from "./source";
 import type { View } from "./state";
 import { type Colours, cut, pen, sans, useColours, useLoad, useSize } from "./hooks";
@@ -24,9 +25,9 @@ const metrics: [string, string][] = [
   ["live", "still held"], ["net", "grew and shrank"], ["mapped", "mapped"], ["calls", "calls"], ["time", "time"],
 ];
 
-function cells(path: StackNode[], up: boolean): { all: Cell[]; depth: number } {
+function cells(path: StackNode[], up: boolean, most = 0): { all: Cell[]; depth: number } {
   const root = path.at(-1)!;
-  const scale = Math.max(root.grew, root.shrank) || 1;
+  const scale = Math.max(root.grew, root.shrank, path.length > 1 ? 0 : most) || 1;
   const all: Cell[] = [];
   let deepest = 0;
   const walk = (n: StackNode, way: StackNode[], x: number, depth: number) => {
@@ -46,7 +47,94 @@ function cells(path: StackNode[], up: boolean): { all: Cell[]; depth: number } {
 
 export const label = (n: StackNode) => n.name + (n.line ? " (" + base(n.file ?? "") + ":" + n.line + ")" : "");
 
-export function Flame({ source, log, view }: { source: Source; log: LogInfo; view: View }) {
+// Words are what a drawing's two sides are called.
+interface Words {
+  up: string;
+  down: string;
+  differ: boolean; // they are of two logs
+}
+const grewShrank: Words = { up: "grew", down: "shrank", differ: false };
+const moreLess: Words = { up: "more in B", down: "less in B", differ: true };
+
+// Flame is the call sites of a log, and those of two logs beside or from one another.
+export function Flame({ source, log, view, logs }: { source: Source; log: LogInfo; view: View; logs: LogInfo[] }) {
+  const two = logs.length > 1 && logs.every((l) => l.features.call_stacks);
+  const [how, setHow] = useState<"differ" | "beside" | "one">("differ");
+  if (!two) return <One source={source} log={log} view={view} />;
+  return (
+    <div class="stack">
+      <div class="choose">
+        <select value={how} aria-label="Of which log" onChange={(e) => setHow(e.currentTarget.value as typeof how)}>
+          <option value="differ">B − A</option>
+          <option value="beside">A beside B</option>
+          <option value="one">{view.log === 0 ? "A alone" : "B alone"}</option>
+        </select>
+      </div>
+      {how === "one" ? <One source={source} log={log} view={view} /> : <Two source={source} view={view} logs={logs} beside={how === "beside"} />}
+    </div>
+  );
+}
+
+function unitOf(unit: string | undefined) {
+  return (n: number) => (unit === "bytes" ? bytes(n) : unit === "ns" ? time(n) : count(n));
+}
+
+function Two({ source, view, logs, beside }: { source: Source; view: View; logs: LogInfo[]; beside: boolean }) {
+  const [metric, setMetric] = useState("mapped");
+  const got = useLoad(
+    async (signal, progress) => {
+      const of = (i: number) => source.stacks({ log: i, pid: 0, at: 0 }, metric, { signal, progress: (p) => progress((i + p) / 2) });
+      return [await of(0), await of(1)] as const;
+    },
+    [metric],
+  );
+  const [a, b] = got.value ?? [null, null];
+  const trees = useMemo((): StackNode[] => {
+    const [p, q] = [a?.root ?? null, b?.root ?? null];
+    if (!p && !q) return [];
+    const none: StackNode = { name: "all", grew: 0, shrank: 0 };
+    return beside ? [p ?? none, q ?? none] : [merge(p ?? none, q ?? none)];
+  }, [a, b, beside]);
+  const [paths, setPaths] = useState<StackNode[][]>([]);
+  useEffect(() => setPaths(trees.map((t) => [t])), [trees]);
+  const unit = unitOf(a?.unit);
+  const most = Math.max(0, ...trees.flatMap((t) => [t.grew, t.shrank]));
+  return (
+    <div class="stack">
+      <div class="choose">
+        <Metric now={metric} choose={setMetric} />
+        {!beside && trees[0] && <span class="dim">B has {unit(trees[0].grew)} more and {unit(trees[0].shrank)} less, by call site</span>}
+      </div>
+      <Wait {...got} />
+      {got.value && !trees.length && <p class="note">{a?.why || b?.why}</p>}
+      <div class={beside ? "beside" : "stack"}>
+        {trees.map((_, i) => paths[i] && (
+          <div class="stack">
+            {beside && <p class="choose"><b class="cut">{i ? "B" : "A"} {base(logs[i]!.file)}</b><span class="dim">{unit(trees[i]!.grew)}</span></p>}
+            <Tree path={paths[i]!} view={view} unit={unit} words={beside ? grewShrank : moreLess} most={most} choose={(p) => setPaths(paths.map((q, k) => (k === i ? p : q)))} />
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Metric({ now, choose }: { now: string; choose: (m: string) => void }) {
+  return (
+    <select value={now} aria-label="What is counted" onChange={(e) => choose(e.currentTarget.value)}>
+      {metrics.map(([m, name]) => <option value={m}>{name}</option>)}
+    </select>
+  );
+}
+
+function Tree({ path, view, unit, words, most, choose }: {
+  path: StackNode[]; view: View; unit: (n: number) => string; words: Words; most: number; choose: (p: StackNode[]) => void;
+}) {
+  if (view.twin) return <FlameTable root={path.at(-1)!} unit={unit} words={words} choose={(n) => choose([...path, ...n])} />;
+  return <Drawing path={path} unit={unit} words={words} most={most} choose={choose} />;
+}
+
+function One({ source, log, view }: { source: Source; log: LogInfo; view: View }) {
   const [metric, setMetric] = useState("net");
   const got = useLoad(
     log.features.call_stacks
@@ -65,14 +153,12 @@ export function Flame({ source, log, view }: { source: Source; log: LogInfo; vie
       </div>
     );
   }
-  const unit = (n: number) => (got.value?.unit === "bytes" ? bytes(n) : got.value?.unit === "ns" ? time(n) : count(n));
+  const unit = unitOf(got.value?.unit);
   const now = path.at(-1);
   return (
     <div class="stack">
       <div class="choose">
-        <select value={metric} aria-label="What is counted" onChange={(e) => setMetric(e.currentTarget.value)}>
-          {metrics.map(([m, name]) => <option value={m}>{name}</option>)}
-        </select>
+        <Metric now={metric} choose={setMetric} />
         {now && (
           <span class="dim">
             {unit(now.grew)}{now.shrank > 0 && " grew, " + unit(now.shrank) + " shrank"}
@@ -84,19 +170,21 @@ export function Flame({ source, log, view }: { source: Source; log: LogInfo; vie
       <Wait {...got} />
       {got.value?.why && !root && <p class="note">{got.value.why}</p>}
       {got.value === null && <p class="note">This file does not have the call sites.</p>}
-      {now && (view.twin ? <FlameTable root={now} unit={unit} choose={(n) => setPath([...path, ...n])} /> : <Drawing path={path} unit={unit} choose={setPath} />)}
+      {now && <Tree path={path} view={view} unit={unit} words={grewShrank} most={0} choose={setPath} />}
     </div>
   );
 }
 
-function Drawing({ path, unit, choose }: { path: StackNode[]; unit: (n: number) => string; choose: (p: StackNode[]) => void }) {
+function Drawing({ path, unit, words, most, choose }: {
+  path: StackNode[]; unit: (n: number) => string; words: Words; most: number; choose: (p: StackNode[]) => void;
+}) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const size = useSize(box);
   const colours = useColours();
   const [tip, setTip] = useState<{ x: number; y: number; c: Cell } | null>(null);
-  const up = useMemo(() => cells(path, true), [path]);
-  const down = useMemo(() => cells(path, false), [path]);
+  const up = useMemo(() => cells(path, true, most), [path, most]);
+  const down = useMemo(() => cells(path, false, most), [path, most]);
   const need = (up.depth + down.depth + 1) * rowH + 16;
   const height = Math.max(size.h - 2, need);
   // The ground stands where the deeper side has room.
@@ -111,7 +199,7 @@ function Drawing({ path, unit, choose }: { path: StackNode[]; unit: (n: number) 
     bar(x, 8, ground, size.w - 16, node.name || "all", colours.know, colours.ink, false, colours);
     for (const c of [...up.all, ...down.all]) {
       const p = place(c);
-      const fill = c.n.name === "(other)" ? colours.system : c.up ? colours.heap : colours.anonymous;
+      const fill = c.n.name === "(other)" ? colours.system : !c.up ? colours.anonymous : words.differ ? colours.bad : colours.heap;
       bar(x, p.x, y(c), p.w, label(c.n), fill, colours.ink, c === tip?.c, colours, shade(c.n.name));
     }
     x.fillStyle = colours.dim;
@@ -119,9 +207,9 @@ function Drawing({ path, unit, choose }: { path: StackNode[]; unit: (n: number) 
     if (!up.all.length && !down.all.length) x.fillText("Nothing here.", 12, ground - 14);
     if (down.depth) {
       x.textAlign = "right";
-      x.fillText("↑ grew   ↓ shrank", size.w - 12, height - 9);
+      x.fillText("↑ " + words.up + "   ↓ " + words.down, size.w - 12, height - 9);
     }
-  }, [path, size, colours, tip?.c]);
+  }, [path, most, size, colours, tip?.c]);
   // Where not all has room, the ground is in sight first.
   useLayoutEffect(() => {
     if (box.current) box.current.scrollTop = ground - size.h * 0.8;
@@ -152,8 +240,10 @@ function Drawing({ path, unit, choose }: { path: StackNode[]; unit: (n: number) 
             <b>{tip.c.n.name}</b>
             {tip.c.n.file && <div class="m">{base(tip.c.n.file)}{tip.c.n.line ? ":" + tip.c.n.line : ""}</div>}
             {tip.c.n.module && <div class="dim">{base(tip.c.n.module)}</div>}
-            {tip.c.n.grew > 0 && <div class="row">grew <span>{unit(tip.c.n.grew)}</span></div>}
-            {tip.c.n.shrank > 0 && <div class="row">shrank <span>{unit(tip.c.n.shrank)}</span></div>}
+            {words.differ && <div class="row">A <span>{unit((tip.c.n as Both).a ?? 0)}</span></div>}
+            {words.differ && <div class="row">B <span>{unit((tip.c.n as Both).b ?? 0)}</span></div>}
+            {tip.c.n.grew > 0 && <div class="row">{words.up} <span>{unit(tip.c.n.grew)}</span></div>}
+            {tip.c.n.shrank > 0 && <div class="row">{words.down} <span>{unit(tip.c.n.shrank)}</span></div>}
           </div>
         )}
       </div>
@@ -185,7 +275,9 @@ function bar(
   x.fillText(cut(x, text, w - 9), px + 4, y + rowH / 2);
 }
 
-function FlameTable({ root, unit, choose }: { root: StackNode; unit: (n: number) => string; choose: (p: StackNode[]) => void }) {
+function FlameTable({ root, unit, words, choose }: {
+  root: StackNode; unit: (n: number) => string; words: Words; choose: (p: StackNode[]) => void;
+}) {
   const out: { n: StackNode; way: StackNode[]; depth: number }[] = [];
   const walk = (n: StackNode, way: StackNode[], depth: number) => {
     if (out.length > 300) return;
@@ -198,9 +290,9 @@ function FlameTable({ root, unit, choose }: { root: StackNode; unit: (n: number)
     <div class="scroll" tabIndex={0} aria-label="Call sites">
       <Twin
         caption="Call sites, the outermost first"
-        head={["grew", "shrank", "function"]}
+        head={[words.up, words.down, ...(words.differ ? ["A", "B"] : []), "function"]}
         rows={out.map((o) => [
-          unit(o.n.grew), o.n.shrank ? unit(o.n.shrank) : "",
+          unit(o.n.grew), o.n.shrank ? unit(o.n.shrank) : "", ...(words.differ ? [unit((o.n as Both).a ?? 0), unit((o.n as Both).b ?? 0)] : []),
           <button class="link" style={{ marginLeft: o.depth * 8 - 8 + "px" }} onClick={() => choose(o.way)}>{label(o.n)}</button>,
         ])}
       />

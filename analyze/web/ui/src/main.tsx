@@ -298,7 +298,7 @@ function Page({ source, info }: { source: Source; info: Info }) {
             </div>
             {nearest && view.middle === "space" && <p class="note">As of step <button class="link" onClick={() => goto(m.at)}>{count(m.at)}</button>, the nearest in this file.</p>}
             {view.middle === "space" && <Space maps={maps} log={log} view={view} />}
-            {view.middle === "sites" && <Flame source={source} log={log} view={view} />}
+            {view.middle === "sites" && <Flame source={source} log={log} view={view} logs={info.logs} />}
             {view.middle === "diff" && <Difference source={source} log={log} view={view} two={info.logs.length > 1} />}
             {view.middle === "pages" && <Pages source={source} view={view} />}
           </div>

@@ -9,6 +9,7 @@ import { bytes, count, time } from "./format";
 import { type Layout, bands, bucket, draw, drawOver, groupNames, layout, rows } from "./spinedraw";
 import { goto, stepOf, timeOf } from "./go";
 import { StepLink, Twin } from "./parts";
+import { Since } from "./since";
 
 interface Props {
   source: Source;
@@ -141,6 +142,9 @@ export function Spine({ source, log, other, view }: Props) {
           />
           {ht !== null && !drag && mem && <Tip x={hover!.x} l={l} t={ht} mem={mem} rss={rss} mark={lane} log={log} />}
         </div>
+      )}
+      {mem && ((view.a !== null && view.b !== null && view.a !== view.b) || base) && (
+        <Since source={source} log={log} other={other} view={view} l={l} mem={mem} whole={whole} base={base} colours={colours} />
       )}
       {!l.labels && !view.twin && mem && (
         <div class="legend" aria-hidden="true">

@@ -489,7 +489,7 @@ function drawLanes(x: CanvasRenderingContext2D, l: Layout, d: Drawn, c: Colours,
     const room = Math.floor((l.axis + 6 - b.y) / 13);
     const two = names.length > room;
     names.slice(0, two ? room * 2 : room).forEach((k, i) => {
-      const px = end + 9 + (two && i >= room ? 78 : 0);
+      const px = end + 9 + (two && i >= room ? 68 : 0);
       const y = b.y + 6 + (i % room) * 13;
       x.fillStyle = k === "waiting" ? c.know : classColour(c, k);
       x.fillRect(px, y - 5, 10, 10);
