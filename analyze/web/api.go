@@ -556,6 +556,7 @@ type Report struct {
 	// Tables are as /api/report/NAME answers; one that the log has nothing for is missing.
 	Tables  map[string]json.RawMessage `json:"tables"`
 	Moments []Moment                   `json:"moments"` // in the order of steps
+	Spaces  []Maps                     `json:"spaces"`  // of the first process, at steps between the moments, in their order
 	Stacks  map[string]Stacks          `json:"stacks"`  // by metric
 	Charts  map[string]Charts          `json:"charts"`  // by name
 	// Limits are what was left out to keep it small, in sentences.

@@ -35,6 +35,13 @@ var fewRows = map[string]int{"slow": 4}
 // mostMoments is how many steps a report shows in full.
 const mostMoments = 8
 
+// mostSpaces is at how many steps besides a report has the address space, a cell of which
+// is a larger part of a mapping.
+const (
+	mostSpaces = 24
+	spaceCells = 16
+)
+
 // leastContext is below which nothing is halved any more.
 const leastContext = 8
 
@@ -54,7 +61,7 @@ func MakeReport(ctx context.Context, t *replay.Trace, name, version string, lim 
 			return nil, err
 		}
 		if lim != first {
-			r.Limits = append(r.Limits, fmt.Sprintf("To keep the file small, it has %d points of time instead of %d, %d events around each moment instead of %d, and %d rows of a table instead of %d.",
+			r.Limits = append(r.Limits, fmt.Sprintf("To keep the file small, it has %d points of time instead of %d, %d events around each moment instead of %d, %d rows of a table instead of %d, and fewer address spaces.",
 				lim.Buckets, first.Buckets, 2*lim.Context, 2*first.Context, lim.Rows, first.Rows))
 		}
 		b, err := json.Marshal(r)
@@ -129,7 +136,37 @@ func (l *Log) report(ctx context.Context, version string, lim Limits) (*Report, 
 		}
 		r.Charts[name] = *c
 	}
-	return r, l.moments(ctx, r, lim)
+	if err := l.moments(ctx, r, lim); err != nil {
+		return nil, err
+	}
+	return r, l.spaces(ctx, r, mostSpaces*lim.Context/100)
+}
+
+// spaces adds the address space of the first process at n steps evenly spaced over its life.
+func (l *Log) spaces(ctx context.Context, r *Report, n int) error {
+	r.Spaces = []Maps{}
+	lives, err := l.t.Lives(ctx)
+	if err != nil || len(lives) == 0 {
+		return err
+	}
+	first, last := uint64(lives[0].First), uint64(lives[0].Last)
+	n = min(n, mostSpaces, int(last-first)+1)
+	var before uint64
+	for i := range n {
+		at := first + (last-first)*uint64(i)/uint64(max(n-1, 1))
+		if i > 0 && at == before {
+			continue
+		}
+		before = at
+		m, err := l.Maps(format.Step(at), lives[0].PID, spaceCells)
+		if err != nil && !gone(err) {
+			return err
+		}
+		if err == nil {
+			r.Spaces = append(r.Spaces, *m)
+		}
+	}
+	return nil
 }
 
 // moments adds the steps of the findings, the peak and the end.

@@ -142,7 +142,7 @@ func TestReport(t *testing.T) {
 	b.press("3")
 	b.until(`/no call stacks/.test(document.body.innerText)`)
 	b.press("d")
-	b.until(`/memtrace view/.test(document.querySelectorAll(".pan")[1].innerText)`)
+	b.until(`/Set two marks/.test(document.querySelectorAll(".pan")[1].innerText)`)
 	b.press("2")
 	b.until(`document.querySelector(".space canvas")`)
 	if n := eval[int](b, `performance.getEntriesByType("resource").filter((r) => !r.name.startsWith("data:")).length`); n != 0 {

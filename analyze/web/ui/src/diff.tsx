@@ -1,5 +1,5 @@
 // What differs between the marks A and B.
-import { h } from "preact";
+import { Fragment, h } from "preact";
 import { useState } from "preact/hooks";
 import type { LogInfo } from "./types";
 import type { Source } from "./source";
@@ -52,21 +52,11 @@ function Steps({ source, log, view }: { source: Source; log: LogInfo; view: View
   const from = Math.min(view.a ?? 0, view.b ?? 0);
   const to = Math.max(view.a ?? 0, view.b ?? 0);
   const got = useLoad(
-    marked && source.live
+    marked
       ? (signal, progress) => source.diff({ log: view.log, pid: view.pid, at: to }, from, to, { signal, progress })
       : null,
     [view.log, view.pid, from, to, marked],
   );
-  if (!source.live) {
-    return (
-      <div class="empty">
-        <p>A file has no differences between steps of your choice.</p>
-        <p class="dim">
-          <code>memtrace view</code> on the log shows them, and <code>memtrace replay --diff N..M</code>.
-        </p>
-      </div>
-    );
-  }
   if (!marked) {
     return (
       <div class="empty">
@@ -93,6 +83,12 @@ function Steps({ source, log, view }: { source: Source; log: LogInfo; view: View
         <button class="link" onClick={() => set({ a: null, b: null })}>clear</button>
       </div>
       <Wait {...got} />
+      {!source.live && (
+        <p class="note">
+          {d ? <Fragment>Of the mappings at steps <StepLink step={d.from} /> and <StepLink step={d.to} />, the nearest that this file has. </Fragment> : got.busy ? "" : "This file has no mappings of this process. "}
+          It does not have what they held: <code>memtrace view</code> on the log shows that, and <code>memtrace replay --diff {from}..{to}</code>.
+        </p>
+      )}
       {d && (
         <div class="scroll" tabIndex={0} aria-label="Difference">
           {d.replaced && <p class="note">The process runs another program since.</p>}

@@ -135,7 +135,7 @@ export function Events({ source, log, view, say }: { source: Source; log: LogInf
   }, [now?.step]);
 
   const total = useLoad(
-    view.filter && source.live
+    view.filter
       ? (signal, progress) => source.count({ log: view.log, pid: 0, at: 0 }, view.filter, { signal, progress })
       : null,
     [key, view.seen],
@@ -153,7 +153,7 @@ export function Events({ source, log, view, say }: { source: Source; log: LogInf
   const several = (log.processes?.length ?? 0) > 1;
   return (
     <div class="events">
-      <Filter view={view} found={total.value?.total} busy={total.busy && view.filter !== ""} error={view.filter ? error : ""} />
+      <Filter view={view} of={source.held} found={total.value?.total} busy={total.busy && view.filter !== ""} error={view.filter ? error : ""} />
       <div
         class="list m" ref={list} onScroll={scrolled} tabIndex={0} role="listbox" aria-label="Events" onKeyDown={keys}
         aria-activedescendant={now ? "ev" + now.step : undefined}
@@ -216,7 +216,7 @@ function Selected({ r }: { r: EventRow }) {
 
 const offered = ["failed", "memory", "file", "network", "process", "slower=10ms", "type=signal,exit"];
 
-function Filter({ view, found, busy, error }: { view: View; found: number | undefined; busy: boolean; error: string }) {
+function Filter({ view, of, found, busy, error }: { view: View; of: number; found: number | undefined; busy: boolean; error: string }) {
   const [text, setText] = useState(view.filter);
   useEffect(() => setText(view.filter), [view.filter]);
   return (
@@ -240,7 +240,7 @@ function Filter({ view, found, busy, error }: { view: View; found: number | unde
       <datalist id="filters">{offered.map((o) => <option value={o} />)}</datalist>
       {view.filter && (
         <span class="dim" role="status">
-          {error ? <span class="bad">{error}</span> : busy ? "counting…" : found !== undefined ? count(found) + " events" : ""}
+          {error ? <span class="bad">{error}</span> : busy ? "counting…" : found !== undefined ? count(found) + (of ? " of " + count(of) + " events that this file has" : " events") : ""}
         </span>
       )}
       {view.filter && <button type="button" class="link" onClick={() => set({ filter: "" })}>all</button>}

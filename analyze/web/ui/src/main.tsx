@@ -277,7 +277,7 @@ function Page({ source, info }: { source: Source; info: Info }) {
       <main>
         <Hits search={search} />
         {source.limits.length > 0 && (
-          <details class="limits"><summary>This file is a part of the log</summary>{source.limits.map((s) => <p>{s}</p>)}</details>
+          <details class="limits"><summary>{source.held < log.steps ? "This file has " + count(source.held) + " of " + count(log.steps) + " events, and not all of the log" : "What this file does not have"}</summary>{source.limits.map((s) => <p>{s}</p>)}</details>
         )}
         <Findings got={findings} log={log} view={view} now={finding} find={search.start} choose={(i) => { setFinding(i); jump(findings.value!.filter((f) => f.kind !== "none")[i]!); }} />
         <Spine source={source} log={log} other={other} view={view} />

@@ -1,9 +1,11 @@
 // Where the page's data comes from: a server (memtrace view), or the page itself
 // (memtrace report --html). Everything else of the page knows the interface alone.
 import type {
-  Buckets, Charts, Count, Diff, Era, Events, Finding, Findings, Found, Info, Lanes, Maps, Meaning, Mem, Moment, RawLanes, RawSeries, Report, Run,
+  Buckets, Charts, Count, Diff, Era, EventRow, Events, Finding, Findings, Found, Info, Lanes, Maps, Meaning, Mem, Moment, RawLanes, RawSeries, Report, Run,
   Series, Stacks, Table, Threads,
 } from "./types";
+import { difference } from "./compare";
+import { count } from "./format";
 
 // Where in which log.
 export interface Place {
@@ -30,7 +32,8 @@ export interface Source {
   // live says that any step can be asked for. Else moments are all that there is.
   readonly live: boolean;
   readonly moments: Moment[];
-  readonly limits: string[];
+  readonly limits: string[]; // what is not there, in sentences
+  readonly held: number; // how many events there are, where not all are there; else 0
   info(): Promise<Info>;
   findings(log: number, w: Watch<Finding>): Promise<Findings>;
   series(by: string, s: Span, n: number, signal: AbortSignal): Promise<Series>;
@@ -98,6 +101,7 @@ export class Server implements Source {
   readonly live = true;
   readonly moments: Moment[] = [];
   readonly limits: string[] = [];
+  readonly held = 0;
   private readonly token = enter();
 
   private async ask(path: string, q: Query, signal?: AbortSignal): Promise<Response> {
@@ -229,10 +233,36 @@ export class Embedded implements Source {
   readonly live = false;
   readonly moments: Moment[];
   readonly limits: string[];
+  readonly held: number;
+  private readonly rows: EventRow[]; // all that there are, in their order
+  private readonly spaces: Maps[];
 
   constructor(private readonly r: Report) {
     this.moments = r.moments ?? [];
-    this.limits = r.limits ?? [];
+    const seen = new Map<number, EventRow>();
+    for (const m of this.moments) for (const e of m.events?.rows ?? []) seen.set(e.step, e);
+    this.rows = [...seen.values()].sort((a, b) => a.step - b.step);
+    this.held = this.rows.length;
+    this.spaces = [...this.moments.flatMap((m) => m.maps ?? []), ...(r.spaces ?? [])];
+    this.limits = [...this.lacks(), ...(r.limits ?? [])];
+  }
+
+  // lacks says what the log has, and this file has not.
+  private lacks(): string[] {
+    const log = this.r.info.logs[0]!;
+    const many = (n: number, one: string) => count(n) + " " + one + (n === 1 ? "" : "s");
+    const out = [
+      this.held < log.steps
+        ? "Of " + many(log.steps, "event") + " it has " + count(this.held) + ": those around the findings, the peak and the end. Search and filter look through these; the tables and the time axis are of all."
+        : "It has all " + many(log.steps, "event") + ".",
+      "It has the mappings at " + many(new Set(this.spaces.map((m) => m.at + "/" + m.pid)).size, "step") + ", and the threads at " + many(this.moments.filter((m) => m.threads).length, "step") +
+        ". At others the page shows the nearest, and says so. A difference of two steps is one of mappings, not of what they held.",
+      this.moments.some((m) => m.mem?.length)
+        ? "Of what memory held it has the surroundings of faults, and no other address."
+        : "It has nothing of what memory held.",
+    ];
+    out.push("The log has the rest: memtrace view.");
+    return out;
   }
 
   // near is the moment that shows a step best: of its process, the nearest in steps.
@@ -261,12 +291,7 @@ export class Embedded implements Source {
     return lanes(this.r.lanes);
   }
   async events(p: Place, before: number, after: number, filter: string) {
-    const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-    const seen = new Map<number, Events["rows"] extends (infer R)[] | null ? R : never>();
-    for (const m of this.moments) for (const r of m.events?.rows ?? []) seen.set(r.step, r);
-    const rows = [...seen.values()]
-      .filter((r) => words.every((w) => matches(r, w)))
-      .sort((a, b) => a.step - b.step);
+    const rows = this.rows.filter(chosen(filter));
     let i = rows.findIndex((r) => r.step >= p.at);
     if (i < 0) i = rows.length;
     const lo = Math.max(0, i - before);
@@ -278,11 +303,16 @@ export class Embedded implements Source {
       next: hi < rows.length ? rows[hi - 1]!.step + 1 : null,
     };
   }
-  async count() {
-    return null;
+  async count(_: Place, filter: string): Promise<Count> {
+    return { total: this.rows.filter(chosen(filter)).length, leaf: 0, hits: [] };
   }
   async maps(p: Place) {
-    return this.near(p)?.maps ?? null;
+    let best: Maps | null = null;
+    for (const m of this.spaces) {
+      if (p.pid && m.pid !== p.pid) continue;
+      if (!best || Math.abs(m.at - p.at) < Math.abs(best.at - p.at)) best = m;
+    }
+    return best;
   }
   async mem(p: Place, addr: string, len: number): Promise<Mem | null> {
     const m = this.near(p);
@@ -311,8 +341,18 @@ export class Embedded implements Source {
   async threads(p: Place) {
     return this.near(p)?.threads ?? null;
   }
-  async diff() {
-    return null;
+  async diff(p: Place, from: number, to: number) {
+    const [a, b] = [await this.maps({ ...p, at: from }), await this.maps({ ...p, at: to })];
+    return a && b ? difference(a, b, (step) => this.time(step)) : null;
+  }
+
+  // time is about when a step was.
+  private time(step: number): number {
+    const known = this.rows.find((r) => r.step === step);
+    const s = this.r.series["kind"];
+    if (known || !s) return known?.t ?? 0;
+    const i = s.step.findIndex((q) => q >= step);
+    return s.from + ((s.to - s.from) * (i < 0 ? s.n : i)) / s.n;
   }
   async stacks(_: Place, metric: string) {
     return this.r.stacks?.[metric] ?? null;
@@ -332,14 +372,51 @@ export class Embedded implements Source {
       const step = Number(text.replaceAll(",", ""));
       return step < this.r.info.logs[0]!.steps ? [{ what: "step", label: "go to step " + text, step }] : [];
     }
+    const t = /^([\d.]+)(ns|us|µs|ms|s|m)$/.exec(text);
+    const s = this.r.series["kind"];
+    if (t && s) {
+      const i = Math.floor(((span(text) - s.from) / (s.to - s.from)) * s.n);
+      return i >= 0 && i < s.n ? [{ what: "time", label: "go to " + text + ", about step " + count(s.step[i] ?? 0), step: s.step[i] ?? 0 }] : [];
+    }
     if (/^0x[0-9a-f]+$/i.test(text)) return [{ what: "addr", label: "memory at " + text, addr: text, len: 8 }];
     return [{ what: "filter", label: "events with " + text, filter: text }];
   }
 }
 
-function matches(r: { text: string; class: string; err: string; type: string; bad: boolean }, w: string): boolean {
-  if (w === "failed") return r.bad;
-  return r.text.toLowerCase().includes(w) || r.class === w || r.type === w;
+const units: Record<string, number> = { ns: 1, us: 1e3, "µs": 1e3, ms: 1e6, s: 1e9, m: 60e9 };
+
+// span is a time as 10ms in ns; NaN if it is none.
+function span(s: string): number {
+  const m = /^([\d.]+)(ns|us|µs|ms|s|m)$/.exec(s);
+  return m ? Number(m[1]) * units[m[2]!]! : NaN;
+}
+
+// chosen reads a filter as the server does, but that a word may also be anywhere in an event's text.
+function chosen(filter: string): (r: EventRow) => boolean {
+  const tests = filter.toLowerCase().split(/\s+/).filter(Boolean).map((w): ((r: EventRow) => boolean) => {
+    const [, key, value] = /^([a-z]+)=(.+)$/.exec(w) ?? [];
+    const list = (value ?? w).split(",");
+    const isCall = (r: EventRow) => r.type === "syscall" && list.some((x) => x === "all" || r.name === x || r.class === x || r.class === x + "s" || (x === "process" && r.class === "processes"));
+    switch (key) {
+      case "slower": {
+        const least = span(value!);
+        if (!(least > 0)) throw new Error("want a time as slower=10ms");
+        return (r) => (r.dur ?? 0) >= least;
+      }
+      case "path": {
+        const glob = new RegExp(value!.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^\"]*").replaceAll("?", "."));
+        return (r) => glob.test(r.text.toLowerCase());
+      }
+      case "tid":
+        return (r) => r.tid === Number(value);
+      case "type":
+        return (r) => list.includes(r.type);
+      case "call":
+        return isCall;
+    }
+    return w === "failed" ? (r) => r.bad : (r) => isCall(r) || r.text.toLowerCase().includes(w);
+  });
+  return (r) => tests.every((t) => t(r));
 }
 
 function num(addr: string): bigint {

@@ -384,6 +384,7 @@ export interface Report {
   lanes: RawLanes;
   tables: Record<string, Table>;
   moments: Moment[] | null;
+  spaces: Maps[] | null;
   stacks: Record<string, Stacks>;
   charts: Record<string, Charts>;
   limits: string[] | null;
