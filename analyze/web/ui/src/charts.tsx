@@ -14,7 +14,7 @@ const shown: [string, string][] = [
 
 export function Pages({ source, view }: { source: Source; view: View }) {
   return (
-    <div class="scroll" tabIndex={0} aria-label="Page references">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Page references">
       {shown.map(([name, title]) => <One key={name} source={source} view={view} name={name} title={title} />)}
     </div>
   );

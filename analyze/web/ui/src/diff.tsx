@@ -40,7 +40,7 @@ function Logs({ source, what, seen }: { source: Source; what: string; seen: numb
   // The texts are what there is to read of the summary; its numbers are of several units.
   const columns = what === "summary" ? ["what", "a_text", "b_text", "change", "verdict"] : undefined;
   return (
-    <div class="scroll" tabIndex={0} aria-label="Difference of the logs">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Difference of the logs">
       <Wait {...got} />
       {got.value && <Sheet table={got.value} columns={columns} />}
     </div>
@@ -90,7 +90,7 @@ function Steps({ source, log, view }: { source: Source; log: LogInfo; view: View
         </p>
       )}
       {d && (
-        <div class="scroll" tabIndex={0} aria-label="Difference">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Difference">
           {d.replaced && <p class="note">The process runs another program since.</p>}
           {!d.kinds?.length && !d.mappings?.length && !d.pages?.length && <p class="note">Nothing that the log knows of differs.</p>}
           {(d.kinds ?? []).map((k) => (

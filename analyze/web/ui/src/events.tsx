@@ -202,7 +202,7 @@ function find(rows: EventRow[], step: number): number {
 
 function Selected({ r }: { r: EventRow }) {
   return (
-    <div class="selected" tabIndex={0} aria-label="Selected event">
+    <div class="selected" tabIndex={0} role="region" aria-label="Selected event">
       <div class="dim">
         {time(r.t)}
         {r.dur !== null && " · took " + time(r.dur)}

@@ -222,7 +222,7 @@ function Drawing({ path, unit, words, most, choose }: {
     return c ? { x: px, y: y(c), c } : null;
   };
   return (
-    <div class="scroll" ref={box}>
+    <div class="scroll" ref={box} tabIndex={0} role="region" aria-label="Flame graph">
       <div class="canvas" style={{ height: height + "px" }}>
         <canvas
           ref={canvas} style={{ height: height + "px" }} role="img" aria-label="Call sites as a flame graph. t shows it as a table"
@@ -287,7 +287,7 @@ function FlameTable({ root, unit, words, choose }: {
   };
   walk(root, [], 0);
   return (
-    <div class="scroll" tabIndex={0} aria-label="Call sites">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Call sites">
       <Twin
         caption="Call sites, the outermost first"
         head={[words.up, words.down, ...(words.differ ? ["A", "B"] : []), "function"]}

@@ -154,6 +154,7 @@ export function Memory({ source, view, maps, eras }: Props) {
 function HexRow({ at, bytes, off, len }: { at: bigint; bytes: Byte[]; off: number; len: number }) {
   const cell = (x: Byte, i: number) => {
     const on = i >= off && i < off + len;
+    if (x.look === "none") return <span key={i} class={"by none" + (i % 8 === 7 ? " eighth" : "")}>{"  "}</span>;
     return (
       <button
         key={i} tabIndex={-1} class={"by " + x.look + (on ? " on" : "") + (i % 8 === 7 ? " eighth" : "")}
@@ -163,7 +164,7 @@ function HexRow({ at, bytes, off, len }: { at: bigint; bytes: Byte[]; off: numbe
           set({ addr: hex(a - (a % w)) });
         }}
       >
-        {x.look === "none" ? "  " : x.value < 0 ? "??" : x.value.toString(16).padStart(2, "0")}
+        {x.value < 0 ? "??" : x.value.toString(16).padStart(2, "0")}
       </button>
     );
   };
@@ -238,7 +239,7 @@ function History({ view, eras }: { view: View; eras: Props["eras"] }) {
       </h3>
       <Wait {...eras} />
       {eras.value === null && <p class="note">Histories are in the log, not in this file: <code>memtrace view</code>.</p>}
-      <div class="eras m" ref={list} tabIndex={0} aria-label="Values over time">
+      <div class="eras m" ref={list} tabIndex={0} role="group" aria-label="Values over time">
         {[...all].reverse().slice(0, 400).map((e) => (
           <button class={"era" + (e === all[now] ? " now" : "")} onClick={() => goto(e.from, e.from_time)}>
             <span>{count(e.from)}</span>

@@ -184,7 +184,7 @@ export function Space({ maps, log, view }: { maps: Loaded<Maps | null>; log: Log
       {maps.value === null && <p class="note">This file does not have the address space at this step.</p>}
       {maps.value && list.length === 0 && <p class="note">The process has no memory at this step.</p>}
       {view.twin ? (
-        <div class="scroll" tabIndex={0} aria-label="Address space">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Address space">
           <Twin
             caption={"Address space at step " + (maps.value?.at ?? view.at)}
             head={["start", "end", "permissions", "name", "size", "written", "file", "zero", "not in the log"]}

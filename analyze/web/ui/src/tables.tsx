@@ -83,7 +83,7 @@ export function Calls({ source, view }: { source: Source; view: View }) {
     [view.log, view.seen],
   );
   return (
-    <div class="scroll" tabIndex={0} aria-label="Calls by name">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Calls by name">
       <Wait {...t} />
       {t.value && <Sheet table={t.value} columns={["name", "calls", "errors", "time", "p50", "p99", "longest", "longest_step", "share"]} />}
     </div>
@@ -109,7 +109,7 @@ export function Tables({ source, view, has }: { source: Source; view: View; has:
         </select>
         <span class="dim"> as memtrace report {view.table} has it</span>
       </label>
-      <div class="scroll" tabIndex={0} aria-label={"Table " + view.table}>
+      <div class="scroll" tabIndex={0} role="region" aria-label={"Table " + view.table}>
         <Wait {...t} />
         {t.value ? <Sheet table={t.value} /> : !t.busy && !t.error && <p class="note">This file does not have this table.</p>}
       </div>

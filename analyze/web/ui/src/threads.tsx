@@ -16,7 +16,7 @@ export function Threads({ source, view }: { source: Source; view: View }) {
   );
   const list = got.value?.threads ?? [];
   return (
-    <div class="scroll threads" tabIndex={0} aria-label="Threads">
+    <div class="scroll threads" tabIndex={0} role="region" aria-label="Threads">
       <Wait busy={got.busy && !got.value} progress={-1} error={got.error} />
       {got.value === null && <p class="note">This file does not have the threads at this step.</p>}
       {got.value && !source.live && got.value.at !== view.at && <p class="note">As of step <StepLink step={got.value.at} />, the nearest in this file.</p>}
