@@ -86,7 +86,7 @@ function Two({ source, view, logs, beside }: { source: Source; view: View; logs:
       const of = (i: number) => source.stacks({ log: i, pid: 0, at: 0 }, metric, { signal, progress: (p) => progress((i + p) / 2) });
       return [await of(0), await of(1)] as const;
     },
-    [metric],
+    [metric, view.seen],
   );
   const [a, b] = got.value ?? [null, null];
   const trees = useMemo((): StackNode[] => {
