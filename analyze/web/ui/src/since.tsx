@@ -71,7 +71,6 @@ function paint(canvas: HTMLCanvasElement, l: Layout, s: Series, ds: Delta[], vie
   const low = new Float64Array(s.t.length);
   for (const d of ds) {
     x.fillStyle = c[d.group];
-    x.globalAlpha = 0.88;
     for (let i = 0; i < s.t.length; i++) {
       const v = d.by[i]!;
       if (!v || Number.isNaN(v)) continue;
@@ -83,7 +82,6 @@ function paint(canvas: HTMLCanvasElement, l: Layout, s: Series, ds: Delta[], vie
       x.fillRect(left, Math.min(y0, y1), w + 0.4, Math.abs(y1 - y0));
     }
   }
-  x.globalAlpha = 1;
   x.restore();
   if (up === 1 && !down) {
     x.fillStyle = c.dim;
@@ -161,6 +159,7 @@ export function Since({ source, log, other, view, l, mem, whole, base, colours }
         ) : (
           <Fragment>
             <span class="dim">at the highest {view.by === "kind" ? "in use" : "mapped"}:</span>
+            {peaks.length === 0 && <span>the same</span>}
             {peaks.map(([g, n]) => <span><i class={"sq " + g} /> {groupNames[g]} {signed(n)}</span>)}
           </Fragment>
         )}
@@ -195,7 +194,7 @@ function sums(a: { kind: string; bytes: number; written: number }[], b: typeof a
 function peak(a: [Series, LogInfo], b: [Series, LogInfo]): Sum[] {
   const most = ([s, log]: [Series, LogInfo]) => new Map(bands(s, log.kinds).map((q) => [q.group, q.max.reduce((m, v) => Math.max(m, v || 0), 0)]));
   const [p, q] = [most(a), most(b)];
-  return groups.flatMap((g): Sum[] => (p.has(g) || q.has(g) ? [[g, (q.get(g) ?? 0) - (p.get(g) ?? 0)]] : []));
+  return groups.flatMap((g): Sum[] => ((q.get(g) ?? 0) !== (p.get(g) ?? 0) ? [[g, (q.get(g) ?? 0) - (p.get(g) ?? 0)]] : []));
 }
 
 function Table({ s, ds }: { s: Series; ds: Delta[] }) {
