@@ -269,12 +269,94 @@ func TestGDBExec(t *testing.T) {
 	if bt := gdbFrames(a[0]); len(bt) != 1 || bt[0] != "main ()" {
 		t.Errorf("the crash: %q", bt)
 	}
-	if !strings.Contains(a[1], "the process ran another program (memtrace gdb --at ") || !strings.Contains(a[2], "now runs") || !strings.Contains(a[3], "shows another") || !strings.Contains(a[4], "(this one)") {
+	if !strings.Contains(a[1], "the process ran another program (process ") || !strings.Contains(a[2], "now runs") || !strings.Contains(a[3], "shows another") || !strings.Contains(a[4], "(this one)") {
 		t.Errorf("at the exec:\n%s", strings.Join(a, "\n"))
 	}
 	a = gdbAnswers(inGDB(t, []string{"--at", "0"}, log, "info inferiors", "continue"))
 	if !strings.Contains(a[1], "goes on to another program") {
 		t.Errorf("before the exec:\n%s", strings.Join(a, "\n"))
+	}
+}
+
+// family has two children that change the same number differently, of which the second dies, and one that
+// runs another program.
+const family = `#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+volatile int mine = 1;
+static void nap(int ms) { struct timespec t = {0, ms * 1000000}; nanosleep(&t, 0); }
+__attribute__((noinline)) static void child(int n)
+{
+	for (int i = 1; i <= 3; i++) {
+		mine = n * 10 + i;
+		nap(30);
+	}
+	if (n == 2)
+		abort();
+	nap(400);
+	_exit(0);
+}
+int main(int argc, char **argv)
+{
+	for (int n = 1; n <= 2; n++)
+		if (fork() == 0)
+			child(n);
+	if (argc > 1 && vfork() == 0) {
+		execl(argv[1], argv[1], "0.2", (char *)0);
+		_exit(1);
+	}
+	mine = 7;
+	while (wait(0) > 0)
+		;
+	mine = 8;
+	nap(20);
+	*(volatile int *)8 = 1;
+	return 0;
+}
+`
+
+// TestGDBProcesses goes from process to process in one session of gdb: each has its own memory, stack and libraries,
+// at the step where the one before was.
+func TestGDBProcesses(t *testing.T) {
+	for name, flags := range map[string][]string{"x86_64": nil, "i386": {"-m32"}} {
+		t.Run(name, func(t *testing.T) {
+			if name == "i386" {
+				require(t, "m32", m32())
+			}
+			sleep := tool(t, "sleep") // of x86_64 in both
+			log, _ := gdbLog(t, family, flags, sleep)
+			out, err := exec.Command(binary(), "report", log, "processes", "--format", "csv").Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pids, last []string
+			for _, line := range strings.Split(string(out), "\n")[1:5] {
+				f := strings.Split(line, ",")
+				pids, last = append(pids, f[0]), append(last, f[3])
+			}
+			to := func(i int) string { return "process " + pids[i] + " " + last[2] } // as the second child dies
+			a := gdbAnswers(inGDB(t, nil, log, "p mine", "process "+pids[2], "p mine", to(2), "bt", "p mine", "watch mine", "reverse-continue", "reverse-continue", "reverse-continue", "delete",
+				to(1), "p mine", "p $_inferior_thread_count", "process "+pids[3], "info sharedlibrary", "p mine", "info inferiors", "show architecture", "monitor processes", "reverse-continue",
+				"process "+pids[0], "bt 1", "p $_siginfo", "process 1", "monitor goto crash", "process "+pids[3]+" 0", "monitor step?"))
+			all := strings.Join(a, "\n> ")
+			for i, want := range map[int]string{
+				0: " = 8\n", 1: "process " + pids[2] + " is not there at step", 2: " = 8\n", 3: "the next connection shows process " + pids[2], 4: "child (n=", 5: " = 23\n",
+				7: "SIGABRT", 8: "Old value = 23\nNew value = 22\n", 9: "Old value = 22\nNew value = 21\n", 12: " = 1", 13: " = 1\n", 15: "libc.so.6",
+				16: "No symbol", 17: "process " + pids[3], 18: "i386:x86-64", 19: "process " + pids[1] + ": process " + pids[1] + ", steps", 20: "the process ran another program (process " + pids[3],
+				24: "process 1: ", 26: "is not there at step 0",
+			} {
+				if i >= len(a) || !strings.Contains(a[i], want) {
+					t.Fatalf("answer %d has no %q:\n%s", i, want, all)
+				}
+			}
+			if !regexp.MustCompile(` = 1[23]\n`).MatchString(a[12]) { // 13 is seen only as the first child's last nap ends
+				t.Errorf("the first child has%s", a[12])
+			}
+			if strings.Count(a[19], "(there now)") < 2 || !strings.Contains(a[19], "(this one)") {
+				t.Errorf("the processes that are there:\n%s", a[19])
+			}
+		})
 	}
 }
 

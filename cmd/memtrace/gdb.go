@@ -64,7 +64,7 @@ stack that are older than its thread's last return from a call.`,
 
 // session is what the flags say of a session with gdb.
 func (o *gdbOptions) session(cmd *cobra.Command, t *replay.Trace) (*gdbstub.Session, error) {
-	so := gdbstub.Options{Stale: o.stale}
+	so := gdbstub.Options{Stale: o.stale, Once: o.gdb == "-"}
 	var err error
 	if so.PID, err = t.PIDOf(cmd.Context(), o.pid); err != nil {
 		return nil, err
@@ -82,6 +82,11 @@ func (o *gdbOptions) session(cmd *cobra.Command, t *replay.Trace) (*gdbstub.Sess
 // gotoStep defines the command of gdb that goes to a step.
 const gotoStep = "define goto-step\nmonitor goto $arg0\nmaintenance flush register-cache\nmaintenance flush dcache\nsharedlibrary\nframe\nend\n" +
 	"document goto-step\nGo to a step of the log: a number, a time, crash, or a mark (monitor mark NAME).\nend\n"
+
+// showProcess defines the command of gdb that shows another process: with a new connection, to which gdb brings
+// nothing of the old process.
+const showProcess = "define process\nif $argc == 1\nmonitor process $arg0\nelse\nmonitor process $arg0 $arg1\nend\ndisconnect\nfile\ntarget remote %s\nend\n" +
+	"document process\nprocess PID [STEP]: show another process of the log, at this step or at STEP. monitor processes lists them.\nend\n"
 
 // patientGDB has gdb wait for an answer that takes long in a long log. After two seconds it would take
 // the answer for that of its next question.
@@ -111,7 +116,7 @@ func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error
 	}
 	defer os.RemoveAll(dir)
 	script, socket := filepath.Join(dir, "script"), filepath.Join(dir, "socket")
-	commands := gotoStep + patientGDB
+	commands := gotoStep + fmt.Sprintf(showProcess, socket) + patientGDB
 	if !cmd.Flags().Changed(symbolsFlag) && !cmd.Flags().Changed(debuginfodFlag) && so.Local() {
 		commands += localFiles
 	}
@@ -140,21 +145,27 @@ func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error
 	return runErr
 }
 
-// serveGDB serves the first that connects.
+// serveGDB serves the first that connects, and the next as long as gdb goes to be shown another process.
 func serveGDB(ctx context.Context, l net.Listener, s *gdbstub.Session) error {
-	c, err := l.Accept()
-	if err != nil {
-		return err
+	for ; s != nil; s = s.Next() {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { c.Close() })
+		err = s.Serve(ctx, c)
+		stop()
+		c.Close()
+		if err != nil {
+			return err
+		}
 	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	return s.Serve(ctx, c)
+	return nil
 }
 
 // runServeGDB is replay --gdb.
 func runServeGDB(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions) error {
-	so, err := (&gdbOptions{at: o.at, pid: o.pid, stale: o.stale}).session(cmd, t)
+	so, err := (&gdbOptions{at: o.at, pid: o.pid, stale: o.stale, gdb: o.gdb}).session(cmd, t)
 	if err != nil {
 		return replaying(name, err)
 	}

@@ -3,6 +3,7 @@ package gdbstub
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,7 +29,8 @@ func init() {
 		{"history", "ADDR[:LEN]", "what these bytes were, and from when to when", (*Session).history},
 		{"asof", "ADDR[:LEN]", "as of which step these bytes are", (*Session).asOf},
 		{"threads", "", "all threads of the process, and why some are not there", (*Session).sayThreads},
-		{"processes", "", "the processes of the log: gdb is shown one at a time", (*Session).sayProcesses},
+		{"processes", "", "the processes of the log, and which of them are there at this step", (*Session).sayProcesses},
+		{"process", "PID [STEP]", "show process PID at this step, or at STEP, from the next connection on (memtrace gdb connects anew at: process PID [STEP])", (*Session).chooseProcess},
 		{"stale", "on|off", "show bytes of stacks that may be older than the step too", (*Session).setStale},
 		{"mark", "NAME", "call this step NAME, for goto", (*Session).mark},
 		{"help", "", "this list", (*Session).help},
@@ -48,6 +50,9 @@ func (s *Session) monitor(ctx context.Context, p string) (string, error) {
 	for _, w := range words {
 		if w.name == args[0] {
 			text, err := w.run(s, ctx, args[1:])
+			if r := new(refusal); errors.As(err, &r) {
+				return "E01", s.note("%v", r.err)
+			}
 			if err != nil {
 				text = replay.Escape(err.Error()) + "\n"
 			}
@@ -89,15 +94,12 @@ func (s *Session) goTo(ctx context.Context, args []string) (string, error) {
 	if len(args) != 1 {
 		return "", fmt.Errorf("monitor goto STEP")
 	}
-	n, ok := s.marks[args[0]]
-	if !ok {
-		var err error
-		if n, err = s.trace.StepOf(args[0]); err != nil {
-			return "", err
-		}
+	n, err := s.stepOf(args[0])
+	if err != nil {
+		return "", err
 	}
 	if n < s.first || n > s.last {
-		return "", fmt.Errorf("steps %d to %d are of the program that gdb shows: memtrace gdb --at %d shows another", s.first, s.last, n)
+		return "", fmt.Errorf("steps %d to %d are of the program that gdb shows: process PID %d shows another", s.first, s.last, n)
 	}
 	m, err := s.nearest(ctx, n, backward, s.first)
 	if err == nil && m == nil {
@@ -206,13 +208,84 @@ func (s *Session) sayProcesses(ctx context.Context, _ []string) (string, error) 
 	for i := range lives {
 		l := &lives[i]
 		here := ""
-		if l == s.life {
+		switch {
+		case l == s.life:
 			here = " (this one)"
+		case l.First <= s.now.step && s.now.step <= l.Last:
+			here = " (there now)"
 		}
 		fmt.Fprintf(&b, "process %d: %s, steps %d to %d%s\n", l.PID, replay.Escape(l.Name()), l.First, l.Last, here)
 	}
-	b.WriteString("memtrace gdb --pid PID shows another\n")
+	b.WriteString("process PID [STEP] shows another\n")
 	return b.String(), err
+}
+
+// stepOf is the step that a mark or a word means.
+func (s *Session) stepOf(word string) (format.Step, error) {
+	if n, ok := s.marks[word]; ok {
+		return n, nil
+	}
+	return s.trace.StepOf(word)
+}
+
+// refusal is why a command did nothing. gdb is told of an error then, so that it leaves the commands that a script has
+// after this one.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+// chooseProcess prepares the session of the next connection. This one goes on with its process: gdb has its threads,
+// its libraries and its symbols, and would show the memory of another one with them.
+func (s *Session) chooseProcess(ctx context.Context, args []string) (string, error) {
+	next, asked, err := s.ofProcess(ctx, args)
+	if err != nil {
+		return "", &refusal{err}
+	}
+	s.next = next
+	text := fmt.Sprintf("the next connection shows process %d: %s\n%s\n", next.pid, replay.Escape(next.life.Name()), next.age())
+	if next.now.step != asked {
+		text += fmt.Sprintf("(at step %d it is not known where one of its threads is)\n", asked)
+	}
+	return text, nil
+}
+
+// ofProcess is a session of the process and the step that args name, and that step.
+func (s *Session) ofProcess(ctx context.Context, args []string) (next *Session, n format.Step, err error) {
+	if len(args) < 1 || len(args) > 2 {
+		return nil, 0, errors.New("process PID [STEP]: monitor processes lists them")
+	}
+	pid, err := strconv.ParseUint(args[0], 10, 32)
+	if err != nil {
+		return nil, 0, fmt.Errorf("process PID [STEP]: %q is no number", args[0])
+	}
+	if s.once {
+		return nil, 0, fmt.Errorf("gdb cannot connect to this memtrace again: start it with --gdb=- --pid %d", pid)
+	}
+	n = s.now.step
+	if len(args) == 2 {
+		if n, err = s.stepOf(args[1]); err != nil {
+			return nil, 0, err
+		}
+	}
+	lives, err := s.trace.Lives(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = fmt.Errorf("process %d: %w", pid, replay.ErrNoProcess)
+	for i := range lives {
+		l := &lives[i]
+		if l.PID != uint32(pid) {
+			continue
+		}
+		if n < l.First || n > l.Last {
+			err = fmt.Errorf("process %d is not there at step %d, but from step %d to %d: process %d STEP", pid, n, l.First, l.Last, pid)
+			continue
+		}
+		next = newSession(s.trace)
+		next.stale, next.local, next.images, next.marks = s.stale, s.local, s.images, s.marks
+		return next, n, next.show(ctx, l, n)
+	}
+	return nil, 0, err
 }
 
 func (s *Session) setStale(_ context.Context, args []string) (string, error) {

@@ -3,6 +3,7 @@ package gdbstub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -84,8 +85,11 @@ func (s *Session) move(run *run, f func(*Session, context.Context, string) error
 	return s.conn.write(answer)
 }
 
-// noteStep says where gdb stands, and how old the memory is that is not of a stack.
-func (s *Session) noteStep() error {
+// noteStep says where gdb stands.
+func (s *Session) noteStep() error { return s.note("%s", s.age()) }
+
+// age is the step, and how old the memory is that is not of a stack.
+func (s *Session) age() string {
 	n, mm := s.now.step, s.now.space.No()
 	var last *image
 	for i := range s.images {
@@ -95,11 +99,13 @@ func (s *Session) noteStep() error {
 	}
 	switch {
 	case s.fatal != nil && n >= s.fatal.Step || last != nil && last.step == n:
-		return s.note("step %d", n)
+		return fmt.Sprintf("step %d", n)
+	case last == nil && s.life.Parent != 0:
+		return fmt.Sprintf("step %d: of memory only what calls wrote, what files have and what was known of the parent at the fork is known (monitor asof ADDR)", n)
 	case last == nil:
-		return s.note("step %d: of memory only what calls wrote and what files have is known", n)
+		return fmt.Sprintf("step %d: of memory only what calls wrote and what files have is known", n)
 	}
-	return s.note("step %d: memory is as of step %d, but for what calls wrote since (monitor asof ADDR)", n, last.step)
+	return fmt.Sprintf("step %d: memory is as of step %d, but for what calls wrote since (monitor asof ADDR)", n, last.step)
 }
 
 // vCont moves one thread by an event, or all of them on.
@@ -136,9 +142,9 @@ func (s *Session) atEdge(w way) error {
 	}
 	switch {
 	case w == forward && s.last < s.life.Last:
-		return s.note("at step %d the process goes on to another program (memtrace gdb --at %d shows it)", s.last+1, s.last+1)
+		return s.note("at step %d the process goes on to another program (process %d %d shows it)", s.last+1, s.pid, s.last+1)
 	case w == backward && s.first > s.life.First:
-		return s.note("before step %d the process ran another program (memtrace gdb --at %d shows it)", s.first, s.first-1)
+		return s.note("before step %d the process ran another program (process %d %d shows it)", s.first, s.pid, s.first-1)
 	}
 	return nil
 }

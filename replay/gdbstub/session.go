@@ -20,9 +20,10 @@ type Options struct {
 	PID   uint32       // of the process that gdb is shown, 0: the log's first
 	At    *format.Step // where to begin; nil: at the signal that killed it, else at the last stop
 	Stale bool         // give bytes of stacks too that may be old
+	Once  bool         // gdb cannot connect a second time, to be shown another process
 }
 
-// Session is one gdb at one log.
+// Session is one gdb at one process of a log, as long as it is connected.
 type Session struct {
 	trace       *replay.Trace
 	conn        *conn
@@ -31,8 +32,9 @@ type Session struct {
 	first, last format.Step // of the program that the process runs: gdb knows one at a time
 	now         *moment
 	fatal       *format.Event // the signal that ended the process; nil: none did
-	stale       bool
-	local       bool // gdb reads files by itself that are here and surely the ones that ran
+	stale, once bool
+	next        *Session // of the next connection: gdb asked for another process; nil: it did not
+	local       bool     // gdb reads files by itself that are here and surely the ones that ran
 
 	general, running uint32 // threads that g and m, and s and bs, are about; 0: any
 	stop             stopReason
@@ -49,12 +51,19 @@ type Session struct {
 
 // New makes a session: it finds the process and the step to begin at.
 func New(ctx context.Context, t *replay.Trace, o Options) (*Session, error) {
-	s := &Session{
-		trace: t, stale: o.Stale, breaks: map[addr.Addr]bool{}, files: map[int]opened{}, xfer: map[string]string{}, told: map[addr.Addr]bool{},
-		marks: map[string]format.Step{}, pass: map[int]bool{},
-	}
+	s := newSession(t)
+	s.stale, s.once, s.marks = o.Stale, o.Once, map[string]format.Step{}
 	return s, s.begin(ctx, o)
 }
+
+func newSession(t *replay.Trace) *Session {
+	return &Session{
+		trace: t, breaks: map[addr.Addr]bool{}, files: map[int]opened{}, xfer: map[string]string{}, told: map[addr.Addr]bool{}, pass: map[int]bool{},
+	}
+}
+
+// Next is the session of the next connection, nil if gdb did not ask for one before it went.
+func (s *Session) Next() *Session { return s.next }
 
 // Serve serves the log to the gdb at the other end of rw, until it goes.
 func (s *Session) Serve(ctx context.Context, rw io.ReadWriter) error {
@@ -108,31 +117,46 @@ func (s *Session) begin(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	var life *replay.Life
 	for i := range lives {
 		if o.PID == 0 || lives[i].PID == o.PID {
-			s.life = &lives[i]
+			life = &lives[i]
 			break
 		}
 	}
-	if s.life == nil && o.PID == 0 {
+	if life == nil && o.PID == 0 {
 		return fmt.Errorf("%w: the log knows none", replay.ErrNoProcess)
 	}
-	if s.life == nil {
+	if life == nil {
 		return fmt.Errorf("process %d: %w", o.PID, replay.ErrNoProcess)
-	}
-	s.pid = s.life.PID
-	if describe(s.life.Arch) == nil {
-		return fmt.Errorf("process %d: gdb cannot be served programs of %v yet", s.pid, s.life.Arch)
 	}
 	if err := s.survey(ctx); err != nil {
 		return err
 	}
-	at := s.life.Last
+	at := life.Last
 	switch {
 	case o.At != nil:
 		at = *o.At
-	case s.life.Killed:
-		at = s.life.Fatal
+	case life.Killed:
+		at = life.Fatal
+	}
+	return s.show(ctx, life, at)
+}
+
+// show stands at a step of a process, or at the nearest at which the place of one of its threads is known.
+func (s *Session) show(ctx context.Context, life *replay.Life, at format.Step) error {
+	s.life, s.pid = life, life.PID
+	if describe(life.Arch) == nil {
+		return fmt.Errorf("process %d: gdb cannot be served programs of %v yet", s.pid, life.Arch)
+	}
+	if life.Killed {
+		for e, err := range s.trace.Events(life.Fatal) {
+			if err != nil {
+				return err
+			}
+			s.fatal = e.Clone()
+			break
+		}
 	}
 	s.bound(at)
 	m, err := s.nearest(ctx, at, backward, s.first)
@@ -169,7 +193,7 @@ type image struct {
 	sweep bool // while the program ran
 }
 
-// survey goes over the events once.
+// survey goes over the events once, for the steps at which memory was read.
 func (s *Session) survey(ctx context.Context) error {
 	for e, err := range s.trace.Events(0) {
 		if err == nil {
@@ -180,9 +204,6 @@ func (s *Session) survey(ctx context.Context) error {
 		}
 		if snap, ok := e.Record.(*format.Snapshot); ok {
 			s.images = append(s.images, image{e.Step, snap.MM, snap.Reason == format.ReasonSweep})
-		}
-		if s.life.Killed && e.Step == s.life.Fatal {
-			s.fatal = e.Clone()
 		}
 	}
 	return nil
@@ -222,11 +243,13 @@ func (s *Session) packet(run *run, p string) (end bool, err error) {
 	}
 	switch name {
 	case "k", "vKill":
+		s.next = nil
 		if name == "vKill" {
 			err = s.conn.write("OK")
 		}
 		return true, err
 	case "D":
+		s.next = nil
 		return true, s.conn.write("OK")
 	case "QStartNoAckMode":
 		err = s.conn.write("OK")

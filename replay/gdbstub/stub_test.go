@@ -29,12 +29,18 @@ type client struct {
 
 func dial(t *testing.T, tr *replay.Trace, o Options) *client {
 	t.Helper()
-	here, there := net.Pipe()
-	c := &client{t, here, bufio.NewReader(here), make(chan error, 1)}
 	s, err := New(context.Background(), tr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return connect(t, s)
+}
+
+// connect is a client of a session.
+func connect(t *testing.T, s *Session) *client {
+	t.Helper()
+	here, there := net.Pipe()
+	c := &client{t, here, bufio.NewReader(here), make(chan error, 1)}
 	go func() {
 		c.done <- s.Serve(context.Background(), there)
 		there.Close()
@@ -231,6 +237,72 @@ func TestStopThread(t *testing.T) {
 		if got := c.ask(choice) + c.ask("?") + c.ask(rip); got != "OKT0athread:p64.65;"+own[2:] {
 			t.Errorf("after %s: %q, want the registers %s", choice, got, own[2:])
 		}
+	}
+}
+
+// TestProcess asks for another process: the connection goes on with its own, and the next one has the other.
+func TestProcess(t *testing.T) {
+	b := rt.New(t)
+	b.Event(1, &format.Exec{Path: "/p"}, &format.MMNew{MM: 1}, rt.Thread(1, 100, 100, 1, 1, 0), rt.Map(1, rt.Text, 4, addr.Read|addr.Exec, "/p"), rt.Map(1, rt.Heap, 4, addr.Read|addr.Write, "[heap]"))
+	b.Event(1, &format.Clone{Child: 2}, &format.MMNew{MM: 2, From: 1}, rt.Thread(2, 200, 200, 2, 2, 1))
+	b.Event(0, &format.Snapshot{MM: 1, Reason: "interval", Pages: 1}, rt.Page(1, rt.Heap, '1'), &format.RegsSet{Thread: 1, Regs: registers(uint64(rt.Text), uint64(sp))})
+	b.Event(0, &format.Snapshot{MM: 2, Reason: "interval", Pages: 1}, rt.Page(2, rt.Heap, '2'), &format.RegsSet{Thread: 2, Regs: registers(uint64(rt.Text)+2, uint64(sp))}) // 3
+	b.EventRegs(2, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+4, uint64(sp)), rt.Page(2, rt.Heap, '3'))                              // 4
+	b.Event(2, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 2}, &format.MMDrop{MM: 2})
+	b.EventRegs(1, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+6, uint64(sp)), rt.Page(1, rt.Heap, '4')) // 6
+	b.Event(1, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 1}, &format.MMDrop{MM: 1})
+	tr := replay.New(rt.Open(t, b.Bytes()))
+	t.Cleanup(func() { _ = tr.Close() })
+	s, err := New(context.Background(), tr, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := fmt.Sprintf("m%x,1", uint64(rt.Heap))
+	ask := func(c *client, command string) (text, answer string) {
+		t.Helper()
+		return c.both("qRcmd," + hex.EncodeToString([]byte(command)))
+	}
+	c := connect(t, s)
+	for command, want := range map[string]string{
+		"process": "process PID [STEP]", "process 300": "no such process", "process x": "no number", "process 200": "is not there at step 6, but from step 1 to 5", "process 200 nothing": "nothing",
+	} {
+		if text, answer := ask(c, command); !strings.Contains(text, want) || answer != "E01" {
+			t.Errorf("%s: %q, %q", command, text, answer)
+		}
+	}
+	if s.Next() != nil {
+		t.Error("what was refused is prepared")
+	}
+	c.ask("Z2," + heap[1:])
+	if said := c.monitor("process 200 3"); !strings.Contains(said, "process 200") || !strings.Contains(said, "step 3") {
+		t.Error(said)
+	}
+	if got := c.ask("?") + c.ask(heap) + c.ask("Hgpc8.c8"); got != "T0athread:p64.64;34E03" {
+		t.Errorf("the connection does not go on with its process: %q", got)
+	}
+	c.c.Close()
+	<-c.done
+	c.done <- nil
+	if s = s.Next(); s == nil {
+		t.Fatal("there is no next session")
+	}
+	c = connect(t, s)
+	if got := c.ask("?") + c.ask(heap) + c.ask("Hgp64.64") + c.ask("qfThreadInfo"); got != "T05thread:pc8.c8;32E03mpc8.c8" {
+		t.Errorf("the child at step 3: %q", got)
+	}
+	if got := c.ask("vCont;c") + c.ask(heap); got != "T0athread:pc8.c8;33" {
+		t.Errorf("the child dies: %q", got)
+	}
+	c.monitor("process 100")
+	if c.ask("D;c8"); s.Next() != nil {
+		t.Error("gdb has gone, and another session waits for it")
+	}
+	once, err := New(context.Background(), tr, Options{Once: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, answer := ask(connect(t, once), "process 200 3"); !strings.Contains(text, "--pid 200") || answer != "E01" {
+		t.Errorf("through a pipe: %q, %q", text, answer)
 	}
 }
 
