@@ -110,7 +110,7 @@ func (s *Session) goTo(ctx context.Context, args []string) (string, error) {
 	}
 	s.stand(m, stopReason{signal: gdbTrap})
 	text, err := s.sayStep(ctx, nil)
-	return text + "(goto-step of memtrace gdb refreshes gdb as well; elsewhere type: maintenance flush register-cache)\n", err
+	return text + s.age() + "\n(goto-step of memtrace gdb refreshes gdb as well; elsewhere type: maintenance flush register-cache)\n", err
 }
 
 func (s *Session) events(ctx context.Context, args []string) (string, error) {

@@ -200,6 +200,9 @@ func TestRules(t *testing.T) {
 	if got := c.step() + c.ask(stack); got != "475" {
 		t.Errorf("at the snapshot: %q", got)
 	}
+	if said := c.monitor("goto 6"); !strings.Contains(said, "step 6: memory is as of step 4,") {
+		t.Errorf("goto does not say how old memory is: %s", said)
+	}
 	c.monitor("goto 3")
 	if got := c.step() + c.ask(stack); got != "3E0e" {
 		t.Errorf("at a sweep: %q", got)
