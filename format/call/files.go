@@ -1,6 +1,12 @@
 package call
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
+
+// printers are those of Files, which is asked of millions of calls.
+var printers = sync.Pool{New: func() any { return new(printer) }}
 
 // Files calls f for each file that the call names: by a path, made absolute where the
 // directory is known, or by a descriptor whose name is known. A directory that a path
@@ -9,7 +15,8 @@ func (c *Call) Files(f func(name string, byFD bool)) {
 	if s := lookup(c.Arch, c.Nr); s == nil || c.FD == nil || s.mux == nil && !s.namesFile() {
 		return
 	}
-	var p printer
+	p := printers.Get().(*printer)
+	defer printers.Put(p)
 	p.init(c, nil)
 	dir := int32(AtFDCWD)
 	for i := range p.sig.words {
