@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -177,14 +178,20 @@ func makeFleet(t testing.TB, lake string, runs, each int) {
 	const fortnight = 14 * 24 * 3600 * 1_000_000
 	for from := 0; from < runs; from += each {
 		dir := t.TempDir()
-		x := &exporter{o: &Options{Tables: Tables, Run: fmt.Sprint("f", from), Flat: true}}
+		others := slices.DeleteFunc(slices.Clone(Tables), func(name string) bool { return name == "calls" })
+		x := &exporter{o: &Options{Tables: others, Run: fmt.Sprint("f", from), Flat: true}}
 		if err := x.open(dir); err != nil {
 			t.Fatal(err)
 		}
-		for n := from; n < from+each; n++ {
-			x.fleetRun(n, newest-int64(runs-1-n)*fortnight/int64(runs), n >= runs/2, rng)
+		calls, err := newTable[callRow](dir, "calls", x.o) // which exporter writes by columns, of one run
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err := x.close(); err != nil {
+		for n := from; n < from+each; n++ {
+			x.fleetRun(n, newest-int64(runs-1-n)*fortnight/int64(runs), n >= runs/2, rng, calls)
+		}
+		calls.finish()
+		if err := errors.Join(calls.done(), x.close()); err != nil {
 			t.Fatal(err)
 		}
 		for _, table := range Tables {
@@ -201,7 +208,7 @@ func makeFleet(t testing.TB, lake string, runs, each int) {
 
 // fleetRun adds run n, which began at a time in microseconds. Later runs are of another
 // commit.
-func (x *exporter) fleetRun(n int, started int64, later bool, rng *rand.Rand) {
+func (x *exporter) fleetRun(n int, started int64, later bool, rng *rand.Rand, calls *table[callRow]) {
 	run, program, commit, version := fmt.Sprint("r", n), fmt.Sprint("/bin/p", n%10), "aaa", "2.0"
 	if later {
 		commit, version = "bbb", "2.1"
@@ -221,7 +228,7 @@ func (x *exporter) fleetRun(n int, started int64, later bool, rng *rand.Rand) {
 	*x.processes.row() = processRow{Run: run, Proc: 1, PID: 100, Program: x.processes.text(program), LastStep: 1000, EndNS: 10 * second, ExitSignal: x.processes.text(signal), Threads: 1, Calls: fleetCalls}
 	names := []string{"read", "openat", "fsync", "futex"}
 	for i := range fleetCalls {
-		c := x.calls.row()
+		c := calls.row()
 		name := names[rng.IntN(len(names))]
 		at := int64(i) * 9 * second / fleetCalls
 		dur := int64(1000 + rng.IntN(9000))
@@ -229,21 +236,21 @@ func (x *exporter) fleetRun(n int, started int64, later bool, rng *rand.Rand) {
 			dur *= 3
 		}
 		*c = callRow{
-			Run: run, Step: int64(i), TNS: at, DurNS: x.calls.int(dur), Proc: x.calls.int(1), TID: x.calls.int(100), Arch: "x86_64", Name: name, Class: "file",
-			Ret: x.calls.int(0), FDPath: x.calls.text("/data/table." + strconv.Itoa(rng.IntN(20))), Bytes: x.calls.int(4096), A0: x.calls.int(3),
+			Run: run, Step: int64(i), TNS: at, DurNS: calls.int(dur), Proc: calls.int(1), TID: calls.int(100), Arch: "x86_64", Name: name, Class: "file",
+			Ret: calls.int(0), FDPath: calls.text("/data/table." + strconv.Itoa(rng.IntN(20))), Bytes: calls.int(4096), A0: calls.int(3),
 		}
 		if name == "futex" {
 			c.Class, c.FDPath = "other", nil
 		}
 		switch i {
 		case 10: // a failure that all have
-			c.Name, c.Errno, c.Path, c.FDPath = "openat", x.calls.text("ENOENT"), x.calls.text("/etc/old.conf"), nil
+			c.Name, c.Errno, c.Path, c.FDPath = "openat", calls.text("ENOENT"), calls.text("/etc/old.conf"), nil
 		case 11:
 			if later {
-				c.Name, c.Errno, c.Path, c.FDPath = "openat", x.calls.text("ENOENT"), x.calls.text("/etc/new.conf"), nil
+				c.Name, c.Errno, c.Path, c.FDPath = "openat", calls.text("ENOENT"), calls.text("/etc/new.conf"), nil
 			}
 		case fleetCalls - 1:
-			c.TNS, c.DurNS, c.Name, c.FDPath = 9*second+second/2, x.calls.int(1000), "write", x.calls.text("/data/table.0")
+			c.TNS, c.DurNS, c.Name, c.FDPath = 9*second+second/2, calls.int(1000), "write", calls.text("/data/table.0")
 		}
 	}
 	grows := int64(0)

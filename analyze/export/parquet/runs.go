@@ -19,8 +19,12 @@ type leakResult struct {
 	err     error
 }
 
-// judge is the verdict on a log, as the report leaks has it.
+// judge is the verdict on a log, as the report leaks has it. Before, it reads the lives of
+// processes, which the trace keeps: both go over the log, beside the walk that fills tables.
 func judge(ctx context.Context, t *replay.Trace) leakResult {
+	if _, err := t.Lives(ctx); err != nil {
+		return leakResult{err: err}
+	}
 	last, ok := t.Last()
 	if !ok {
 		return leakResult{}

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -72,6 +73,11 @@ func (t *table[T]) write(f *os.File, options []parquet.WriterOption) {
 		b.rows, b.ints, b.texts = b.rows[:0], b.ints[:0], b.texts[:0]
 		t.free <- b
 	}
+	t.ended <- finished(f, out, w, err)
+}
+
+// finished ends a file, unless err says that it failed, and closes it.
+func finished(f *os.File, out *bufio.Writer, w io.Closer, err error) error {
 	for _, end := range []func() error{w.Close, out.Flush, f.Sync} {
 		if err == nil {
 			err = end()
@@ -80,7 +86,7 @@ func (t *table[T]) write(f *os.File, options []parquet.WriterOption) {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	t.ended <- err
+	return err
 }
 
 // row is a new row, to be filled before the next is asked for.

@@ -94,6 +94,18 @@ type eventRow struct {
 	Text *string `parquet:"text,optional"`
 }
 
+// The columns of eventRow, in its order.
+const (
+	_ = iota // the run
+	eventStep
+	eventTNS
+	eventProc
+	eventPID
+	eventTID
+	eventType
+	eventText
+)
+
 type callRow struct {
 	Run    string  `parquet:"run,dict"`
 	Step   int64   `parquet:"step,delta"`
@@ -117,6 +129,31 @@ type callRow struct {
 	A5     *int64  `parquet:"a5,optional"`
 	Stack  *int64  `parquet:"stack,optional"`
 }
+
+// The columns of callRow, in its order.
+const (
+	_ = iota // the run
+	callStep
+	callTNS
+	callDurNS
+	callProc
+	callTID
+	callArch
+	callName
+	callClass
+	callRet
+	callErrno
+	callFDPath
+	callPath
+	callBytes
+	callA0
+	callA1
+	callA2
+	callA3
+	callA4
+	callA5
+	callStack
+)
 
 type mappingRow struct {
 	Run          string  `parquet:"run,dict"`

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/parquet-go/parquet-go"
+
 	"memtrace/analyze"
 	"memtrace/format"
 	"memtrace/format/arch"
@@ -25,19 +27,20 @@ type exporter struct {
 
 	runs      *table[runRow]
 	processes *table[processRow]
-	events    *table[eventRow]
-	calls     *table[callRow]
+	events    *columns
+	calls     *columns
 	mappings  *table[mappingRow]
 	snapshots *table[snapshotRow]
 	samples   *table[sampleRow]
 	refs      *table[refRow]
 
 	kinds map[callNumber]*callKind
+	said  fixedTexts
 }
 
 // writeTables writes the tables into files of their names in dir.
 func writeTables(ctx context.Context, t *replay.Trace, dir string, o *Options) (err error) {
-	x := &exporter{o: o, t: t, procs: map[uint32]int64{}, owners: map[uint32]int64{}, kinds: map[callNumber]*callKind{}}
+	x := &exporter{o: o, t: t, procs: map[uint32]int64{}, owners: map[uint32]int64{}, kinds: map[callNumber]*callKind{}, said: fixedTexts{}}
 	x.spaces.by = map[uint32]*space{}
 	if err := x.open(dir); err != nil {
 		return errors.Join(err, x.close())
@@ -83,9 +86,9 @@ func (x *exporter) open(dir string) error {
 		case "processes":
 			x.processes, err = newTable[processRow](dir, name, x.o)
 		case "events":
-			x.events, err = newTable[eventRow](dir, name, x.o)
+			x.events, err = newColumns[eventRow](dir, name, x.o)
 		case "calls":
-			x.calls, err = newTable[callRow](dir, name, x.o)
+			x.calls, err = newColumns[callRow](dir, name, x.o)
 		case "mappings":
 			x.mappings, err = newTable[mappingRow](dir, name, x.o)
 		case "snapshots":
@@ -190,16 +193,19 @@ func (x *exporter) see(m *replay.Moment) error {
 
 // event adds a row to events; it follows the printer.
 func (x *exporter) event(m *replay.Moment) error {
-	t := x.events
-	r := t.row()
-	ev := m.Event
-	*r = eventRow{Run: x.o.Run, Step: int64(ev.Step), TNS: int64(ev.Time), Type: replay.TypeName(ev.Record)}
+	t, ev := x.events, m.Event
+	t.row()
+	t.int(eventStep, int64(ev.Step))
+	t.int(eventTNS, int64(ev.Time))
+	t.add(eventType, x.said.of(t, eventType, replay.TypeName(ev.Record)))
 	if m.Thread.No != 0 {
-		r.Proc, r.PID, r.TID = t.int(int64(m.Thread.Proc)), t.int(int64(m.Thread.TGID)), t.int(int64(m.Thread.TID))
+		t.int(eventProc, int64(m.Thread.Proc))
+		t.int(eventPID, int64(m.Thread.TGID))
+		t.int(eventTID, int64(m.Thread.TID))
 	} else if pid, ok := m.Subject(); ok {
-		r.PID = t.int(int64(pid))
+		t.int(eventPID, int64(pid))
 		if proc, known := x.procs[pid]; known {
-			r.Proc = t.int(proc)
+			t.int(eventProc, proc)
 		}
 	}
 	if _, isCall := ev.Record.(*format.Syscall); isCall && !x.o.Text {
@@ -207,8 +213,26 @@ func (x *exporter) event(m *replay.Moment) error {
 		return nil
 	}
 	x.line = x.printer.AppendEvent(x.line[:0], m)
-	r.Text = t.text(string(x.line))
+	t.text(eventText, x.line)
 	return nil
+}
+
+// fixedTexts are the values of texts that many rows have, by the column.
+type fixedTexts map[fixedText]parquet.Value
+
+type fixedText struct {
+	col int
+	s   string
+}
+
+// of is a text as the value of a column of t.
+func (f fixedTexts) of(t *columns, col int, s string) parquet.Value {
+	v, known := f[fixedText{col, s}]
+	if !known {
+		v = t.fixed(col, s)
+		f[fixedText{col, s}] = v
+	}
+	return v
 }
 
 // callNumber is what tells calls apart.
@@ -219,20 +243,22 @@ type callNumber struct {
 
 // callKind is what the number of a call means.
 type callKind struct {
-	name, class string
-	args        int
-	moves       bool // its result is how many bytes it moved
+	arch, name, class parquet.Value
+	args              int
+	moves             bool // its result is how many bytes it moved
 }
 
 // kind is what a call is.
 func (x *exporter) kind(n callNumber) *callKind {
 	k := x.kinds[n]
 	if k == nil {
-		name := replay.CallName(n.arch, n.nr)
-		k = &callKind{name: name, class: "other", args: len(format.Syscall{}.Args), moves: analyze.MovesData(name)}
+		name, class := replay.CallName(n.arch, n.nr), "other"
+		k = &callKind{args: len(format.Syscall{}.Args), moves: analyze.MovesData(name)}
 		if sc, known := n.arch.Syscall(n.nr); known {
-			k.class, k.args = classOf(sc.Flags), int(sc.NArg)
+			class, k.args = classOf(sc.Flags), int(sc.NArg)
 		}
+		t := x.calls
+		k.arch, k.name, k.class = t.fixed(callArch, n.arch.String()), t.fixed(callName, name), t.fixed(callClass, class)
 		x.kinds[n] = k
 	}
 	return k
@@ -257,30 +283,47 @@ func classOf(f arch.Flags) string {
 // call adds a row to calls.
 func (x *exporter) call(m *replay.Moment, s *format.Syscall) {
 	t, k, ev := x.calls, x.kind(callNumber{s.Arch, s.Nr}), m.Event
-	r := t.row()
-	*r = callRow{
-		Run: x.o.Run, Step: int64(ev.Step), TNS: int64(ev.Time), Arch: s.Arch.String(), Name: k.name, Class: k.class, Stack: t.number(uint64(ev.Stack)),
-	}
+	t.row()
+	t.int(callStep, int64(ev.Step))
+	t.int(callTNS, int64(ev.Time))
+	t.add(callArch, k.arch)
+	t.add(callName, k.name)
+	t.add(callClass, k.class)
+	t.number(callStack, uint64(ev.Stack))
 	if m.Thread.No != 0 {
-		r.Proc, r.TID = t.int(int64(m.Thread.Proc)), t.int(int64(m.Thread.TID))
+		t.int(callProc, int64(m.Thread.Proc))
+		t.int(callTID, int64(m.Thread.TID))
 	}
 	if s.Returned {
-		r.DurNS, r.Ret = t.int(int64(replay.Elapsed(ev, s))), t.int(s.Ret)
+		t.int(callDurNS, int64(replay.Elapsed(ev, s)))
+		t.int(callRet, s.Ret)
 		if s.Ret < 0 && s.Ret >= -arch.MaxErrno {
-			r.Errno = t.text(arch.ErrnoName(int(-s.Ret)))
+			t.add(callErrno, x.said.of(t, callErrno, arch.ErrnoName(int(-s.Ret))))
 		} else if k.moves {
-			r.Bytes = t.int(s.Ret)
+			t.int(callBytes, s.Ret)
 		}
 	}
-	for i, a := range []**int64{&r.A0, &r.A1, &r.A2, &r.A3, &r.A4, &r.A5}[:k.args] {
-		*a = t.int(int64(s.Args[i]))
+	for i, a := range s.Args[:k.args] {
+		t.int(callA0+i, int64(a))
 	}
+	x.names(m)
+}
+
+// names gives the row of a call the first descriptor and the first path that it names.
+func (x *exporter) names(m *replay.Moment) {
+	t := x.calls
+	var fd, path bool
 	x.printer.Files(m, func(name string, byFD bool) {
 		switch {
-		case byFD && r.FDPath == nil:
-			r.FDPath = t.text(name)
-		case !byFD && r.Path == nil:
-			r.Path = t.text(name)
+		case name == "":
+		case byFD && !fd:
+			fd = true
+			x.line = append(x.line[:0], name...)
+			t.text(callFDPath, x.line)
+		case !byFD && !path:
+			path = true
+			x.line = append(x.line[:0], name...)
+			t.text(callPath, x.line)
 		}
 	})
 }
