@@ -152,6 +152,44 @@ func TestRedactCanaries(t *testing.T) {
 	}
 }
 
+// TestRedactDescriptors keeps the data of one descriptor of a real program, or all but that.
+func TestRedactDescriptors(t *testing.T) {
+	t.Parallel()
+	require(t, "ptrace", tracing())
+	dir := t.TempDir()
+	whole, rules := filepath.Join(dir, "whole"), filepath.Join(dir, "rules")
+	recordCanaries(t, dir, whole)
+	for i, c := range []struct {
+		rules    string
+		has, not []string
+	}{
+		{"keep data fd:2", []string{"CANARY-stderr"}, []string{"CANARY-data", "CANARY-socket", "CANARY-comm", "CANARY-xattr", "CANARY-target"}},
+		{"keep data; drop data fd:2", []string{"CANARY-data", "CANARY-socket", "CANARY-comm"}, []string{"CANARY-stderr"}},
+	} {
+		if err := os.WriteFile(rules, []byte(c.rules), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(dir, strconv.Itoa(i))
+		memtraceRun(t, "redact", whole, "-o", out, "--keep", "calls", "--rules", rules)
+		memtraceRun(t, "verify", "--redacted", out)
+		b, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded := formattest.Decoded(t, b)
+		for _, text := range c.has {
+			if !holds(decoded, text) {
+				t.Errorf("%s: %s is gone", c.rules, text)
+			}
+		}
+		for _, text := range c.not {
+			if holds(decoded, text) {
+				t.Errorf("%s: %s is there", c.rules, text)
+			}
+		}
+	}
+}
+
 // TestRedactShift moves addresses and times: none of the addresses above 4 GiB is left,
 // and the mappings are the same in all else.
 func TestRedactShift(t *testing.T) {

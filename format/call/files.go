@@ -46,6 +46,21 @@ func (c *Call) Files(f func(name string, byFD bool)) {
 	}
 }
 
+// ArgFDs calls f for each descriptor among the arguments; dir says that a path starts there.
+func (c *Call) ArgFDs(f func(fd int32, dir bool)) {
+	if lookup(c.Arch, c.Nr) == nil {
+		return
+	}
+	p := printers.Get().(*printer)
+	defer printers.Put(p)
+	p.init(c, nil)
+	for i := range p.sig.words {
+		if w := &p.sig.words[i]; w.def == fdWord || w.def == dirFDWord {
+			f(int32(p.args[w.reg]), w.def == dirFDWord)
+		}
+	}
+}
+
 // namesFile says whether an argument may name a file.
 func (s *sig) namesFile() bool {
 	for i := range s.words {

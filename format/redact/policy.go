@@ -6,10 +6,12 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/format/call"
 )
 
 // Mode is what becomes of a class.
@@ -45,11 +47,46 @@ type nameRule struct {
 	pattern string
 }
 
-// dataRule is a narrower rule for the buffers of some calls.
+// dataRule is a narrower rule for the buffers of some calls, or of calls on some descriptors.
 type dataRule struct {
 	mode  Mode
-	text  string // the calls, as strace writes them
+	text  string // the calls, as strace writes them, or fd: and numbers
 	calls arch.Set
+	fds   []int32
+}
+
+// dataRuleOf reads what a rule for data is about.
+func dataRuleOf(mode Mode, text string) (dataRule, error) {
+	r := dataRule{mode: mode, text: text}
+	list, isFDs := strings.CutPrefix(text, "fd:")
+	if !isFDs {
+		var err error
+		r.calls, err = arch.ParseSet(text)
+		return r, err
+	}
+	for word := range strings.SplitSeq(list, ",") {
+		n, err := strconv.ParseInt(word, 10, 32)
+		if err != nil || n < 0 {
+			return r, fmt.Errorf("%q is no number of a descriptor", word)
+		}
+		r.fds = append(r.fds, int32(n))
+	}
+	return r, nil
+}
+
+// about says whether a rule is about a call. One that keeps the data of descriptors is about calls
+// that work on no others; one that drops it, about all that name one of them.
+func (r *dataRule) about(s *format.Syscall) bool {
+	if r.fds == nil {
+		return r.calls.Has(s.Arch, s.Nr)
+	}
+	some, others := false, false
+	c := call.Call{Arch: s.Arch, Nr: s.Nr, Args: s.Args, Bufs: s.Bufs}
+	c.ArgFDs(func(fd int32, dir bool) {
+		listed := slices.Contains(r.fds, fd)
+		some, others = some || listed && (!dir || r.mode != Keep), others || !listed && !dir
+	})
+	return some && (r.mode != Keep || !others)
 }
 
 // DefaultClasses are kept unless somebody says otherwise.
@@ -138,13 +175,13 @@ func (p *Policy) rule(text string) error {
 	case pattern == "":
 		p.mode[c] = Mode(mode)
 	case c == Data:
-		calls, err := arch.ParseSet(pattern)
+		r, err := dataRuleOf(Mode(mode), pattern)
 		if err != nil || strings.ContainsAny(pattern, "; \t") {
-			return fmt.Errorf("%q: want calls as read,write or network, without spaces", text)
+			return fmt.Errorf("%q: want calls as read,write or network, or descriptors as fd:0,3, without spaces", text)
 		}
-		p.data = append(p.data, dataRule{Mode(mode), pattern, calls})
+		p.data = append(p.data, r)
 	case !named(c):
-		return fmt.Errorf("%q: only paths and mappings-names take a pattern, and data calls", text)
+		return fmt.Errorf("%q: only paths and mappings-names take a pattern, and data calls or descriptors", text)
 	case strings.ContainsAny(pattern, "; \t") || pattern[0] != '/':
 		return fmt.Errorf("%q: want a pattern like /usr/**, without spaces", text)
 	default:
@@ -288,8 +325,8 @@ func (p *Policy) keepsData() (some, all bool) {
 func (p *Policy) ofBuffer(c Class, s *format.Syscall) Mode {
 	mode := p.mode[c]
 	if c == Data {
-		for _, r := range p.data {
-			if r.calls.Has(s.Arch, s.Nr) {
+		for i := range p.data {
+			if r := &p.data[i]; r.about(s) {
 				mode = r.mode
 			}
 		}

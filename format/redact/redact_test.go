@@ -214,6 +214,7 @@ func TestDataOfCalls(t *testing.T) {
 		bytes uint64 // 6 are those of a read, 12 of a write into memory by a debugger, which is no call
 	}{
 		{"keep data read", 6}, {"keep data write,network", 0}, {"keep data; drop data desc", 12}, {"keep data; drop data write", 18}, {"keep data desc; drop data read", 0},
+		{"keep data fd:4", 6}, {"keep data fd:0,3", 0}, {"keep data; drop data fd:4,9", 12}, {"keep data; drop data fd:5", 18}, {"keep data fd:4; drop data write", 6},
 		{"drop data read; keep data", 12}, // a rule for some calls is narrower, wherever it is
 	} {
 		pol := policy(t, "calls", c.rules)
@@ -241,6 +242,43 @@ func TestDataOfCalls(t *testing.T) {
 			_, err := policy(t, "calls", again.rules).Header(open(t, out).Header(), make([]byte, KeySize))
 			if (err == nil) != again.ok {
 				t.Errorf("%s, then %s: %v", c.rules, again.rules, err)
+			}
+		}
+	}
+}
+
+// TestDescriptors: a rule that keeps is about calls on its descriptors and no others, one that drops
+// about all that name one.
+func TestDescriptors(t *testing.T) {
+	const at = 0xffffff9c // AT_FDCWD
+	for _, c := range []struct {
+		nr         uint32
+		args       [6]uint64
+		keep, drop bool // by a rule for 3
+	}{
+		{0, [6]uint64{3}, true, true},             // read
+		{0, [6]uint64{4, 3}, false, false},        // 3 is the buffer
+		{40, [6]uint64{3, 3}, true, true},         // sendfile
+		{40, [6]uint64{3, 4}, false, true},        // from another one
+		{262, [6]uint64{3, 1, 2}, false, true},    // newfstatat: of a file below
+		{262, [6]uint64{at, 1, 2}, false, false},  //
+		{157, [6]uint64{3}, false, false},         // prctl
+		{0xffffff, [6]uint64{3}, false, false},    // no call
+		{0, [6]uint64{3 | 1<<32, 0}, true, true},  // the kernel reads 32 bits
+		{0, [6]uint64{0xffffffff}, false, false},  // none
+		{16, [6]uint64{3, 0x5401, 9}, true, true}, // ioctl
+	} {
+		for _, mode := range []Mode{Keep, Drop} {
+			r, err := dataRuleOf(mode, "fd:3")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.drop
+			if mode == Keep {
+				want = c.keep
+			}
+			if got := r.about(&format.Syscall{Arch: arch.X86_64, Nr: c.nr, Args: c.args}); got != want {
+				t.Errorf("%s data fd:3 of call %d %x: %v", modeWords[mode], c.nr, c.args, got)
 			}
 		}
 	}
@@ -341,9 +379,10 @@ func TestRules(t *testing.T) {
 		{"keep argv # a remark; keep data", "keep argv; pseudonym paths; pseudonym mappings-names"},
 		{"drop paths\ndrop mappings-names", "drop all"},
 		{"keep paths /usr/**; match abc\nmatch d+", "pseudonym paths; pseudonym mappings-names; keep paths /usr/**; matched 2"},
+		{"drop paths; drop mappings-names; keep data fd:0,17", "keep data fd:0,17"},
 		{"drop paths; drop mappings-names; keep data; drop data network,read", "keep data; drop data network,read"},
 		{"keep", "no class"}, {"keep structure", "no class"}, {"hide argv", "want keep"}, {"match (", "missing"}, {"match .*", "nothing at all"}, {"match .", "written over"},
-		{"match [a-z]{3}", "written over"}, {"pseudonym argv", "can have pseudonyms"}, {"keep argv /x", "take a pattern"}, {"keep data nosuchcall", "want calls"}, {"keep data read; write", "want keep"}, {"drop data a b", "want calls"}, {"keep paths x", "want a pattern"}, {"shift it", "want"},
+		{"match [a-z]{3}", "written over"}, {"pseudonym argv", "can have pseudonyms"}, {"keep argv /x", "take a pattern"}, {"keep data nosuchcall", "want calls"}, {"keep data fd:", "want calls"}, {"keep data fd:1,-2", "want calls"}, {"keep data fd:x", "want calls"}, {"keep data read; write", "want keep"}, {"drop data a b", "want calls"}, {"keep paths x", "want a pattern"}, {"shift it", "want"},
 	} {
 		p, err := Keeping("")
 		if err == nil {
