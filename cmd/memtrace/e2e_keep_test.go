@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"memtrace/format"
 	"memtrace/format/proctext"
@@ -211,6 +213,43 @@ func TestKeepKilled(t *testing.T) {
 	tell(t, 0, "verify", p.log())
 	steps, seen := checkPrefix(t, p.log(), p.marks())
 	t.Logf("%d steps, %d marks", steps, seen)
+}
+
+// TestKeepKilledInterval kills a recorder that saves memory all the time, while the ring fills and when
+// it goes round. What it leaves makes a log that verifies. MEMTRACE_KILLS says how often.
+func TestKeepKilledInterval(t *testing.T) {
+	if !longRun {
+		t.Skip("MEMTRACE_LONG is not set")
+	}
+	require(t, "ptrace", tracing())
+	kills := 6
+	if s := os.Getenv("MEMTRACE_KILLS"); s != "" {
+		var err error
+		if kills, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prog := compile(t, "keep", "x86_64")
+	for i := range kills {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			p := newPlace(t)
+			r := p.start(t, binary(), "record", "-q", "--ring", "64K", "--keep-memory", "interval=5ms", "--ring-dir", p.dir, "-o", p.log(), "--", prog, "60000", "wait")
+			eventually(t, func() error {
+				if n := len(p.ringFiles(t)); n < 2+i%7 { // of one alone there may be nothing yet
+					return fmt.Errorf("%d parts", n)
+				}
+				return nil
+			})
+			time.Sleep(time.Duration(i*37%100) * time.Millisecond)
+			killRecorder(t, p, r, func() { p.letGo(t) })
+			if _, err := os.Stat(p.log()); err == nil {
+				t.Error("something was kept")
+			}
+			tell(t, 0, append([]string{"cut", "-o", p.log()}, p.ringFiles(t)...)...)
+			tell(t, 0, "verify", p.log())
+			tell(t, 0, "replay", "--at", "last", "--maps", p.log())
+		})
+	}
 }
 
 // TestKeepBounded: the memory of a recorder does not grow with what it records. The code of memtrace
