@@ -84,6 +84,9 @@ func (s *Slot) Masked(yes bool) {
 	s.store32(slotMask, v)
 }
 
+// Masks reports whether Masked was told so.
+func (s *Slot) Masks() bool { return s.load32(slotMask) != 0 }
+
 // Redirect has the thread go on at another place when its call is over, if it was to go on at
 // from.
 func (s *Slot) Redirect(from, to addr.Addr) {

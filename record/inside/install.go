@@ -17,14 +17,14 @@ import (
 )
 
 // install maps what it takes into an address space, through a thread that stands behind a
-// call, and patches the sites that are worth it. It returns why that cannot be done; "" also
-// if it did not come to it.
-func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegisters]uint64) (why string) {
+// call and blocks the signals of mask, and patches the sites that are worth it. It returns why
+// that cannot be done; "" also if it did not come to it.
+func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegisters]uint64, mask uint64) (why string) {
 	if in.slots[t] == nil {
 		in.reuse(m, t)
 	}
 	there := in.slots[t] != nil
-	if there && len(m.placed.sites.wanted) == 0 || m.placed.full() && !there {
+	if there && len(m.placed.sites.wanted) == 0 && !in.toHandle(m, t, mask) || m.placed.full() && !there {
 		return ""
 	}
 	vdso, text := m.VDSO()
@@ -38,8 +38,24 @@ func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegiste
 			return why
 		}
 	}
+	if in.toHandle(m, t, mask) {
+		i := installer{in: calls, tid: t.TID, raw: m.Raw()}
+		i.call("rt_sigaction", uint64(unix.SIGSYS), uint64(in.slots[t].Action()), 0, 8)
+		in.processOf(t).handles = i.err == nil && !i.off
+	}
 	m.patchWanted(calls, regs)
 	return ""
+}
+
+// toHandle reports whether SIGSYS is to have our handler, through a thread that blocks the
+// signals of mask: the program has none, and the kernel will not take ours away because a
+// thread blocks the signal.
+func (in *Programs) toHandle(m *Space, t *tracee.Thread, mask uint64) bool {
+	p := in.processOf(t)
+	if in.robust == nil || p.handles || p.own || (p.catches|p.ignores|mask)&sigsys != 0 {
+		return false
+	}
+	return !slices.ContainsFunc(m.placed.slots, func(s *slot) bool { return s != nil && s.thread != nil && s.thread != t && s.Masks() })
 }
 
 // reuse gives a thread the slot of one that has ended, if there is one.
@@ -111,22 +127,11 @@ func (in *Programs) mapSlot(m *Space, t *tracee.Thread, calls *tracee.Injector) 
 		m.placed.slots = append(m.placed.slots, s)
 	}
 	in.give(s, i.slot, t)
-	if !s.proc.handles {
-		in.handle(s, &i)
-	}
 	return ""
 }
 
 // mostTries is how often a place for the code is looked for.
 const mostTries = 5
-
-// handle has SIGSYS have our handler, if it has none.
-func (in *Programs) handle(s *slot, i *installer) {
-	if p := s.proc; in.robust != nil && !p.own && (p.catches|p.ignores)&sigsys == 0 {
-		i.call("rt_sigaction", uint64(unix.SIGSYS), uint64(s.Action()), 0, 8)
-		p.handles = i.err == nil && !i.off
-	}
-}
 
 // unhandle takes our handler away before a call that asks for it or sets another, at whose
 // entry a thread stands. A program with a handler of its own does not get ours again.

@@ -35,7 +35,7 @@ func (in *Programs) Enters(t *tracee.Thread, regs *[tracee.MaxRegisters]uint64, 
 		in.refuse(t, "it uses the gs base itself")
 		return w, false
 	}
-	if why := in.install(m, t, regs); why != "" {
+	if why := in.install(m, t, regs, mask); why != "" {
 		in.refuse(t, why)
 		return w, false
 	}
