@@ -8,6 +8,7 @@ package tracee
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"memtrace/format/addr"
 	"memtrace/record/ptrace"
@@ -44,9 +45,10 @@ func (g *Group) correctStatus(t *Thread, c *Call) {
 		if of.traced != nil {
 			tracer = of.traced.by.TID
 		}
-		now = replaceField(text, "TracerPid:\t", strconv.Itoa(tracer))
+		same := isCall(c, "pread64") // it goes on at an offset that the program computes of the length
+		now = replaceField(text, "TracerPid:\t", strconv.Itoa(tracer), same)
 		if bytes.Contains(now, []byte("State:\tt")) {
-			now = replaceField(now, "State:\t", g.stateOf(of))
+			now = replaceField(now, "State:\t", g.stateOf(of), same)
 		}
 	case "stat":
 		now = bytes.Clone(text)
@@ -83,16 +85,20 @@ func (g *Group) stateOf(t *Thread) string {
 	return "R (running)"
 }
 
-// replaceField returns a text in which a line that begins with name goes on with value.
-func replaceField(text []byte, name, value string) []byte {
+// replaceField returns a text in which a line that begins with name goes on with value. With
+// same the line stays as long as it is: spaces fill it.
+func replaceField(text []byte, name, value string, same bool) []byte {
 	i := bytes.Index(text, []byte(name))
 	if i < 0 || i > 0 && text[i-1] != '\n' {
 		return text
 	}
 	i += len(name)
 	n := bytes.IndexByte(text[i:], '\n')
-	if n < 0 {
+	if n < 0 || same && len(value) > n {
 		return text
+	}
+	if same {
+		value += strings.Repeat(" ", n-len(value))
 	}
 	return append(append(bytes.Clone(text[:i]), value...), text[i+n:]...)
 }
