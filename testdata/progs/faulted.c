@@ -57,17 +57,8 @@ static void call(const char *name, char *p, int zero, int null)
 
 static void wait_traced(void)
 {
-	char b[4096];
-	for (;;) {
-		int f = open("/proc/self/status", O_RDONLY);
-		ssize_t n = read(f, b, sizeof b - 1);
-		close(f);
-		CHECK(n > 0);
-		b[n] = 0;
-		if (!strstr(b, "TracerPid:\t0\n"))
-			return;
+	while (!traced_by())
 		nap(5);
-	}
 }
 
 int main(int argc, char **argv)

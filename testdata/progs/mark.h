@@ -34,6 +34,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -218,6 +219,20 @@ static UNUSED void nap(int ms)
 	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
 	while (nanosleep(&t, &t) < 0 && errno == EINTR)
 		;
+}
+
+/* Who traces this thread, 0 if nobody does: by readv, since memtrace takes itself out of what
+ * read finds. */
+static UNUSED int traced_by(void)
+{
+	char b[4096], *at;
+	struct iovec v = {b, sizeof b - 1};
+	int f = open("/proc/self/status", O_RDONLY);
+	ssize_t n = readv(f, &v, 1);
+	close(f);
+	b[n > 0 ? n : 0] = 0;
+	at = strstr(b, "TracerPid:\t");
+	return at ? atoi(at + 11) : 0;
 }
 
 /* Waits until a file is there, which somebody else makes. */

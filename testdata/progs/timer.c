@@ -42,14 +42,7 @@ static double waited_by(int tid)
  * program is stopped. */
 static double waited(void)
 {
-	char line[256];
-	int tracer = 0;
-	FILE *f = fopen("/proc/self/status", "r");
-	CHECK(f);
-	while (fgets(line, sizeof line, f))
-		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-			break;
-	fclose(f);
+	int tracer = traced_by();
 	return waited_by(getpid()) + (tracer > 0 ? waited_by(tracer) : 0);
 }
 
