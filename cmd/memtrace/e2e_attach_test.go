@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	le "encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,7 +89,7 @@ func TestAttachFaulted(t *testing.T) {
 	}
 }
 
-// tasks are the ids of the threads of a process.
+// tasks are the ids of the threads of a process, the lowest first: 714 before 1338.
 func tasks(t *testing.T, pid int) (tids []string) {
 	t.Helper()
 	dir, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
@@ -97,6 +99,7 @@ func tasks(t *testing.T, pid int) (tids []string) {
 	for _, d := range dir {
 		tids = append(tids, d.Name())
 	}
+	slices.SortFunc(tids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	return tids
 }
 
