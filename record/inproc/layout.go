@@ -28,7 +28,7 @@ const (
 	slotWaits  = 0x114
 	slotTime   = 0x118
 	slotAction = 0x140 // not used by the code: two struct sigaction, of the kernel's kind
-	actionLen  = 32
+	ActionLen  = 32    // of one, as rt_sigaction(2) takes it
 	slotPath   = 0xa8
 	slotOwner  = 0x100 // the tracing thread's id
 	slotNode   = 0x108 // not used by the code: of the list that slotOwner is in

@@ -53,7 +53,7 @@ func NewSlot(c Code, i int, shared []byte) *Slot {
 func (s *Slot) Action() addr.Addr { return s.base + slotAction }
 
 // NoAction is where one lies that has SIGSYS not handled, in any slot.
-func (c Code) NoAction() addr.Addr { return c.Slot(0) + slotAction + actionLen }
+func (c Code) NoAction() addr.Addr { return c.Slot(0) + slotAction + ActionLen }
 
 // waitMost is how many ns a thread waits for room in its ring before it looks again whether
 // somebody is going to make some.

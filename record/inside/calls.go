@@ -184,7 +184,7 @@ func (in *Programs) Executed(t *tracee.Thread) {
 		return
 	}
 	if p := in.processOf(t); p.stays {
-		p.known, p.handles, p.own = false, false, false
+		p.known, p.handles, p.own, p.action = false, false, false, [inproc.ActionLen]byte{}
 	} else {
 		delete(in.procs, t.Proc)
 	}

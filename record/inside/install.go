@@ -137,8 +137,12 @@ const mostTries = 5
 // entry a thread stands. A program with a handler of its own does not get ours again.
 func (in *Programs) unhandle(m *Space, t *tracee.Thread, c *tracee.Call) {
 	p := in.processOf(t)
-	p.own = p.own || c.Args[1] != 0 && !m.setsDefault(addr.Addr(c.Args[1]))
-	if !p.handles || m.placed == nil {
+	defer func() { // the call is about to set it
+		if c.Args[1] != 0 {
+			p.own = p.own || !m.readsDefault(&p.action, addr.Addr(c.Args[1]))
+		}
+	}()
+	if !p.handles || m.placed == nil || m.Raw() == nil {
 		return
 	}
 	p.handles = false
@@ -151,19 +155,24 @@ func (in *Programs) unhandle(m *Space, t *tracee.Thread, c *tracee.Call) {
 	if err != nil {
 		return
 	}
+	_, _ = m.Raw().WriteMem(p.action[:], m.placed.code.NoAction())
 	_, _ = s.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(m.placed.code.NoAction()), 0, 8)
 	_ = s.Done()
 }
 
-// setsDefault reports whether a struct sigaction has a signal not handled, as programs set it
-// that begin by undoing what their parents did.
-func (m *Space) setsDefault(a addr.Addr) bool {
-	var handler [8]byte
+// readsDefault reads a struct sigaction, if that has a signal not handled, as programs set it
+// that begin by undoing what their parents did. It reports whether it has.
+func (m *Space) readsDefault(action *[inproc.ActionLen]byte, a addr.Addr) bool {
+	var b [inproc.ActionLen]byte
 	if m.Raw() == nil {
 		return false
 	}
-	n, err := m.Raw().ReadMem(handler[:], a)
-	return err == nil && n == len(handler) && handler == [8]byte{} // SIG_DFL
+	n, err := m.Raw().ReadMem(b[:], a)
+	if err != nil || n != len(b) || [8]byte(b[:]) != [8]byte{} { // SIG_DFL is 0
+		return false
+	}
+	*action = b
+	return true
 }
 
 // lasts reports whether one thread more can go on without the recorder if that dies. Where

@@ -21,11 +21,12 @@ type process struct {
 	known   bool            // the following are
 	ignores uint64          // signals
 	catches uint64
-	handles bool   // SIGSYS has our handler
-	own     bool   // the program sets the action of SIGSYS itself
-	young   int    // calls that it has still to make by stops: a copy of a process often ends soon
-	seen    uint64 // calls
-	history uint64 // the last 64 of them: 1 is recorded inside
+	handles bool                   // SIGSYS has our handler
+	own     bool                   // the program has an action of SIGSYS itself
+	action  [inproc.ActionLen]byte // of SIGSYS, as the program has set it last: not to handle it
+	young   int                    // calls that it has still to make by stops: a copy of a process often ends soon
+	seen    uint64                 // calls
+	history uint64                 // the last 64 of them: 1 is recorded inside
 }
 
 // Before a process is trusted to gain by it, it has made so many calls, and most of the
