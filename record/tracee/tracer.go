@@ -59,7 +59,7 @@ func (g *Group) letHeld(t *Thread, m request.Mode, sig int) {
 	tr := t.traced
 	r := tr.report
 	tr.report, tr.mode, tr.steps = nil, m, false
-	tr.onward = r.group || tr.onward && t.Proc.stopped
+	tr.onward = t.Proc.stopped && (r.group || tr.onward)
 	g.become(t, Stopped)
 	r.let(sig)
 }
