@@ -137,13 +137,6 @@ func (c *crash) fault(ctx context.Context, t *replay.Trace, o Options, into uint
 		}
 	}
 	ptr := uint64(c.thread.Arch.PointerSize())
-	find := func(value uint64) string {
-		what := fmt.Sprintf("0x%x", binary.LittleEndian.AppendUint64(nil, value)[:ptr])
-		if text := textOf(value); text != "" {
-			what = shellWord(text)
-		}
-		return o.command("replay", fmt.Sprintf("--pid %d --find %s", c.thread.TGID, what))
-	}
 	freed := ""
 	if before > 0 {
 		freed = o.command("replay", fmt.Sprintf("--from %d", before-min(before, 5)))
@@ -151,7 +144,7 @@ func (c *crash) fault(ctx context.Context, t *replay.Trace, o Options, into uint
 	if v, ok := space.Set().Find(at); !unreal && addr.Addr(r.Values[r.Thread.Arch.PC()]) == at && (!ok || v.Prot&addr.Exec == 0) {
 		x := fault{text: c.faultText(at, false, "jumping to") + gone, jump: true}
 		if x.then = freed; freed == "" && at >= nullPage {
-			x.then = find(uint64(at))
+			x.then = c.find(o, uint64(at), ptr)
 		}
 		return x, nil
 	}
@@ -172,7 +165,7 @@ func (c *crash) fault(ctx context.Context, t *replay.Trace, o Options, into uint
 	}
 	if a.From != 0 && holds(space, addr.Addr(a.From), a.Base, ptr) {
 		if v, ok := space.Set().Find(addr.Addr(a.From)); ok && (v.Kind == vma.MainStack || v.Kind == vma.ThreadStack) && a.Base >= nullPage {
-			x.origin, x.then = "; the pointer is in a local variable, and may have come from elsewhere", cmp.Or(freed, find(a.Base))
+			x.origin, x.then = "; the pointer is in a local variable, and may have come from elsewhere", cmp.Or(freed, c.find(o, a.Base, ptr))
 			return x, nil
 		}
 		x.then = cmp.Or(freed, o.command("replay", fmt.Sprintf("--pid %d --history %v:%d", c.thread.TGID, addr.Addr(a.From), ptr)))
@@ -180,9 +173,18 @@ func (c *crash) fault(ctx context.Context, t *replay.Trace, o Options, into uint
 		return x, err
 	}
 	if x.then = freed; freed == "" && a.Base >= nullPage {
-		x.then = find(a.Base)
+		x.then = c.find(o, a.Base, ptr)
 	}
 	return x, nil
+}
+
+// find is what to type to find a pointer of some bytes in memory.
+func (c *crash) find(o Options, value, bytes uint64) string {
+	what := fmt.Sprintf("0x%x", binary.LittleEndian.AppendUint64(nil, value)[:bytes])
+	if text := textOf(value); text != "" {
+		what = shellWord(text)
+	}
+	return o.command("replay", fmt.Sprintf("--pid %d --find %s", c.thread.TGID, what))
 }
 
 // fullStack is the size of the stack that the program could not refer to because it is full, 0

@@ -30,9 +30,9 @@ func (m *Space) patchWanted(calls *tracee.Injector, regs *[tracee.MaxRegisters]u
 	}
 }
 
-// patch patches one site, which has its stub in a window. Who stands behind the call goes on in the stub
-// before the place where he stands becomes the middle of a jump: whenever this process dies,
-// nobody is there.
+// patch patches one site, which has its stub in a window. A thread that stands behind the call
+// goes on in the stub before that place becomes the middle of a jump: whenever this process
+// dies, no thread is there.
 func (m *Space) patch(p *inproc.Patch, w *inproc.Window, regs *[tracee.MaxRegisters]uint64) {
 	s, site := m.placed.sites, p.Site
 	writes, ok := p.Apply(w, func(b []byte, a addr.Addr) bool { n, _ := m.Raw().ReadMem(b, a); return n == len(b) })

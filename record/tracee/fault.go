@@ -10,6 +10,7 @@ import (
 	"memtrace/format/addr"
 	"memtrace/format/arch"
 	"memtrace/record/ptrace"
+	"memtrace/record/tracee/siginfo"
 )
 
 // Fault is an access to memory that the kernel refused with SIGSEGV.
@@ -38,7 +39,7 @@ func (f *Fault) I386() bool { return f.Regs[ptrace.RegCS] == user32CS }
 // read takes from the siginfo of a SIGSEGV what access it is for, if it is for one.
 func (f *Fault) read(info *[128]byte) bool {
 	const mapErr, accErr = 1, 2 // SEGV_MAPERR, SEGV_ACCERR
-	code := int32(binary.LittleEndian.Uint32(info[8:]))
+	code := siginfo.CodeOf(info)
 	f.Plain = false
 	f.Addr, f.Mapped, f.Info = addr.Addr(binary.LittleEndian.Uint64(info[16:])), code == accErr, info
 	return code == mapErr || code == accErr

@@ -19,7 +19,7 @@ func (g *Group) signal(t *Thread, sig int, ours bool) {
 	if g.failed(t, g.k.SigInfo(t.TID, info)) {
 		return
 	}
-	if t.newborn && sig == int(unix.SIGURG) && int32(binary.LittleEndian.Uint32(info[8:])) == siginfo.Tkill {
+	if t.newborn && sig == int(unix.SIGURG) && siginfo.CodeOf(info) == siginfo.Tkill {
 		// The Go runtime of the launcher sent it to itself, to preempt a
 		// goroutine, and the exec came first. The program has not done anything yet.
 		g.resume(t, 0)
@@ -62,7 +62,7 @@ func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
 	tr := t.traced
 	r := &report{status: uint32(sig), info: *info, real: true}
 	tr.steps = false
-	code := int32(binary.LittleEndian.Uint32(info[siginfo.Code:]))
+	code := siginfo.CodeOf(info)
 	if sig == int(unix.SIGTRAP) && code == int32(unix.SIGTRAP) { // the first instruction of a handler
 		r.real = false
 		r.let = func(sig int) {
