@@ -33,7 +33,7 @@ type viewing struct {
 	end   func() int // ends it, and is its exit status
 }
 
-var tokenText = regexp.MustCompile(`#token=([A-Za-z0-9_-]{32})\b`)
+var tokenText = regexp.MustCompile(`#token=([A-Za-z0-9_-]{32})(?:\s|$)`)
 
 // view starts memtrace view with some arguments.
 func view(t *testing.T, args ...string) *viewing {
