@@ -375,6 +375,29 @@ func (p *place) attach(t *testing.T, r *running, log string) *running {
 	return a
 }
 
+// TestLowLimits: where memtrace cannot work for want of descriptors or address space it says
+// so in one line.
+func TestLowLimits(t *testing.T) {
+	require(t, "ptrace", tracing())
+	for _, c := range []struct {
+		flag, what string
+		values     []int
+	}{
+		{"-n", "descriptors", []int{4, 5, 6, 7, 8, 9, 12, 20, 63}}, // with 3 bash itself cannot start a program
+		{"-v", "address space", []int{850_000, 1_000_000}},         // with less, and with 1,200,000, the Go runtime begins nothing
+	} {
+		for _, n := range c.values {
+			p := newPlace(t)
+			script := fmt.Sprintf(`ulimit %s %d; exec "$@"`, c.flag, n)
+			o := p.execute(t, patience, nil, "bash", "-c", script, "bash", binary(), "record", "-o", p.log(), "--", "true")
+			want := regexp.MustCompile(`^memtrace: (.*: )?the limit on ` + c.what + ` \(ulimit ` + c.flag + `\) is \d+: memtrace needs \d+\n$`)
+			if o.status == 0 || !want.Match(o.stderr) {
+				t.Errorf("ulimit %s %d: %s, said %q", c.flag, n, statusText(o.status), o.stderr)
+			}
+		}
+	}
+}
+
 // TestUnnoticed: what a program sees of itself, started under all sorts of
 // circumstances.
 func TestUnnoticed(t *testing.T) {

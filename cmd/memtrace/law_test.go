@@ -25,6 +25,7 @@ var rooms = []struct {
 	{0, "format/addr", "addresses, ranges and the one set of them, with overflow"},
 	{0, "format/arch", "architectures as data: calls, registers, errnos, signals, advice"},
 	{0, "format/proctext", "the \"Key: value\" lines of /proc"},
+	{0, "record/limits", "an end in one line where the Go runtime cannot start"},
 	{0, "record/recordtest", "which skips of tests are failures"},
 	{0, "analyze/refs", "what recorded page references prove: LRU depths, Belady's optimum, working sets"},
 	{0, "analyze/web/dist", "the page of the viewer as it was built, embedded"},

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"memtrace/record/limits"
 )
 
 // limit is a resource limit that this process was started with.
@@ -18,15 +20,18 @@ type limit struct {
 	was      unix.Rlimit
 }
 
-// needs are the least that this process can do with.
+// needs are the least that this process can do with. Of address space the Go runtime takes
+// more than 1 GiB before anything else runs (runtime/mpagealloc_64bit.go, Go 1.26: the page
+// summary and the index of the scavenger).
 var needs = []struct {
 	resource   int
 	least      uint64
 	name, flag string
+	unit       uint64 // of bash's ulimit, in bytes
 }{
-	{unix.RLIMIT_AS, 1 << 30, "address space", "-v"},
-	{unix.RLIMIT_NOFILE, 64, "descriptors", "-n"},
-	{unix.RLIMIT_FSIZE, 1 << 20, "the size of files", "-f"},
+	{unix.RLIMIT_AS, 3 << 29, "address space", "-v", 1 << 10},
+	{unix.RLIMIT_NOFILE, limits.Descriptors, "descriptors", "-n", 1},
+	{unix.RLIMIT_FSIZE, 1 << 20, "the size of files", "-f", 1 << 10},
 }
 
 // RaiseLimits takes this process's soft limits away, as far as it may; a program that it
@@ -50,7 +55,7 @@ var raised = sync.OnceValues(func() (was []limit, err error) {
 			}
 		}
 		if l.was.Max < n.least {
-			err = fmt.Errorf("the limit on %s (ulimit %s) is %d: memtrace needs %d", n.name, n.flag, l.was.Max, n.least)
+			err = fmt.Errorf("the limit on %s (ulimit %s) is %d: memtrace needs %d", n.name, n.flag, l.was.Max/n.unit, n.least/n.unit)
 		}
 	}
 	return was, err
