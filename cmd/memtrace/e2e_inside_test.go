@@ -203,15 +203,19 @@ func TestInsideOutlives(t *testing.T) {
 	if longRun {
 		rounds = 30
 	}
-	for range rounds {
+	for i := range rounds {
 		p := newPlace(t)
 		ready, end := filepath.Join(p.dir, "ready"), filepath.Join(p.dir, "end")
+		argv := []string{prog, "outlives", ready, end}
+		if i%2 == 1 {
+			argv = append(argv, "handles") // SIGSYS itself
+		}
 		said, err := os.Create(filepath.Join(p.dir, "said"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer said.Close()
-		c := exec.Command(binary(), "record", "-q", "--in-process=always", "-o", p.log(), "--", prog, "outlives", ready, end)
+		c := exec.Command(binary(), append([]string{"record", "-q", "--in-process=always", "-o", p.log(), "--"}, argv...)...)
 		c.Stdout, c.Stderr = said, said
 		if err := c.Start(); err != nil {
 			t.Fatal(err)

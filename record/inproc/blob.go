@@ -53,6 +53,13 @@ type Code struct{ Base addr.Addr }
 
 func (c Code) at(label uint16) addr.Addr { return c.Base + addr.Addr(label) }
 
+// Theirs is where the address of the program's handler of SIGSYS is, 8 bytes; 0 if it has none.
+// It is in the row of a number that no call has.
+func (c Code) Theirs() addr.Addr {
+	const row, at = rowCount - 2, 40
+	return c.Base + codeSize + row*rowSize + at
+}
+
 // Range is the code, the table and the slots, mapped or not.
 func (c Code) Range() addr.Range { return addr.Reach(c.Base, WholeLen) }
 

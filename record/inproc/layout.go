@@ -27,8 +27,7 @@ const (
 	slotWaited = 0x110
 	slotWaits  = 0x114
 	slotTime   = 0x118
-	slotAction = 0x140 // not used by the code: two struct sigaction, of the kernel's kind
-	ActionLen  = 32    // of one, as rt_sigaction(2) takes it
+	slotAction = 0x140 // not used by the code: an Action
 	slotPath   = 0xa8
 	slotOwner  = 0x100 // the tracing thread's id
 	slotNode   = 0x108 // not used by the code: of the list that slotOwner is in

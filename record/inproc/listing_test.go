@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"memtrace/record/tracee/siginfo"
 )
 
 var update = flag.Bool("update", false, "write the listing of docs/inprocess.md")
@@ -115,6 +117,18 @@ func listing(source []byte) (string, error) {
 		}
 	}
 	return strings.Trim(b.String(), "\n") + "\n", nil
+}
+
+// TestMark: the code knows what record/tracee writes into signals.
+func TestMark(t *testing.T) {
+	source, err := os.ReadFile("blob.gas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(".set MARK,    %#x\n", siginfo.Stands)
+	if !bytes.Contains(source, []byte(want)) {
+		t.Errorf("blob.gas has no line %q", want)
+	}
 }
 
 // TestListing compares the code of docs/inprocess.md with the bytes that are put into

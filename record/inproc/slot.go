@@ -41,19 +41,43 @@ func NewSlot(c Code, i int, shared []byte) *Slot {
 	} else {
 		s.store32(slotOwner, 1)
 	}
-	const info, onStack, hasRestorer = 4, 0x08000000, 0x04000000 // SA_SIGINFO, SA_ONSTACK, SA_RESTORER
-	s.store(slotAction, uint64(c.at(labels.Handler)))
-	s.store(slotAction+8, info|onStack|hasRestorer)
-	s.store(slotAction+16, uint64(c.at(labels.Restorer)))
 	return s
 }
 
-// Action is where the struct sigaction lies that has SIGSYS handled by the code
-// (rt_sigaction(2)).
-func (s *Slot) Action() addr.Addr { return s.base + slotAction }
+// Action is a struct sigaction of the kernel's kind (rt_sigaction(2); struct kernel_sigaction of
+// glibc).
+type Action struct{ Handler, Flags, Restorer, Mask uint64 }
 
-// NoAction is where one lies that has SIGSYS not handled, in any slot.
-func (c Code) NoAction() addr.Addr { return c.Slot(0) + slotAction + ActionLen }
+// Flags of an Action, and handlers that are none (include/uapi/asm-generic/signal-defs.h).
+const (
+	hasInfo     = 4          // SA_SIGINFO
+	hasRestorer = 0x04000000 // SA_RESTORER
+	onStack     = 0x08000000 // SA_ONSTACK
+	once        = 0x80000000 // SA_RESETHAND
+
+	byDefault = 0
+	ignored   = 1
+)
+
+// Instead is the action of SIGSYS that has it handled by the code, which calls the handler of a
+// for signals that are the program's. There is none where the kernel would take the handler away
+// by itself.
+func (c Code) Instead(a Action) (ours Action, ok bool) {
+	switch {
+	case a.Handler == ignored || a.Handler != byDefault && a.Flags&once != 0:
+		return a, false
+	case a.Handler == byDefault:
+		a = Action{Flags: hasInfo | onStack}
+	}
+	a.Handler = uint64(c.at(labels.Handler))
+	if a.Flags&hasRestorer == 0 {
+		a.Flags, a.Restorer = a.Flags|hasRestorer, uint64(c.at(labels.Restorer))
+	}
+	return a, true
+}
+
+// Action is where there is room for an Action, which the code does not use.
+func (c Code) Action() addr.Addr { return c.Slot(0) + slotAction }
 
 // waitMost is how many ns a thread waits for room in its ring before it looks again whether
 // somebody is going to make some.
@@ -83,9 +107,6 @@ func (s *Slot) Masked(yes bool) {
 	}
 	s.store32(slotMask, v)
 }
-
-// Masks reports whether Masked was told so.
-func (s *Slot) Masks() bool { return s.load32(slotMask) != 0 }
 
 // Redirect has the thread go on at another place when its call is over, if it was to go on at
 // from.

@@ -36,7 +36,7 @@ func (in *Programs) Entered(t *tracee.Thread, c *tracee.Call) {
 		in.part(t, c, row.Name)
 	}
 	if row.Name == "rt_sigaction" && c.Args[0] == uint64(unix.SIGSYS) {
-		in.unhandle(m, t, c)
+		in.unhandle(m, t)
 	}
 	if m.placed == nil {
 		return
@@ -61,7 +61,7 @@ func (in *Programs) Entered(t *tracee.Thread, c *tracee.Call) {
 func (in *Programs) part(t *tracee.Thread, c *tracee.Call, name string) {
 	switch name {
 	case "rt_sigaction":
-		if c.Args[1] != 0 && c.Args[0] <= 64 && inproc.Watched>>(c.Args[0]-1)&1 != 0 {
+		if c.Args[0]-1 < 64 && inproc.Watched>>(c.Args[0]-1)&1 != 0 {
 			in.apart(t)
 		}
 	case "prctl":
@@ -184,7 +184,7 @@ func (in *Programs) Executed(t *tracee.Thread) {
 		return
 	}
 	if p := in.processOf(t); p.stays {
-		p.known, p.handles, p.own, p.action = false, false, false, [inproc.ActionLen]byte{}
+		p.known, p.handles, p.left = false, false, false
 	} else {
 		delete(in.procs, t.Proc)
 	}

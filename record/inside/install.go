@@ -6,6 +6,7 @@ package inside
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -17,14 +18,14 @@ import (
 )
 
 // install maps what it takes into an address space, through a thread that stands behind a
-// call and blocks the signals of mask, and patches the sites that are worth it. It returns why
-// that cannot be done; "" also if it did not come to it.
-func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegisters]uint64, mask uint64) (why string) {
+// call, and patches the sites that are worth it. It returns why that cannot be done; "" also if
+// it did not come to it.
+func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegisters]uint64) (why string) {
 	if in.slots[t] == nil {
 		in.reuse(m, t)
 	}
 	there := in.slots[t] != nil
-	if there && len(m.placed.sites.wanted) == 0 && !in.toHandle(m, t, mask) || m.placed.full() && !there {
+	if there && len(m.placed.sites.wanted) == 0 && !in.toHandle(in.processOf(t)) || m.placed.full() && !there {
 		return ""
 	}
 	vdso, text := m.VDSO()
@@ -38,25 +39,15 @@ func (in *Programs) install(m *Space, t *tracee.Thread, regs *[tracee.MaxRegiste
 			return why
 		}
 	}
-	if in.toHandle(m, t, mask) {
-		i := installer{in: calls, tid: t.TID, raw: m.Raw()}
-		i.call("rt_sigaction", uint64(unix.SIGSYS), uint64(in.slots[t].Action()), 0, 8)
-		in.processOf(t).handles = i.err == nil && !i.off
+	if in.toHandle(in.processOf(t)) {
+		m.handle(in.processOf(t), calls)
 	}
 	m.patchWanted(calls, regs)
 	return ""
 }
 
-// toHandle reports whether SIGSYS is to have our handler, through a thread that blocks the
-// signals of mask: the program has none, and the kernel will not take ours away because a
-// thread blocks the signal.
-func (in *Programs) toHandle(m *Space, t *tracee.Thread, mask uint64) bool {
-	p := in.processOf(t)
-	if in.robust == nil || p.handles || p.own || (p.catches|p.ignores|mask)&sigsys != 0 {
-		return false
-	}
-	return !slices.ContainsFunc(m.placed.slots, func(s *slot) bool { return s != nil && s.thread != nil && s.thread != t && s.Masks() })
-}
+// toHandle reports whether SIGSYS is still to have our handler.
+func (in *Programs) toHandle(p *process) bool { return in.robust != nil && !p.handles && !p.left }
 
 // reuse gives a thread the slot of one that has ended, if there is one.
 func (in *Programs) reuse(m *Space, t *tracee.Thread) {
@@ -133,15 +124,60 @@ func (in *Programs) mapSlot(m *Space, t *tracee.Thread, calls *tracee.Injector) 
 // mostTries is how often a place for the code is looked for.
 const mostTries = 5
 
-// unhandle takes our handler away before a call that asks for it or sets another, at whose
-// entry a thread stands. A program with a handler of its own does not get ours again.
-func (in *Programs) unhandle(m *Space, t *tracee.Thread, c *tracee.Call) {
+// caller makes calls in a program.
+type caller interface {
+	Call(name string, args ...uint64) (int64, error)
+}
+
+// handle has SIGSYS handled by the code instead of what the program has for it.
+func (m *Space) handle(p *process, calls caller) {
+	at := m.placed.code.Action()
+	ret, err := calls.Call("rt_sigaction", uint64(unix.SIGSYS), 0, uint64(at), sigsetLen)
+	if err != nil {
+		return // another time
+	}
+	p.left = true
+	if ret != 0 || !m.raw(&p.action, at, false) {
+		return
+	}
+	ours, ok := m.placed.code.Instead(p.action)
+	theirs := p.action.Handler
+	if !ok || !m.raw(&theirs, m.placed.code.Theirs(), true) || !m.raw(&ours, at, true) {
+		return
+	}
+	ret, err = calls.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(at), 0, sigsetLen)
+	p.handles = err == nil && ret == 0
+	p.left = err == nil && ret != 0
+}
+
+// sigsetLen is the size of a set of signals, as rt_sigaction(2) wants it.
+const sigsetLen = 8
+
+// raw reads or writes v, whose words are in the program at a. It reports whether all of it
+// could be.
+func (m *Space) raw(v any, a addr.Addr, write bool) bool {
+	mem := m.Raw()
+	if mem == nil {
+		return false
+	}
+	b := make([]byte, binary.Size(v))
+	move := mem.ReadMem
+	if write {
+		move = mem.WriteMem
+		_, _ = binary.Encode(b, binary.LittleEndian, v)
+	}
+	if n, err := move(b, a); err != nil || n != len(b) {
+		return false
+	}
+	_, err := binary.Decode(b, binary.LittleEndian, v)
+	return err == nil
+}
+
+// unhandle gives a program back its own action of SIGSYS before a call that asks for it or sets
+// another, at whose entry a thread stands.
+func (in *Programs) unhandle(m *Space, t *tracee.Thread) {
 	p := in.processOf(t)
-	defer func() { // the call is about to set it
-		if c.Args[1] != 0 {
-			p.own = p.own || !m.readsDefault(&p.action, addr.Addr(c.Args[1]))
-		}
-	}()
+	p.left = false
 	if !p.handles || m.placed == nil || m.Raw() == nil {
 		return
 	}
@@ -155,24 +191,10 @@ func (in *Programs) unhandle(m *Space, t *tracee.Thread, c *tracee.Call) {
 	if err != nil {
 		return
 	}
-	_, _ = m.Raw().WriteMem(p.action[:], m.placed.code.NoAction())
-	_, _ = s.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(m.placed.code.NoAction()), 0, 8)
+	if room := m.placed.code.Action(); m.raw(&p.action, room, true) {
+		_, _ = s.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(room), 0, sigsetLen)
+	}
 	_ = s.Done()
-}
-
-// readsDefault reads a struct sigaction, if that has a signal not handled, as programs set it
-// that begin by undoing what their parents did. It reports whether it has.
-func (m *Space) readsDefault(action *[inproc.ActionLen]byte, a addr.Addr) bool {
-	var b [inproc.ActionLen]byte
-	if m.Raw() == nil {
-		return false
-	}
-	n, err := m.Raw().ReadMem(b[:], a)
-	if err != nil || n != len(b) || [8]byte(b[:]) != [8]byte{} { // SIG_DFL is 0
-		return false
-	}
-	*action = b
-	return true
 }
 
 // lasts reports whether one thread more can go on without the recorder if that dies. Where

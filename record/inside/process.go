@@ -21,12 +21,12 @@ type process struct {
 	known   bool            // the following are
 	ignores uint64          // signals
 	catches uint64
-	handles bool                   // SIGSYS has our handler
-	own     bool                   // the program has an action of SIGSYS itself
-	action  [inproc.ActionLen]byte // of SIGSYS, as the program has set it last: not to handle it
-	young   int                    // calls that it has still to make by stops: a copy of a process often ends soon
-	seen    uint64                 // calls
-	history uint64                 // the last 64 of them: 1 is recorded inside
+	handles bool          // SIGSYS has our handler
+	left    bool          // it cannot have
+	action  inproc.Action // of SIGSYS, as the program has it
+	young   int           // calls that it has still to make by stops: a copy of a process often ends soon
+	seen    uint64        // calls
+	history uint64        // the last 64 of them: 1 is recorded inside
 }
 
 // Before a process is trusted to gain by it, it has made so many calls, and most of the
@@ -54,7 +54,7 @@ func (p *process) pays() bool {
 
 // signals says which signals keep a thread from recording its calls, "" for none: what the
 // kernel sends because of our code must change nothing for the program. It forces a blocked or
-// ignored one through, and takes its handler away.
+// ignored one through, and takes its handler away, ours too.
 func (p *process) signals(h interface{ Status(tid int) ([]byte, error) }, tid int, mask uint64) string {
 	if !p.known {
 		status, err := h.Status(tid)
@@ -62,9 +62,6 @@ func (p *process) signals(h interface{ Status(tid int) ([]byte, error) }, tid in
 			return "its signals are not known"
 		}
 		p.ignores, p.catches = signalSet(status, "SigIgn"), signalSet(status, "SigCgt")
-		if p.handles {
-			p.catches &^= sigsys
-		}
 		p.known = true
 	}
 	switch {
@@ -72,7 +69,7 @@ func (p *process) signals(h interface{ Status(tid int) ([]byte, error) }, tid in
 		return "it ignores SIGSYS, SIGSEGV or SIGBUS"
 	case mask&p.catches&inproc.Watched != 0:
 		return "it blocks SIGSYS, SIGSEGV or SIGBUS, and has a handler for it"
-	case p.handles && mask&sigsys != 0:
+	case mask&sigsys != 0:
 		return "it blocks SIGSYS"
 	}
 	return ""

@@ -35,13 +35,13 @@ func (in *Programs) Enters(t *tracee.Thread, regs *[tracee.MaxRegisters]uint64, 
 		in.refuse(t, "it uses the gs base itself")
 		return w, false
 	}
-	if why := in.install(m, t, regs, mask); why != "" {
+	if why := in.install(m, t, regs); why != "" {
 		in.refuse(t, why)
 		return w, false
 	}
 	s := in.slots[t]
-	if s == nil { // another time
-		if m.placed.full() {
+	if s == nil || in.toHandle(p) { // another time
+		if s == nil && m.placed.full() {
 			in.hindered(t, "all slots for threads are taken")
 		}
 		return w, false

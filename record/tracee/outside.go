@@ -97,6 +97,7 @@ func (g *Group) standsFor(t *Thread, rip uint64) {
 	const callAddr = 16 // si_call_addr, behind the instruction
 	var info [128]byte
 	if k, ok := g.k.(steppingKernel); ok && g.k.SigInfo(t.TID, &info) == nil {
+		binary.LittleEndian.PutUint32(info[siginfo.Errno:], siginfo.Stands)
 		binary.LittleEndian.PutUint64(info[callAddr:], rip+syscallLen)
 		_ = k.SetSigInfo(t.TID, &info)
 	}

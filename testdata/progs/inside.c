@@ -1,5 +1,5 @@
 /* build: x86_64 static */
-/* args: masks | signals 2 | pointers | registers | threads | lines */
+/* args: masks | handlers | signals 2 | pointers | registers | threads | lines */
 /* quick: x86_64 */
 /* Calls whose program would notice if something between it and the kernel was not quite
  * like the kernel: registers, flags and the red zone around calls, also while signals
@@ -207,6 +207,93 @@ static void masks(int way)
 	printf("masks %d: as they were\n", way);
 }
 
+/* What a handler of SIGSYS is told, and where it runs. */
+static struct {
+	int hits, sig, code, value, ours, onstack, blocked;
+} told;
+static char stack[1 << 16];
+
+static void handled(int sig, siginfo_t *info, void *context)
+{
+	sigset_t now;
+	char here;
+	(void)context;
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	told.hits++;
+	told.sig = sig;
+	told.code = info->si_code;
+	told.value = info->si_code == SI_QUEUE ? info->si_value.sival_int : 0;
+	told.ours = info->si_pid == getpid();
+	told.onstack = &here >= stack && &here < stack + sizeof stack;
+	told.blocked = sigismember(&now, SIGSYS) + 2 * sigismember(&now, SIGUSR1);
+}
+
+static void another(int sig)
+{
+	(void)sig;
+	hits += 100;
+}
+
+static void tell(const char *what)
+{
+	printf("%s: %d hits, signal %d, code %d, value %d, ours %d, alternate stack %d, blocked %d\n", what, told.hits, told.sig, told.code, told.value, told.ours, told.onstack, told.blocked);
+	memset(&told, 0, sizeof told);
+}
+
+/* A child does something with SIGSYS; how does it end? */
+static void child(const char *what, void (*with)(int))
+{
+	int status;
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 5; i++)
+			firsts();
+		if (with != SIG_ERR)
+			signal(SIGSYS, with);
+		for (int i = 0; i < 5; i++)
+			firsts();
+		raise(SIGSYS);
+		_exit(hits + told.hits);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	printf("%s: status %#x\n", what, status & ~0x80);
+}
+
+/* A program with a handler of SIGSYS, or without. */
+static void handlers(void)
+{
+	stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
+	CHECK(sigaltstack(&alternate, NULL) == 0);
+	static const int flags[] = {SA_SIGINFO, SA_SIGINFO | SA_ONSTACK, SA_SIGINFO | SA_NODEFER, SA_SIGINFO | SA_RESTART, SA_SIGINFO | SA_RESETHAND};
+	struct sigaction is;
+	for (int i = 0; i < 5; i++) {
+		struct sigaction a = {.sa_sigaction = handled, .sa_flags = flags[i]};
+		if (i != 3)
+			sigaddset(&a.sa_mask, SIGUSR1);
+		printf("flags %#x\n", flags[i]);
+		CHECK(sigaction(SIGSYS, &a, NULL) == 0);
+		for (int k = 0; k < 20; k++)
+			firsts();
+		child("a child", SIG_ERR);
+		child("a child with another", another);
+		child("a child with none", SIG_DFL);
+		child("a child that ignores it", SIG_IGN);
+		CHECK(raise(SIGSYS) == 0);
+		tell("raised");
+		CHECK(sigaction(SIGSYS, NULL, &is) == 0);
+		printf("the handler is %d, flags %#x, mask %d\n", is.sa_sigaction == handled, is.sa_flags & ~0x04000000, sigismember(&is.sa_mask, SIGUSR1));
+		if (flags[i] & SA_RESETHAND)
+			continue;
+		for (int k = 0; k < 20; k++)
+			firsts();
+		CHECK(sigqueue(getpid(), SIGSYS, (union sigval){.sival_int = 42}) == 0);
+		tell("queued");
+		CHECK(kill(getpid(), SIGSYS) == 0);
+		tell("sent");
+	}
+}
+
 static void say(const char *what, long ret)
 {
 	printf("%s: %ld %s\n", what, ret, ret < 0 ? strerror(errno) : "");
@@ -365,6 +452,15 @@ static void lines(void)
  * when nobody records them any more: pointers to nothing too, and those of children. */
 static const char *ready, *end;
 
+static void fatal(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *u = context;
+	printf("outlives: it was told of signal %d, code %d, errno %d, of call %d before %p, and is at %#llx\n", sig, info->si_code, info->si_errno, info->si_syscall, info->si_call_addr,
+	       u->uc_mcontext.gregs[REG_RIP]);
+	fflush(stdout);
+	_exit(9);
+}
+
 static void outlives(void)
 {
 	pthread_t t[CALLERS];
@@ -407,9 +503,14 @@ int main(int argc, char **argv)
 		pointers();
 	else if (strcmp(what, "threads") == 0)
 		threads();
-	else if (strcmp(what, "outlives") == 0 && argc == 4) {
+	else if (strcmp(what, "handlers") == 0)
+		handlers();
+	else if (strcmp(what, "outlives") == 0 && argc >= 4) {
 		ready = argv[2];
 		end = argv[3];
+		struct sigaction handles = {.sa_sigaction = fatal, .sa_flags = SA_SIGINFO};
+		if (argc > 4)
+			CHECK(sigaction(SIGSYS, &handles, NULL) == 0);
 		outlives();
 		return 0;
 	} else if (strcmp(what, "lines") == 0)

@@ -18,6 +18,13 @@ const (
 	Status = 24
 )
 
+// Errno is where si_errno is, and Stands what memtrace writes there where the kernel has stopped
+// a thread before a call (SYS_USER_DISPATCH): the handler of record/inproc/blob.gas knows it.
+const (
+	Errno  = 4
+	Stands = 0x6d74
+)
+
 // Tkill is SI_TKILL: si_code of a signal that tgkill(2) has sent.
 const Tkill = -6
 
