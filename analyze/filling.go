@@ -11,8 +11,10 @@ import (
 // mapUse is what a sample says of one large mapping: its anonymous memory, resident or swapped
 // out, without what the program has said it does not need.
 type mapUse struct {
-	r    addr.Range
-	used uint64 // bytes
+	r          addr.Range
+	used       uint64 // bytes
+	anon       uint64 // bytes of it that are resident, lazy ones included
+	referenced uint64 // bytes that were used since the kernel's bits were reset
 }
 
 // usesOf reads the text of the source "smaps" of a sample: of each large mapping its range and
@@ -35,12 +37,18 @@ func usesOf(text []byte) (list []mapUse) {
 			}
 			continue
 		}
+		if len(list) == 0 {
+			continue
+		}
 		n, _ := value.Size()
-		switch string(key) {
-		case "Anonymous", "Swap":
-			if len(list) > 0 {
-				list[len(list)-1].used += n
-			}
+		switch m := &list[len(list)-1]; string(key) {
+		case "Anonymous":
+			m.used += n
+			m.anon = n
+		case "Swap":
+			m.used += n
+		case "Referenced":
+			m.referenced = n
 		case "LazyFree":
 			lazy = n
 		}

@@ -63,15 +63,20 @@ type image struct {
 
 // samples are the series of a log.
 type samples struct {
-	list []sample
-	name map[image]string // what it runs
+	list    []sample
+	name    map[image]string // what it runs
+	cleared map[image]clearing
+	again   map[image][]usedAgain
 	// first and last texts of the system's sources.
 	first, final map[string][]byte
 }
 
 // gather collects the samples of the options' range, and, for a census, what is known exactly.
 func gather(ctx context.Context, t *replay.Trace, o Options, c *census) (*samples, error) {
-	s := &samples{name: map[image]string{}, first: map[string][]byte{}, final: map[string][]byte{}}
+	s := &samples{
+		name: map[image]string{}, first: map[string][]byte{}, final: map[string][]byte{},
+		cleared: map[image]clearing{}, again: map[image][]usedAgain{},
+	}
 	birth := map[uint32]image{}
 	births, held := 0, uint64(0)
 	all := together{last: map[image]usage{}, copies: map[image]uint64{}}
@@ -136,6 +141,9 @@ func gather(ctx context.Context, t *replay.Trace, o Options, c *census) (*sample
 				}
 				if name := nameIn(x.Data); !known && name != "" { // attached to: no exec was seen
 					s.name[im] = name
+				}
+				if s.reference(im, &x, m, seconds(now, held)) {
+					continue
 				}
 				u := one.procs[im]
 				u.read(x.Source, x.Data)

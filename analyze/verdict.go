@@ -75,6 +75,7 @@ type program struct {
 	stalled                      float64   // seconds for which the machine stood still, which are not in its life
 	sampled                      [4]series // sampled: in use, shared, stack, page tables
 	fills                        *filling  // where most of what is in use came to be, if that is known
+	again                        [numUses]again
 }
 
 // windowOf is the part of a program's life that is judged: its start is left out, and what it
@@ -197,6 +198,7 @@ func (s *samples) judged(l *lived) *program {
 	if fill, ok := s.filled(l.image, w, d.rise); ok {
 		p.fills = &fill
 	}
+	p.again = s.usedAgain(l.image, w)
 	// Samples hit a saw-tooth anywhere.
 	if p.committed.falls >= 3 && p.committed.amplitude > d.rise/2 && d.shape > cyclic {
 		d.shape = cyclic
@@ -234,6 +236,7 @@ const (
 	gaveBack // all of it, before it ended
 	counts   // threads or descriptors, ever more slowly
 	collects // a collector may give it back
+	isUsed   // a leak is not used again
 	fills    // what it had mapped before
 	fewSteps
 	fillsShared
@@ -331,6 +334,9 @@ func (p *program) growing() found {
 		return found{wordGrows, kindMemory, fills, d}
 	case !steady && d.steps < 12:
 		return found{wordGrows, p.where(), fewSteps, d}
+	}
+	if a := p.usedAgain(p.where()); a.telling(d.rise) && p.collector == noCollector {
+		return found{wordGrows, p.where(), isUsed, d}
 	}
 	return found{wordLeak, p.where(), mapsMore, d}
 }

@@ -69,6 +69,12 @@ func (a *acting) sample(last bool) {
 	a.Event(thread, &format.MemInfo{Samples: list})
 }
 
+// heapUse samples the heap as --referenced does.
+func (a *acting) heapUse(source string, referenced int) {
+	a.Event(0, &format.MemInfo{Samples: []format.Sample{{Source: source, PID: 100, Data: fmt.Appendf(nil,
+		"%x-%x rw-p\nRss: %d kB\nReferenced: %d kB\nAnonymous: %d kB\n", uint64(rt.Heap), uint64(rt.Heap)+a.heap<<addr.PageShift, a.used, referenced, a.used)}}})
+}
+
 // act makes the log of a program.
 func act(t *testing.T, path string, do func(a *acting, i int), end func(a *acting)) *replay.Trace {
 	t.Helper()
@@ -258,6 +264,46 @@ func sawWith(kib int) func(a *acting, i int) {
 		at = append(at, a.mmap(1024, rw))
 		a.used = 1024*len(at) + kib*i
 		a.brk(100 + kib*i)
+	}
+}
+
+// TestUsedAgain: memory that grows and is used again is no lost memory. That is said only where
+// most of what was looked at is what grew, and nothing but the program looks at it.
+func TestUsedAgain(t *testing.T) {
+	for _, tt := range []struct {
+		path       string
+		before     int // KiB in use when it began
+		again      int // percent of what was there
+		want, says string
+	}{
+		{"/p", 2000, 19, "leak heap 19", "Of 11.7 MiB that were there at 5.00 s ([heap]), 19 % were used in the next 2.00 s."},
+		{"/p", 2000, 79, "leak heap 79", "79 % were used"},
+		{"/p", 2000, 100, "grows heap 100", "was not given back, but the program still uses it. A cache that is filling looks so"},
+		{"/p", 2000, 0, "leak heap 0", "0 % were used"},
+		{"/p", 20000, 100, "leak heap 100", "100 % were used"},
+		{"/p", 200000, 100, "leak heap", "LEAK"},
+		{"/usr/lib/jvm/bin/java", 2000, 100, "grows heap 100", "100 % were used in the next 2.00 s, perhaps by the JVM's collector."},
+	} {
+		before := 0
+		v := leaksOf(t, act(t, tt.path, func(a *acting, i int) {
+			a.used = tt.before + 100*i
+			a.brk(a.used)
+			a.buffer = addr.Range{Start: rt.Heap, End: rt.Heap + addr.Addr(a.heap)<<addr.PageShift}
+			switch i {
+			case 100:
+				before = a.used
+				a.heapUse("cleared", a.used)
+			case 140:
+				a.heapUse("referenced", a.used-before+before*tt.again/100)
+			}
+		}, nil)).Verdict
+		got := v.Word + " " + v.Kind
+		if v.UsedAgain != nil {
+			got += fmt.Sprintf(" %.0f", *v.UsedAgain)
+		}
+		if got != tt.want || !strings.Contains(v.Text, tt.says) {
+			t.Errorf("%+v: %s: %s", tt, got, v.Text)
+		}
 	}
 }
 

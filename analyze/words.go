@@ -26,6 +26,8 @@ type Verdict struct {
 	Least     *int64   `col:"least_rate_bytes_per_s,LEAST,bytes,fine"`
 	Site      *string  `col:"site,SITE,fine"` // the call site that most of a leak comes from
 	SiteShare *float64 `col:"site_share,SITE HAS,percent,fine"`
+	// UsedAgain is how much of the memory of this kind that was there was used in a while.
+	UsedAgain *float64 `col:"used_again_share,USED AGAIN,percent,fine"`
 	Text      string   `col:"text,,fine"`
 
 	short string // what a finding says: without the program's name
@@ -77,6 +79,11 @@ func (p *program) verdict(f found) *Verdict {
 	if f.why == mapsMore {
 		v.Text += fmt.Sprintf(" A cache that is still filling looks the same: this one had not stopped after %s.", secs(p.window.length()))
 	}
+	if a := p.usedAgain(f.kind); a.known() && (f.word == wordLeak || f.word == wordGrows) {
+		share := 100 * a.share()
+		v.UsedAgain = &share
+		v.Text += " " + a.says(f.kind, p.collector)
+	}
 	if f.word == wordLeak || f.word == wordGrows {
 		if v.freed = p.givenBack > 0; v.freed {
 			v.Text += fmt.Sprintf(" %s were given back in the last %s, as it ended: the growth before is judged.", bytesOf(p.givenBack), secs(p.backFor))
@@ -91,12 +98,17 @@ func (p *program) verdict(f found) *Verdict {
 // name is a program and its process.
 func (p *program) name() string { return fmt.Sprintf("%s (process %d)", p.who(), p.pid) }
 
+// grew is how a series grew. The rate that lasts is that of the last half: start and end do not
+// tell it.
+func (p *program) grew(j *judgement) string {
+	return fmt.Sprintf("grew from %s to %s between %s and %s, at last by %s,", bytesOf(j.begin), bytesOf(j.end), secs(p.window.from), secs(p.window.to), rate(j.rate))
+}
+
 // says is what was found in a sentence or two.
 func (p *program) says(f found) string {
 	j, d, w := f.j, &p.inUse, p.window
 	between := fmt.Sprintf("from %s to %s", secs(w.from), secs(w.to))
-	// The rate that lasts is that of the last half: start and end do not tell it.
-	grew := fmt.Sprintf("grew from %s to %s between %s and %s, at last by %s,", bytesOf(j.begin), bytesOf(j.end), secs(w.from), secs(w.to), rate(j.rate))
+	grew := p.grew(j)
 	back := "was not given back"
 	if p.givenBack > 0 {
 		back = "was given back only as it ended"
@@ -139,6 +151,7 @@ func (p *program) says(f found) string {
 // saysLess is what is said of what is no leak, or may be none.
 func (p *program) saysLess(f found) string {
 	j, d, w := f.j, &p.inUse, p.window
+	grew := p.grew(j)
 	head := fmt.Sprintf("%s GROWS, which may be no leak:", p.name())
 	switch f.why {
 	case isSlowing:
@@ -149,6 +162,9 @@ func (p *program) saysLess(f found) string {
 			bytesOf(j.begin), bytesOf(j.end))
 	case counts:
 		return fmt.Sprintf("%s the number of its %s went from %.0f to %.0f, and grew by %.1f a second in the last half of what was judged. Record longer.", head, f.kind, j.begin, j.end, j.rate)
+	case isUsed:
+		return fmt.Sprintf("%s memory in use (%s) %s and was not given back, but the program still uses it. A cache that is filling looks so, and so does a table that nothing is taken out of.",
+			head, inKind(f.kind), strings.TrimSuffix(grew, ","))
 	case collects:
 		return fmt.Sprintf("%s %s heap grew by %s (%s), and garbage may be part of it: no full collection was seen. Record longer, or force a collection.", head,
 			collectorNames[p.collector], bytesOf(j.rise), rate(j.rate))

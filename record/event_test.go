@@ -528,6 +528,12 @@ func TestGap(t *testing.T) {
 	if d := ago(0); d != time.Millisecond {
 		t.Errorf("as asked for: %v", d)
 	}
+	b.opts.MemInfoInterval = time.Hour
+	b.sampler.cost.Store(0)
+	b.sampler.refs.due.Store(uint64(3 * time.Second))
+	if d := ago(time.Second); !near(d, 2*time.Second) {
+		t.Errorf("which pages are used is read in two seconds, and the next sample comes in %v", d)
+	}
 }
 
 // TestMoving: who is in a call that may move pages keeps a reading from being whole.

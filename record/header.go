@@ -39,6 +39,10 @@ func (o *Options) lines(trace string) []string {
 	if o.MemInfo {
 		meminfo = orNot(o.MemInfoInterval, "auto")
 	}
+	referenced := "off"
+	if o.Referenced {
+		referenced = orNot(o.ReferencedInterval, "auto")
+	}
 	var out []string
 	for _, l := range []struct {
 		key   string
@@ -55,6 +59,7 @@ func (o *Options) lines(trace string) []string {
 		{"stacks", cmp.Or(strings.Join(callNames(&o.Stacks), ","), "none")},
 		{"stack-depth", o.StackDepth},
 		{"meminfo", meminfo},
+		{"referenced", referenced},
 		{"pin", !o.NoPin},
 		{"in-process", o.InProcess},
 		{"check", o.Check},

@@ -19,7 +19,7 @@ func TestDescribe(t *testing.T) {
 	o.Describe(&h, "all")
 	want := []string{
 		"trace=all", "follow=true", "snapshot=exec,exit,signal,interval=1s", "spare=true", "track=true", "page-trace=none", "data-limit=4096", "string-limit=32",
-		"stacks=none", "stack-depth=256", "meminfo=auto", "pin=true", "in-process=off", "check=false", "max-size=none", "max-time=none", "max-events=none",
+		"stacks=none", "stack-depth=256", "meminfo=auto", "referenced=off", "pin=true", "in-process=off", "check=false", "max-size=none", "max-time=none", "max-events=none",
 	}
 	if !slices.Equal(h.Options, want) {
 		t.Errorf("%q", h.Options)
@@ -27,13 +27,13 @@ func TestDescribe(t *testing.T) {
 	var other format.Header
 	o = Options{
 		InProcess: inside.Always,
-		Snapshot:  Policy{}, NoPin: true, NoTrack: true, Check: true, MemInfo: true, MemInfoInterval: 250 * time.Millisecond,
+		Snapshot:  Policy{}, NoPin: true, NoTrack: true, Check: true, MemInfo: true, MemInfoInterval: 250 * time.Millisecond, Referenced: true, ReferencedInterval: 8 * time.Second,
 		MaxBytes: 64 << 20, MaxTime: 90 * time.Second, MaxEvents: 7,
 	}
 	o.Describe(&other, " %file, !open,"+strings.Repeat("x", 5000))
 	want = []string{
 		"trace=%file,!open," + strings.Repeat("x", maxTrace-12) + "...", "follow=false", "snapshot=none", "spare=false", "track=false", "page-trace=none", "data-limit=0",
-		"string-limit=0", "stacks=none", "stack-depth=0", "meminfo=250ms", "pin=false", "in-process=always", "check=true", "max-size=67108864", "max-time=1m30s", "max-events=7",
+		"string-limit=0", "stacks=none", "stack-depth=0", "meminfo=250ms", "referenced=8s", "pin=false", "in-process=always", "check=true", "max-size=67108864", "max-time=1m30s", "max-events=7",
 	}
 	if !slices.Equal(other.Options, want) {
 		t.Errorf("%q", other.Options)

@@ -41,6 +41,9 @@ func (r *Recorder) intervalSnapshot() {
 // into a share of the time.
 func (r *Recorder) tick(m *memory, interval time.Duration) {
 	w := &m.sweeps
+	if r.sampler.waitsFor(m.Space) {
+		return // the kernel would take what is read here for used by the program
+	}
 	if r.group.Now() < w.notBefore {
 		w.leftOut++
 		return

@@ -119,7 +119,16 @@ func TestLeftOut(t *testing.T) {
 	if m.sweeps.leftOut != 3 || len(b.tape.events) != 1 {
 		t.Errorf("%d left out, events %v", m.sweeps.leftOut, b.events(0))
 	}
-	m.sweeps.notBefore = 0
+	b.sampler.procs = map[*tracee.Process]*procTexts{nil: {space: m.Space, refs: referenced{read: 1}}}
+	b.intervalSnapshot() // which of its pages are used is being looked at
+	if m.sweeps.notBefore = 0; m.sweeps.leftOut != 3 {
+		t.Errorf("%d left out", m.sweeps.leftOut)
+	}
+	b.intervalSnapshot()
+	if len(b.tape.events) != 1 {
+		t.Errorf("events %v", b.events(0))
+	}
+	b.sampler.procs = nil
 	for i := range 20 {
 		mem.Write(page(0x20+i), uint64(i+1), false)
 	}

@@ -44,6 +44,10 @@ type Options struct {
 	// MemInfoInterval; 0 leaves the pace to the recorder.
 	MemInfo         bool
 	MemInfoInterval time.Duration
+	// Referenced samples which memory was used in a while, every ReferencedInterval of a
+	// process's life; 0 leaves the times to the recorder.
+	Referenced         bool
+	ReferencedInterval time.Duration
 	// DataLimit is how many bytes are kept of what each call writes into the
 	// program's memory, StringLimit of what it reads there; 0 keeps none.
 	DataLimit, StringLimit int

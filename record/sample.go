@@ -20,6 +20,7 @@ func (r *Recorder) startSampling() (stop func()) {
 		return func() {}
 	}
 	s := &r.sampler
+	s.refs = referencing{on: r.opts.Referenced, every: r.opts.ReferencedInterval, warn: r.warn}
 	pids := slices.Sorted(maps.Keys(r.group.Processes()))
 	if main := r.group.Main(); main != 0 {
 		pids = []int{main}
@@ -63,16 +64,20 @@ const (
 )
 
 func (r *Recorder) sampleGap() time.Duration {
-	if d := r.opts.MemInfoInterval; d > 0 {
-		return d
+	since, cost := time.Since(r.start), time.Duration(r.sampler.cost.Load())
+	gap := r.opts.MemInfoInterval
+	switch {
+	case gap > 0:
+	case since < quiet:
+		gap = quiet - since
+	default:
+		gap = min(max(since/gapShare, firstGap), defaultGap)
+		gap = max(gap, min(costShare*cost, defaultGap), costShare/10*cost)
 	}
-	since := time.Since(r.start)
-	if since < quiet {
-		return quiet - since
+	if due := time.Duration(r.sampler.refs.due.Load()); due > 0 {
+		gap = min(gap, max(due-since, firstGap, costShare*cost))
 	}
-	gap := min(max(since/gapShare, firstGap), defaultGap)
-	cost := time.Duration(r.sampler.cost.Load())
-	return max(gap, min(costShare*cost, defaultGap), costShare/10*cost)
+	return gap
 }
 
 // sampleAll writes one sample of the system and of all processes.
@@ -91,6 +96,7 @@ func (r *Recorder) sampleAll() {
 	took := time.Since(begin)
 	s.cost.Store(int64(min(took, s.took)))
 	s.took = took
+	s.refs.due.Store(s.nextRead())
 }
 
 // sampling reports whether samples are written.

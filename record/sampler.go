@@ -28,6 +28,7 @@ type sampler struct {
 	at     []int         // where each sample's text ends in text
 	took   time.Duration // the last sample of all
 	cost   atomic.Int64  // ns: the faster one of the last two
+	refs   referencing
 }
 
 // source is a text and what of it is kept: lines with these prefixes, or all.
@@ -70,6 +71,7 @@ type procTexts struct {
 	rollup, smaps uint64
 	since         uint64 // when they were opened
 	mapped        bool   // smaps was read
+	refs          referenced
 }
 
 // pageShare is how much of the time the reading of smaps_rollup may take, and of smaps:
@@ -157,6 +159,9 @@ func (s *sampler) process(p *tracee.Process, t *tracee.Thread, now uint64) {
 		if last && x != nil && x.mapped {
 			again.smaps = now
 		}
+		if again.refs = (referenced{began: now, clear: s.refs.next(now, now)}); x != nil && x.space == t.Space {
+			again.refs = x.refs
+		}
 		s.forget(p)
 		x, s.procs[p] = again, again
 	}
@@ -182,6 +187,43 @@ func (s *sampler) process(p *tracee.Process, t *tracee.Thread, now uint64) {
 			_ = s.take(src)
 		}
 	}
+	if s.refs.on && !last && (x.refs.read > 0 || !s.waitsFor(x.space)) {
+		s.refs.look(&x.refs, x.via.TID, now, func(name string) bool { return s.mappings(x, name) })
+	}
+}
+
+// mappings takes what smaps says of the large mappings of a process, under another name. It
+// reports whether there are any.
+func (s *sampler) mappings(x *procTexts, name string) bool {
+	for _, src := range x.sources {
+		if src.name == "smaps" {
+			src.name = name
+			before := len(s.at)
+			return s.take(&src) == nil && len(s.at) > before
+		}
+	}
+	return false
+}
+
+// waitsFor reports whether the bits of an address space have been reset and not been read: two
+// processes may share it.
+func (s *sampler) waitsFor(space *tracee.Space) bool {
+	for _, x := range s.procs {
+		if x.space == space && x.refs.read > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// nextRead is when the bits of a process are to be read next, 0 if none have been reset.
+func (s *sampler) nextRead() (due uint64) {
+	for _, x := range s.procs {
+		if r := x.refs.read; r > 0 && (due == 0 || r < due) {
+			due = r
+		}
+	}
+	return due
 }
 
 // openTexts opens the files of a process that one of its threads has.
@@ -209,7 +251,7 @@ func (s *sampler) take(src *source) error {
 	switch {
 	case src.lines != nil:
 		text = text[:begin+len(procfs.Lines(text[begin:], src.lines))]
-	case src.name == "smaps":
+	case src.name == "smaps", src.name == sourceCleared, src.name == sourceReferenced:
 		text = text[:begin+len(procfs.LargeMappings(text[begin:], largeMapping, smapsLines))]
 	}
 	if s.text = text; len(text) == begin {

@@ -55,6 +55,7 @@ type recordFlags struct {
 	noPin       bool
 	inProcess   string
 	meminfo     string
+	referenced  string
 	stacks      string
 	stackDepth  int
 	perfMap     string
@@ -118,6 +119,8 @@ killed if memtrace is. The filter is not used with -p, --follow=false and --max-
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no closing line")
 	fs.StringVar(&f.meminfo, "meminfo", "auto", "sample the system's and the processes' memory every `INTERVAL`; auto is 1s, closer at the start; off")
 	fs.Lookup("meminfo").NoOptDefVal = "auto"
+	fs.StringVar(&f.referenced, "referenced", "off", "sample which memory is used again within 2s, every `INTERVAL` of a process's life; auto is at 8s, 16s, 32s and so on")
+	fs.Lookup("referenced").NoOptDefVal = "auto"
 	fs.BoolVarP(&f.step, "step", "s", false, "live console: stop before and after every system call")
 	fs.StringVar(&f.script, "exec-script", "", "console commands from `FILE`, from the program's start on")
 	fs.IntVar(&f.dataLimit, "data-limit", o.DataLimit, "keep up to `N` bytes of what each call writes into memory")
@@ -325,6 +328,14 @@ func (f *recordFlags) options() (*record.Options, error) {
 	default:
 		if o.MemInfoInterval, err = time.ParseDuration(f.meminfo); err != nil || o.MemInfoInterval < time.Millisecond {
 			return nil, fmt.Errorf("record --meminfo: %q is not an interval of 1ms or more, auto or off", f.meminfo)
+		}
+	}
+	if o.Referenced = f.referenced != "" && f.referenced != "off"; o.Referenced && !o.MemInfo {
+		return nil, errors.New("record --referenced does not go with --meminfo=off")
+	}
+	if o.Referenced && f.referenced != "auto" {
+		if o.ReferencedInterval, err = time.ParseDuration(f.referenced); err != nil || o.ReferencedInterval < record.LeastReferenced {
+			return nil, fmt.Errorf("record --referenced: %q is not an interval of %v or more, auto or off", f.referenced, record.LeastReferenced)
 		}
 	}
 	if o.Stacks, err = arch.ParseSet(f.stacks); err != nil {

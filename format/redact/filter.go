@@ -153,7 +153,7 @@ var words = map[string]bool{
 	format.ReasonSweep: true, "interrupted": true, "detached": true, "max-events": true, "max-size": true, "max-time": true,
 	"write error": true, "recovered": true, "failed": true, "cut": true,
 	"meminfo": true, "vmstat": true, "pressure": true, "cgroup.current": true, "cgroup.events": true, "cgroup.max": true,
-	"status": true, "statm": true, "smaps_rollup": true, "smaps": true, "perf.map": true, "vdso": true, Word: true, "": true,
+	"status": true, "statm": true, "smaps_rollup": true, "smaps": true, "cleared": true, "referenced": true, "perf.map": true, "vdso": true, Word: true, "": true,
 }
 
 // word is a text that stays if it is one of words, whatever becomes of its class.

@@ -94,14 +94,21 @@ func (p *Process) scanEntries(r addr.Range, anyOf, report uint64, protect bool, 
 // space that a thread has now: those that are written to from then on are in it
 // again (Documentation/admin-guide/mm/soft-dirty.rst). SoftDirty says whether the
 // kernel can do that.
-func ClearSoftDirty(tid int) error {
+func ClearSoftDirty(tid int) error { return clearRefs(tid, "4") }
+
+// ClearReferenced takes the bits from all pages of the address space that a thread has now by
+// which the kernel sees that they are used: "Referenced" in smaps counts those that were used
+// since (proc_pid_clear_refs(5)). Reclaim ages pages by the same bits.
+func ClearReferenced(tid int) error { return clearRefs(tid, "1") }
+
+func clearRefs(tid int, what string) error {
 	path := "/proc/" + strconv.Itoa(tid) + "/clear_refs"
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("4")); err != nil {
+	if _, err := unix.Write(fd, []byte(what)); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

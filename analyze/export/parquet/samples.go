@@ -38,7 +38,7 @@ func (x *exporter) sample(m *replay.Moment, info *format.MemInfo) {
 			*x.samples.row() = sampleRow{Run: x.o.Run, TNS: int64(m.Event.Time), Step: int64(m.Event.Step), Proc: proc, Name: text(name), Value: value}
 		}
 		switch s.Source {
-		case "statm", "smaps": // pages that are in status as bytes, and single mappings
+		case "statm", "smaps", "cleared", "referenced": // pages that are in status as bytes, and single mappings
 		case "pressure":
 			pressure(s.Data, add)
 		case "status":
