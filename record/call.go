@@ -41,6 +41,7 @@ func (r *Recorder) Returned(t *tracee.Thread, c *tracee.Call) {
 		if effect.Exclusive() {
 			r.inside.Settle(&m.inside)
 		}
+		m.gaveBack = 0
 		r.apply(t, m, c, effect)
 	}
 	if m.Rings {
@@ -64,6 +65,9 @@ func (r *Recorder) Returned(t *tracee.Thread, c *tracee.Call) {
 	r.endCapture(t, s)
 	if r.warden == nil {
 		m.turnDone(t)
+	}
+	if effect != space.EffNone && !c.Inside && r.sampler.gaveBackMuch(t.Proc, m.gaveBack) {
+		sampleOutOfTurn(r)
 	}
 }
 

@@ -75,6 +75,10 @@ func (r *Recorder) cloned(child *tracee.Thread, b tracee.Birth) {
 	r.tellUnread(child, memoryOf(child))
 	r.endCapture(t, s)
 	m.turnDone(t)
+	if !b.Clone.SharesMemory() {
+		r.sampler.forked(t.Proc)
+		sampleOutOfTurn(r)
+	}
 }
 
 // executed writes the exec of a thread that stands at the first instruction of a

@@ -40,10 +40,11 @@ type memory struct {
 	pages  pagetrace.Space      // its page references
 	writes pagetrace.WriteSpace // its page writes
 
-	code          code  // for call stacks
-	faults        int64 // page faults when the growing mappings were last looked at
-	untracedUsers bool  // processes that are not traced may share it
-	ownUffd       bool  // the program may have a userfaultfd of its own for it
+	code          code   // for call stacks
+	gaveBack      uint64 // bytes of mappings that the last call that changes them has taken away, or whose contents it has
+	faults        int64  // page faults when the growing mappings were last looked at
+	untracedUsers bool   // processes that are not traced may share it
+	ownUffd       bool   // the program may have a userfaultfd of its own for it
 
 	ringMapped  bool   // entries of an io_uring have been found in it
 	ringNext    uint64 // they are not looked at before

@@ -95,8 +95,24 @@ func (r *Recorder) sampleAll() {
 	// One that was slow because the machine was busy does not count.
 	took := time.Since(begin)
 	s.cost.Store(int64(min(took, s.took)))
-	s.took = took
+	s.took, s.last = took, r.group.Now()
 	s.refs.due.Store(s.nextRead())
+}
+
+// soonShare is how much closer together samples may be that are taken because something happened.
+const soonShare = 4
+
+// sampleOutOfTurn samples at a fork, and where much memory was given back: what a process had in
+// common with others, or was left with, would else be met by chance. It is no use to a program
+// that is done at once, and never done where the user has set the pace.
+func sampleOutOfTurn(r *Recorder) {
+	now, cost := r.group.Now(), time.Duration(r.sampler.cost.Load())
+	if !r.sampling() || r.opts.MemInfoInterval > 0 || now < uint64(quiet) {
+		return
+	}
+	if since := time.Duration(now - r.sampler.last); since >= max(r.sampleGap()/soonShare, firstGap, costShare*cost) {
+		r.sampleAll()
+	}
 }
 
 // sampling reports whether samples are written.

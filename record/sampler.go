@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"memtrace/format"
+	"memtrace/format/proctext"
 	"memtrace/record/procfs"
 	"memtrace/record/tracee"
 )
@@ -26,7 +27,8 @@ type sampler struct {
 	rec    format.MemInfo
 	text   []byte
 	at     []int         // where each sample's text ends in text
-	took   time.Duration // the last sample of all
+	last   uint64        // when the last sample of all was taken
+	took   time.Duration // and how long it took
 	cost   atomic.Int64  // ns: the faster one of the last two
 	refs   referencing
 }
@@ -71,6 +73,7 @@ type procTexts struct {
 	rollup, smaps uint64
 	since         uint64 // when they were opened
 	mapped        bool   // smaps was read
+	rss           uint64 // bytes, in the last sample
 	refs          referenced
 }
 
@@ -183,6 +186,10 @@ func (s *sampler) process(p *tracee.Process, t *tracee.Thread, now uint64) {
 				x.mapped = true
 				x.smaps = now + max(uint64(smapsGap), (now-x.since)/smapsShare, took())
 			}
+		case "status":
+			text := len(s.text)
+			_ = s.take(src)
+			x.rss, _ = proctext.Field(s.text[text:], "VmRSS").Size()
 		default:
 			_ = s.take(src)
 		}
@@ -224,6 +231,20 @@ func (s *sampler) nextRead() (due uint64) {
 		}
 	}
 	return due
+}
+
+// forked has smaps_rollup read with the next sample of a process that has forked: what it has in
+// common with its child counts in both from now on.
+func (s *sampler) forked(p *tracee.Process) {
+	if x := s.procs[p]; x != nil {
+		x.rollup = 0
+	}
+}
+
+// gaveBackMuch reports whether so many bytes of mappings are much of what a process had in memory.
+func (s *sampler) gaveBackMuch(p *tracee.Process, bytes uint64) bool {
+	x := s.procs[p]
+	return x != nil && x.rss > 0 && bytes >= x.rss/10
 }
 
 // openTexts opens the files of a process that one of its threads has.

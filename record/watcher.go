@@ -20,8 +20,11 @@ import (
 func (m *memory) Change(c format.Change) {
 	m.log.change(c)
 	m.code.changed(c)
-	if set, ok := c.(*format.VMASet); ok {
-		m.meet(set.VMA)
+	switch c := c.(type) {
+	case *format.VMASet:
+		m.meet(c.VMA)
+	case *format.VMADel:
+		m.gaveBack += c.Range.Len()
 	}
 }
 
@@ -76,6 +79,7 @@ func (m *memory) Fresh(at addr.Range) { m.notes.Fresh(at, m.finder, m.table.Mapp
 
 // Dropped notes contents that were given back.
 func (m *memory) Dropped(at addr.Range, advice arch.Advice, done bool) {
+	m.gaveBack += at.Len()
 	m.notes.Dropped(at, advice, done, len(m.Threads) == 1, m.finder, m.table.Mappings(), m.given)
 }
 

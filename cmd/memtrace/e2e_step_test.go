@@ -225,6 +225,38 @@ func TestLeakVerdicts(t *testing.T) {
 	}
 }
 
+// TestSamplesOutOfTurn: a fork is sampled at once, and so is what is left where much memory was
+// given back, unless a sample was taken just before.
+func TestSamplesOutOfTurn(t *testing.T) {
+	t.Parallel()
+	require(t, "ptrace", tracing())
+	prog, log := compile(t, "sampled", "x86_64"), filepath.Join(t.TempDir(), "log")
+	if out, err := exec.Command(binary(), "record", "-q", "--snapshot=none", "-o", log, "--", prog, "8").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	verify(t, log)
+	b, err := exec.Command(binary(), "replay", log, "--json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampled, before := map[string]int{}, ""
+	for line := range bytes.Lines(b) {
+		var e struct{ Type, Name string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if e.Type == "meminfo" {
+			sampled[before]++
+		}
+		before = e.Type + " " + e.Name
+	}
+	for _, what := range []string{"clone ", "syscall madvise", "syscall brk", "syscall munmap"} {
+		if sampled[what] < 2 { // one may be by chance
+			t.Errorf("%d samples right after %s: %v", sampled[what], what, sampled)
+		}
+	}
+}
+
 // A short program has two samples, and what is sampled can be asked for.
 func TestSamples(t *testing.T) {
 	t.Parallel()
