@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"memtrace/format"
@@ -233,6 +234,9 @@ func (f *findings) ends(ctx context.Context, t *replay.Trace, o Options, lives [
 		if err := add(x, true, err); err != nil {
 			return nil, err
 		}
+	}
+	if t.Truncated() && slices.Contains(t.Header().Options, "in-process=off") { // what a program records itself comes late
+		f.waits.cut()
 	}
 	dead, ok, err := f.waits.deadlock(t, o, lives)
 	if err == nil && !ok {

@@ -111,6 +111,22 @@ func (t *threadTime) waitEnds(m *replay.Moment) {
 	}
 }
 
+// cut lengthens the waits that the kernel goes on with by itself to the end of a log that was cut: had a
+// thread gone on, it would have told.
+func (w *waits) cut() {
+	for no, t := range w.threads {
+		if _, ended := w.spaces.gone[no]; ended {
+			continue
+		}
+		if e := t.endless; e != nil && e.restarts && !e.died {
+			e.until = w.now
+		}
+		if k := t.stuck; k != nil && k.restarts && !k.died {
+			k.until = w.now
+		}
+	}
+}
+
 // stuckSpace is an address space all of whose threads wait for ever.
 type stuckSpace struct {
 	pid     uint32
@@ -186,7 +202,11 @@ func (w *waits) standstill(t *replay.Trace, o Options, lives []replay.Life) (Fin
 	if len(x.waiting) == 1 {
 		who, last, none = fmt.Sprintf("the only thread of process %d", x.pid), "since", "No other was left to wake it"
 	}
-	text := fmt.Sprintf("STUCK: %s waited in futex until the end, %s step %d, for %s. %s: only a signal could.", who, last, since, Span(x.until-x.last.since), none)
+	end := "end"
+	if slices.ContainsFunc(lives, func(l replay.Life) bool { return l.PID == x.pid && !l.Ended }) {
+		end = "end of the log"
+	}
+	text := fmt.Sprintf("STUCK: %s waited in futex until the %s, %s step %d, for %s. %s: only a signal could.", who, end, last, since, Span(x.until-x.last.since), none)
 	var at, where []string
 	for _, t := range x.waiting {
 		what := "at " + t.endless.word.String()

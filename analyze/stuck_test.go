@@ -1,12 +1,16 @@
 package analyze_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"memtrace/analyze"
 	"memtrace/format"
 	"memtrace/format/arch"
+	"memtrace/replay"
 	. "memtrace/replay/replaytest"
 )
 
@@ -172,6 +176,22 @@ func TestStuck(t *testing.T) {
 			}
 			killed(b)
 		}, "DEADLOCK"},
+		"let go": {func(b *Builder) {
+			b.Wait(3 * time.Second)
+			for n := uint32(1); n <= 4; n++ {
+				sem(b, n, 2*time.Second)
+				b.Event(n, &format.Detach{Reason: "interrupted"})
+			}
+		}, "STUCK: all 4 threads of process 100 waited in futex until the end of the log, the last of them since step 7, for 2.00 s."},
+		"let go while one works": {func(b *Builder) {
+			b.Wait(3 * time.Second)
+			for n := uint32(1); n <= 3; n++ {
+				sem(b, n, 2*time.Second)
+			}
+			for n := uint32(1); n <= 4; n++ {
+				b.Event(n, &format.Detach{Reason: "interrupted"})
+			}
+		}, "Nothing went wrong"},
 		"alone": {func(b *Builder) {
 			for n := uint32(2); n <= 4; n++ {
 				b.Event(n, &format.Exit{}, &format.ThreadEnd{No: n})
@@ -193,6 +213,44 @@ func TestStuck(t *testing.T) {
 				}
 			}
 			findsFirst(t, b, c.want)
+		})
+	}
+}
+
+// TestStuckWhereTheLogWasCut: a wait that the kernel goes on with lasts to the end of a log that was cut, if
+// all calls that the program made until then are there.
+func TestStuckWhereTheLogWasCut(t *testing.T) {
+	for name, c := range map[string]struct {
+		inside string
+		last   func(b *Builder)
+		stuck  bool
+	}{
+		"waiting":            {"off", func(*Builder) {}, true},
+		"one went on":        {"off", func(b *Builder) { took(b, 2, "futex", time.Second, 0, 0x1000, futexWaitBitset, 0, 0) }, false},
+		"recorded inside it": {"auto", func(*Builder) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := began(t)
+			b.Wait(time.Second)
+			for n := uint32(1); n <= 4; n++ {
+				took(b, n, "futex", 500*time.Millisecond, erestartsys, 0x1000, futexWaitBitset, 0, 0)
+			}
+			c.last(b)
+			for range 3000 { // so that whole chunks come before the end
+				b.Wait(time.Millisecond)
+				b.Event(0, &format.MemInfo{Samples: []format.Sample{{Source: "meminfo", Data: fmt.Appendf(nil, "MemFree: %d kB\n", b.Now()%99991)}}})
+			}
+			log := b.Bytes()
+			tr := replay.New(Open(t, log[:len(log)*3/4]))
+			tr.Header().Options = []string{"in-process=" + c.inside}
+			last, _ := tr.Last()
+			r, err := analyze.Findings(context.Background(), tr, analyze.Options{To: last})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !tr.Truncated() || strings.HasPrefix(r.Rows[0].Text, "STUCK: all 4 threads of process 100 waited in futex until the end of the log") != c.stuck {
+				t.Errorf("%d steps, cut: %v: %q", last, tr.Truncated(), r.Rows[0].Text)
+			}
 		})
 	}
 }

@@ -21,6 +21,7 @@ type waits struct {
 	spans   [numWaits]uint64
 	alive   uint64 // ns that threads lived, together
 	worked  uint64 // ns, when memtrace last wrote a sample, a sweep or a snapshot
+	now     uint64 // ns, of the last event
 	spaces  spaces
 }
 
@@ -148,6 +149,7 @@ func waitOf(name string) wait {
 // follow keeps how long threads live.
 func (w *waits) follow(m *replay.Moment) {
 	w.spaces.follow(m)
+	w.now = m.Event.Time
 	switch m.Event.Record.(type) {
 	case *format.MemInfo, *format.Snapshot:
 		w.worked = m.Event.Time

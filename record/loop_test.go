@@ -58,6 +58,45 @@ func busy(*simProc) traceetest.Program {
 	return traceetest.Program{traceetest.Compute(traceetest.Forever)}
 }
 
+// TestLeftInCall: of a thread that is in a call when the recording ends the log says in which.
+func TestLeftInCall(t *testing.T) {
+	futex, _ := arch.X86_64.Number("futex")
+	getpid, _ := arch.X86_64.Number("getpid")
+	s := newSim(t, 1, plain(t, "none"))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s.r.opts.Observe = func(e *format.Event) {
+		s.observe(e)
+		if c, ok := e.Record.(*format.Syscall); ok && c.Nr == getpid {
+			cancel()
+		}
+	}
+	p := &simProc{sim: s, mem: newSimMem()}
+	waits := traceetest.Program{traceetest.Wait("futex", traceetest.Forever, int(unix.EINTR))}
+	calls := traceetest.Program{p.spawn(waits), traceetest.Compute(300), traceetest.Call("getpid"), traceetest.Compute(traceetest.Forever)}
+	pid := s.k.Run(calls)
+	s.procs[pid] = p
+	res, err := s.r.Attach(ctx, pid)
+	if err != nil || res.Reason != Interrupted {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	var open []uint32
+	left := 0
+	for _, e := range s.tape.events {
+		switch x := e.Record.(type) {
+		case *format.Syscall:
+			if !x.Returned {
+				open = append(open, x.Nr)
+			}
+		case *format.Detach:
+			left++
+		}
+	}
+	if !slices.Equal(open, []uint32{futex}) || uint64(len(s.tape.events)-left) != res.Events {
+		t.Errorf("calls that did not return: %v, want %d; %d events, %d were let go, of %d", open, futex, len(s.tape.events), left, res.Events)
+	}
+}
+
 // TestEnds: what ends a recording before its program: its context, its time, who looks at
 // it, or the end of all processes.
 func TestEnds(t *testing.T) {

@@ -120,7 +120,6 @@ func (r *Recorder) close() {
 	if r.result.Reason == "" {
 		r.result.Reason = "exit"
 	}
-	r.result.Events = r.log.events()
 	for m := range r.memories {
 		if t := m.Any(); t != nil {
 			r.stacks.leaving(t, m)
@@ -129,6 +128,13 @@ func (r *Recorder) close() {
 	}
 	r.writes.Close()
 	r.log.drop() // no event has come that they belong to
+	for t := range r.group.Threads() {
+		if c := t.Call(); c != nil && r.set.Has(c.Arch, c.Nr) { // it is in the middle of that
+			c.Returned = false
+			r.log.write(&format.Event{Time: r.group.Now(), Thread: t.No, Record: syscallOf(t, c), Stack: r.stacks.of(t)})
+		}
+	}
+	r.result.Events = r.log.events()
 	for t := range r.group.Threads() {
 		r.log.write(&format.Event{Time: r.group.Now(), Thread: t.No, Record: &format.Detach{Reason: r.result.Reason}})
 	}
