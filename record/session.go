@@ -8,7 +8,10 @@ package record
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 
 	"memtrace/format"
@@ -50,6 +53,28 @@ const (
 	littleMemory   = 100
 )
 
+// The copies of pages are used, and may be half of memoryLimit: in percent of them garbage would fill
+// the rest. So it has a bound of its own, unless so much is used that collections would not end.
+const (
+	garbageMost  = 32 << 20
+	garbageLeast = 25 // percent
+)
+
+// mostGarbage is fewCollections or littleMemory.
+var mostGarbage atomic.Int64
+
+// pace says how much garbage there may be, and does so again after each collection: those find out
+// how much is used.
+var pace = sync.OnceFunc(paceNext)
+
+func paceNext() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	used := max(1, live[0].Value.Uint64())
+	debug.SetGCPercent(int(max(garbageLeast, min(uint64(mostGarbage.Load()), garbageMost*100/used))))
+	runtime.AddCleanup(&struct{ none *byte }{}, func(struct{}) { paceNext() }, struct{}{}) // at the next collection
+}
+
 // Open makes the log: a file, or with - standard output; %p is the pid of the program.
 // An existing file is kept as NAME.old.
 func Open(output string, h *format.Header) (*Session, error) {
@@ -87,11 +112,13 @@ func OpenRedacted(output string, h *format.Header, p *redact.Policy, key []byte)
 }
 
 // prepare has this process fit for recording.
-func prepare(garbage int) error {
+func prepare(garbage int64) error {
 	if err := tracee.RaiseLimits(); err != nil {
 		return err
 	}
-	debug.SetGCPercent(garbage)
+	mostGarbage.Store(garbage)
+	debug.SetGCPercent(int(garbage))
+	pace()
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"syscall"
@@ -358,4 +360,24 @@ func TestDefaultLog(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestGarbage: of much that is used, garbage is collected sooner than of little.
+func TestGarbage(t *testing.T) {
+	if err := prepare(fewCollections); err != nil {
+		t.Fatal(err)
+	}
+	used := make([]byte, 256<<20)
+	runtime.GC()
+	percent := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) { // the bound is set after the collection
+		metrics.Read(percent)
+		if percent[0].Value.Uint64() == garbageLeast {
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("%d percent of %d bytes", percent[0].Value.Uint64(), len(used))
+		}
+	}
+	runtime.KeepAlive(used)
 }
