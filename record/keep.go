@@ -56,17 +56,27 @@ func keepAll(r *Recorder) {
 	}
 }
 
-// keep has the ring kept. It may be called from any goroutine.
-func (s *Session) keep(why string) error {
-	done := make(chan error, 1)
-	if err := s.rec.Ask(func() { done <- s.ring.Trigger(why, func() { keepAll(s.rec) }) }); err != nil {
-		return err
+// keep has the ring kept, and returns when it is. It may be called from any goroutine.
+func (s *Session) keep(why string) (ring.Dump, error) {
+	type asked struct {
+		wait func() ring.Dump
+		err  error
+	}
+	done := make(chan asked, 1)
+	if err := s.rec.Ask(func() {
+		wait, err := s.ring.Trigger(why, func() { keepAll(s.rec) })
+		done <- asked{wait, err}
+	}); err != nil {
+		return ring.Dump{}, err
 	}
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		if a.err != nil {
+			return ring.Dump{}, a.err
+		}
+		return a.wait(), nil // at the latest when the ring is closed
 	case <-s.ctx.Done():
-		return ErrNotRecording
+		return ring.Dump{}, ErrNotRecording
 	}
 }
 
@@ -76,7 +86,7 @@ func (s *Session) keptByUser() bool {
 		return false
 	}
 	go func() {
-		if err := s.keep("sigusr2"); err != nil && s.rec.opts.Warn != nil {
+		if _, err := s.keep("sigusr2"); err != nil && s.rec.opts.Warn != nil {
 			s.rec.opts.Warn(err.Error())
 		}
 	}()
@@ -89,7 +99,7 @@ func (s *Session) listen() (stop func()) {
 	if s.ring == nil {
 		return func() {}
 	}
-	stop, err := s.ring.Listen(func() error { return s.keep("dump") })
+	stop, err := s.ring.Listen(func() (ring.Dump, error) { return s.keep("dump") })
 	if err != nil {
 		s.rec.warn("memtrace ring cannot ask for this ring: %v", err)
 		return func() {}

@@ -147,6 +147,12 @@ func killRecorder(t *testing.T, p *place, r *running, letGo func()) {
 		t.Fatal(err)
 	}
 	r.wait(t)
+	survived(t, p, r, letGo)
+}
+
+// survived is what follows when a recorder was killed.
+func survived(t *testing.T, p *place, r *running, letGo func()) {
+	t.Helper()
 	if r.cmd.ProcessState.Exited() {
 		t.Fatalf("the recorder had ended: %s", brief(r.output()))
 	}

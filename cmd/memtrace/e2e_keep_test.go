@@ -345,4 +345,15 @@ func TestKeepFullDisk(t *testing.T) {
 	if err != nil || len(files) > 0 {
 		t.Errorf("%v are left, %v", files, err)
 	}
+
+	// Where there is no room for the ring itself, what it has is kept, though nothing else came true.
+	out = p.execute(t, patience, nil, binary(), "record", "--ring", "64K", "--ring-dir", small, "-o", p.log(), "--", prog, "5000", "status", "0")
+	if out.status.ExitStatus() != exitFailed || !strings.Contains(string(out.stderr), "the ring cannot be written: kept") || !strings.Contains(string(out.stderr), "recording stopped there") {
+		t.Errorf("%v", out)
+	}
+	openKept(t, p.log())
+	checkPrefix(t, p.log(), p.marks())
+	if files, err := os.ReadDir(small); err != nil || len(files) > 0 {
+		t.Errorf("%v are left, %v", files, err)
+	}
 }

@@ -249,8 +249,12 @@ func (f *recordFlags) open(job *record.Job, args []string) (*record.Session, err
 
 // report says what a recording has come to.
 func (f *recordFlags) report(out *record.Outcome) {
+	readable := "the log is readable up to it, "
+	if f.ring != "" {
+		readable = ""
+	}
 	if out.Err != nil {
-		fmt.Fprintf(screen(os.Stderr), "memtrace: record -o %s: %v: recording stopped there, the log is readable up to it, the program was not disturbed\n", f.output, out.Err)
+		fmt.Fprintf(screen(os.Stderr), "memtrace: record -o %s: %v: recording stopped there, %sthe program was not disturbed\n", f.output, out.Err, readable)
 	}
 	if f.quiet || f.output == "-" {
 		return

@@ -17,6 +17,14 @@ import (
 // Event writes an event, and does what follows from it: the next segment, the end of
 // the oldest, a dump.
 func (r *Ring) Event(e *format.Event) (format.Step, error) {
+	step, err := r.event(e)
+	if r.failed == nil {
+		r.failed = err
+	}
+	return step, err
+}
+
+func (r *Ring) event(e *format.Event) (format.Step, error) {
 	if exit, ok := e.Record.(*format.Exit); ok && exit.Process {
 		r.ends(e, exit)
 	}
@@ -33,9 +41,9 @@ func (r *Ring) Event(e *format.Event) (format.Step, error) {
 	r.steps[1], r.times[1] = step, e.Time
 	r.mu.Unlock()
 	if r.isDue(e) {
-		why := r.due.why
+		due := r.due
 		r.due = nil
-		return step, r.dump(why, e.Time)
+		return step, r.dump(due, e.Time)
 	}
 	seg := r.segs[len(r.segs)-1]
 	age := time.Duration(e.Time - seg.begin)
@@ -98,7 +106,8 @@ func (r *Ring) ends(e *format.Event, x *format.Exit) {
 	}
 	for i := range r.conds {
 		if c := &r.conds[i]; c.end(unix.WaitStatus(x.Status), t.Parent == 0) && r.may(t.Parent == 0, false) {
-			r.due = &due{why: c.text, proc: t.Proc, since: e.Time}
+			r.due = newDue(c.text, e.Time)
+			r.due.proc = t.Proc
 			return
 		}
 	}
@@ -113,7 +122,8 @@ func (r *Ring) Call(s *format.Syscall, now uint64) bool {
 	}
 	for i := range r.conds {
 		if c := &r.conds[i]; c.call(s, now) && r.may(false, false) {
-			r.due = &due{why: c.text, since: now, ready: !r.opt.Memory}
+			r.due = newDue(c.text, now)
+			r.due.ready = !r.opt.Memory
 			return r.opt.Memory
 		}
 	}
@@ -127,7 +137,7 @@ func (r *Ring) Signal(t *format.Thread, no int, fatal bool, now uint64) bool {
 	}
 	for i := range r.conds {
 		if c := &r.conds[i]; c.signal(no, fatal) && r.may(fatal && t.Parent == 0, false) {
-			r.due = &due{why: c.text, since: now}
+			r.due = newDue(c.text, now)
 			if fatal {
 				r.due.proc = t.Proc
 			} else {
@@ -186,7 +196,7 @@ func (r *Ring) ask(why string) {
 	if r.due != nil || !r.may(false, false) {
 		return
 	}
-	r.due = &due{why: why, since: r.times[1]}
+	r.due = newDue(why, r.times[1])
 	if r.opt.Memory && r.Ask != nil {
 		r.asked = true
 		r.Ask()
@@ -201,15 +211,17 @@ func (r *Ring) KeepsOnUser() bool {
 }
 
 // Trigger keeps the ring now: on the tracing thread, between two events. save saves the
-// memory of all processes.
-func (r *Ring) Trigger(why string, save func()) error {
+// memory of all processes. The function that it returns waits for the log; it may be called from any
+// goroutine.
+func (r *Ring) Trigger(why string, save func()) (wait func() Dump, err error) {
 	if r.due == nil {
 		if !r.may(false, true) {
-			return errors.New("nothing is kept any more: --keep-max does not allow it")
+			return nil, errors.New("nothing is kept any more: --keep-max does not allow it")
 		}
-		r.due = &due{why: why, since: r.times[1]}
+		r.due = newDue(why, r.times[1])
 	}
-	return r.Saved(save)
+	wait = r.due.wait
+	return wait, r.Saved(save)
 }
 
 // Saved saves memory with save and keeps the ring.
@@ -222,7 +234,46 @@ func (r *Ring) Saved(save func()) error {
 	if r.due == nil {
 		return nil
 	}
-	why := r.due.why
+	due := r.due
 	r.due = nil
-	return r.dump(why, r.times[1])
+	err := r.dump(due, r.times[1])
+	if r.failed == nil {
+		r.failed = err
+	}
+	return err
+}
+
+// Close ends the ring: what is due is kept, the segments go. It returns when all that
+// was kept is there.
+func (r *Ring) Close(reason string) error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	err := r.Writer.Close(reason)
+	last := r.segs[len(r.segs)-1]
+	last.size, last.err = r.Bytes(), err
+	close(last.ready)
+	if err == nil {
+		err = r.failed
+	}
+	if err != nil && r.due == nil && r.may(true, true) {
+		r.due = newDue("the ring cannot be written", 0)
+	}
+	if r.due != nil {
+		r.keep(r.due, r.segs)
+	}
+	r.dumps.Wait()
+	for _, s := range r.segs {
+		s.drop()
+	}
+	if r.store != nil {
+		_ = r.store.Close()
+	}
+	for i := range r.kept {
+		if err == nil {
+			err = r.kept[i].Err
+		}
+	}
+	return err
 }

@@ -15,17 +15,19 @@ import (
 )
 
 // dump keeps all that the ring has, in a file of its own. The recording goes on meanwhile.
-func (r *Ring) dump(why string, now uint64) error {
+func (r *Ring) dump(due *due, now uint64) error {
 	if err := r.next(now); err != nil {
+		due.end(Dump{Why: due.why, Err: err})
 		return err
 	}
-	r.keep(why, r.segs[:len(r.segs)-1])
+	r.keep(due, r.segs[:len(r.segs)-1])
 	r.trim(now)
 	return nil
 }
 
 // keep joins segments beside the recording.
-func (r *Ring) keep(why string, segs []*segment) {
+func (r *Ring) keep(due *due, segs []*segment) {
+	why := due.why
 	segs = append([]*segment(nil), segs...)
 	for _, s := range segs {
 		s.users.Add(1)
@@ -45,12 +47,16 @@ func (r *Ring) keep(why string, segs []*segment) {
 		r.mu.Lock()
 		r.kept = append(r.kept, d)
 		r.mu.Unlock()
-		if d.Err != nil {
-			r.opt.Say(fmt.Sprintf("%s came true, but the ring could not be kept: %v", why, d.Err))
-			return
-		}
-		r.opt.Say(fmt.Sprintf("%s: kept %d events, steps %d to %d, in %s", why, d.Info.Steps-d.Info.First, d.Info.First, d.Info.Steps-1, d.Name))
+		r.opt.Say(d.text())
+		due.end(d)
 	})
+}
+
+func (d *Dump) text() string {
+	if d.Err != nil {
+		return fmt.Sprintf("%s: the ring could not be kept: %v", d.Why, d.Err)
+	}
+	return fmt.Sprintf("%s: kept %d events, steps %d to %d, in %s", d.Why, d.Info.Steps-d.Info.First, d.Info.First, d.Info.Steps-1, d.Name)
 }
 
 // name is that of dump n.
@@ -70,35 +76,6 @@ func (r *Ring) Program(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pid = pid
-}
-
-// Close ends the ring: what is due is kept, the segments go. It returns when all that
-// was kept is there.
-func (r *Ring) Close(reason string) error {
-	if r.closed {
-		return nil
-	}
-	r.closed = true
-	err := r.Writer.Close(reason)
-	last := r.segs[len(r.segs)-1]
-	last.size, last.err = r.Bytes(), err
-	close(last.ready)
-	if r.due != nil {
-		r.keep(r.due.why, r.segs)
-	}
-	r.dumps.Wait()
-	for _, s := range r.segs {
-		s.drop()
-	}
-	if r.store != nil {
-		_ = r.store.Close()
-	}
-	for i := range r.kept {
-		if err == nil {
-			err = r.kept[i].Err
-		}
-	}
-	return err
 }
 
 // Kept are the logs that were kept. It may be called after Close.

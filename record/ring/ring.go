@@ -6,9 +6,14 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +34,11 @@ type Ring struct {
 	// Ask, if it is not nil, has Saved called soon, on the tracing thread between two events.
 	Ask    func()
 	asked  bool
-	pid    int // of the program, for names
+	pid    int    // of the program, for names
+	id     string // of this ring, in the names of its parts
 	pause  time.Duration
 	closed bool
+	failed error // why the ring cannot go on
 
 	mu    sync.Mutex // for what Status and the dumps use
 	kept  []Dump
@@ -66,6 +73,25 @@ type due struct {
 	proc  uint32 // the end of this process; 0: memory
 	since uint64
 	ready bool // nothing any more
+
+	dump Dump // what it has come to, when done is closed
+	done chan struct{}
+}
+
+func newDue(why string, since uint64) *due {
+	return &due{why: why, since: since, done: make(chan struct{})}
+}
+
+// end says what it has come to.
+func (d *due) end(dump Dump) {
+	d.dump = dump
+	close(d.done)
+}
+
+// wait waits for that.
+func (d *due) wait() Dump {
+	<-d.done
+	return d.dump
 }
 
 // New begins a ring with the log of header h.
@@ -91,7 +117,7 @@ func New(h *format.Header, o Options) (*Ring, error) {
 		}
 		r.before = format.NewBefore(r.store, r.opt.Room)
 	}
-	s, err := r.segment(1, 0)
+	s, err := r.first()
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +128,7 @@ func New(h *format.Header, o Options) (*Ring, error) {
 		w.GroupSteps = int(max(64, min(o.Size/parts/64, 8192)))
 	}
 	if r.Writer, err = format.NewWriter(s.file, h, &w); err != nil {
-		s.drop()
+		s.unused()
 		return nil, err
 	}
 	r.segs = []*segment{s}
@@ -112,12 +138,44 @@ func New(h *format.Header, o Options) (*Ring, error) {
 // writable makes sure that something can be kept, before it has to be.
 func (r *Ring) writable() error {
 	dir := filepath.Dir(r.opt.Output)
-	f, err := os.CreateTemp(dir, ".memtrace-ring-*")
+	sweep(dir)
+	f, err := unfinished(dir)
 	if err != nil {
 		return err
 	}
-	_ = f.Close()
+	defer f.Close()
 	return os.Remove(f.Name())
+}
+
+// first makes the first segment. A memtrace that was killed, or one in another container, may have
+// had the pid of this one, and parts in the same folder: those are left alone.
+func (r *Ring) first() (*segment, error) {
+	r.id = strconv.Itoa(os.Getpid())
+	if r.opt.Dir == "" {
+		return r.segment(1, 0)
+	}
+	for n := 2; ; n++ {
+		there, err := r.parts()
+		if err != nil {
+			return nil, err
+		}
+		if !there {
+			s, err := r.segment(1, 0)
+			if !errors.Is(err, fs.ErrExist) {
+				return s, err
+			}
+		}
+		r.id = fmt.Sprintf("%d-%d", os.Getpid(), n)
+	}
+}
+
+// parts reports whether the folder has parts of a ring of this name.
+func (r *Ring) parts() (bool, error) {
+	files, err := os.ReadDir(r.opt.Dir)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(files, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), "memtrace-ring."+r.id+".") }), nil
 }
 
 // segment makes the file of a segment.
@@ -128,7 +186,7 @@ func (r *Ring) segment(no uint64, begin uint64) (*segment, error) {
 		s.file, err = anonymous("")
 		return s, err
 	}
-	s.name = filepath.Join(r.opt.Dir, fmt.Sprintf("memtrace-ring.%d.%06d.mtl", os.Getpid(), no))
+	s.name = filepath.Join(r.opt.Dir, fmt.Sprintf("memtrace-ring.%s.%06d.mtl", r.id, no))
 	s.file, err = os.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	return s, err
 }
@@ -141,6 +199,7 @@ func (r *Ring) next(now uint64) error {
 	if err != nil {
 		return fmt.Errorf("the next part of the ring: %w", err)
 	}
+	no := r.Header().Segment
 	err = r.Continue(s.file, "goes on", r.opt.Facts, func(size int64, err error) {
 		old.size, old.err = size, err
 		r.mu.Lock()
@@ -148,15 +207,15 @@ func (r *Ring) next(now uint64) error {
 		r.mu.Unlock()
 		close(old.ready)
 	})
-	if err != nil {
-		s.drop()
+	if r.Header().Segment == no { // nothing has changed
+		s.unused()
 		return err
 	}
 	r.mu.Lock()
 	r.segs = append(r.segs, s)
 	r.mu.Unlock()
 	r.pause = max(r.pause, time.Since(begin))
-	return nil
+	return err
 }
 
 // trim drops the oldest segments if those after them are enough.

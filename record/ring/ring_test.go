@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,7 +247,7 @@ func TestDumps(t *testing.T) {
 	b.calls(500, time.Millisecond)
 	saved := 0
 	for i := range 3 {
-		err := b.Trigger("dump", func() { saved++ })
+		_, err := b.Trigger("dump", func() { saved++ })
 		if (err == nil) != (i < 2) {
 			t.Errorf("dump %d: %v", i, err)
 		}
@@ -328,12 +329,12 @@ func TestMemoryBefore(t *testing.T) {
 		}
 		at := b.event(&format.Snapshot{MM: 1, Reason: "interval"}, page("first"))
 		around()
-		if err := b.Trigger("dump", nil); err != nil {
+		if _, err := b.Trigger("dump", nil); err != nil {
 			t.Fatal(err)
 		}
 		changed := b.event(&format.Snapshot{MM: 1, Reason: "interval"}, page("second"))
 		around()
-		if err := b.Trigger("dump", nil); err != nil {
+		if _, err := b.Trigger("dump", nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Close("done"); err != nil {
@@ -371,6 +372,55 @@ func TestMemoryBefore(t *testing.T) {
 	}
 }
 
+// TestNameTaken: a ring takes no name that parts of another have.
+func TestNameTaken(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, fmt.Sprintf("memtrace-ring.%d.000009.mtl", os.Getpid()))
+	if err := os.WriteFile(other, []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		r := &Ring{opt: Options{Dir: dir}}
+		s, err := r.first()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := filepath.Join(dir, fmt.Sprintf("memtrace-ring.%d-%d.000001.mtl", os.Getpid(), i+2)); s.name != want {
+			t.Errorf("%s, want %s", s.name, want)
+		}
+		defer s.unused()
+	}
+	if b, err := os.ReadFile(other); err != nil || string(b) != "other" {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
+// TestSweep: what is left of a log that was not finished goes, one that is being written stays.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	writing, err := unfinished(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writing.Close()
+	left, err := unfinished(dir)
+	if err == nil {
+		err = left.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, unfinishedName+"link")
+	if err := os.Symlink("/nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	sweep(dir)
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) != 2 || !slices.Contains(files, writing.Name()) || !slices.Contains(files, link) {
+		t.Errorf("%v are left; %v", files, err)
+	}
+}
+
 // TestDumpFails: of a dump that fails nothing is left, and the recording goes on.
 func TestDumpFails(t *testing.T) {
 	b := newBench(t, Options{Size: MinSize})
@@ -378,14 +428,18 @@ func TestDumpFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.calls(10, time.Millisecond)
-	if err := b.Trigger("dump", nil); err != nil {
+	wait, err := b.Trigger("dump", nil)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if d := wait(); d.Err == nil {
+		t.Error("the dump says nothing of it")
 	}
 	b.calls(10, time.Millisecond)
 	if err := b.Close("done"); err == nil {
 		t.Error("no error")
 	}
-	if left, _ := filepath.Glob(filepath.Join(b.dir, ".kept*")); len(left) > 0 || len(b.said) != 1 || !strings.Contains(b.said[0], "could not be kept") {
+	if left, _ := filepath.Glob(filepath.Join(b.dir, unfinishedName+"*")); len(left) > 0 || len(b.said) != 1 || !strings.Contains(b.said[0], "could not be kept") {
 		t.Errorf("%v are left; %q", left, b.said)
 	}
 }

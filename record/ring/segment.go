@@ -6,7 +6,6 @@ package ring
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -55,44 +54,67 @@ func anonymous(dir string) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-// join writes a log of segments under a name that it gets when it is whole. A file of
-// that name is kept as NAME.old.
-func join(name string, segs []*segment, p format.Part) (info *format.Info, err error) {
-	var logs []*format.Reader
-	for _, s := range segs {
-		<-s.ready
-		if s.err != nil {
-			return nil, s.err
-		}
-		l, err := format.NewReader(s.file, s.size, nil)
+// unused lets go of a segment that nothing was written to.
+func (s *segment) unused() {
+	close(s.ready)
+	s.drop()
+}
+
+// open reads a segment. Of one that could not be written, it reads what there is.
+func (s *segment) open() (*format.Reader, error) {
+	<-s.ready
+	size := s.size
+	if s.err != nil {
+		st, err := s.file.Stat()
 		if err != nil {
 			return nil, err
 		}
-		if l.Steps() > l.Header().Begin.First() { // else nothing happened in it
-			logs = append(logs, l)
-		}
+		size = st.Size()
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	return format.NewReader(s.file, size, nil)
+}
+
+// logs are those of segments, without those before a gap.
+func logs(segs []*segment) (list []*format.Reader, err error) {
+	for _, s := range segs {
+		l, err := s.open()
+		switch {
+		case err != nil && s.err == nil:
+			return nil, err
+		case err != nil: // it has not even a header
+			continue
+		case l.Steps() <= l.Header().Begin.First(): // nothing happened in it
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].Steps() < l.Header().Begin.First() {
+			list = nil
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// join writes a log of segments under a name that it gets when it is whole.
+func join(name string, segs []*segment, p format.Part) (*format.Info, error) {
+	list, err := logs(segs)
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(f.Name())
-	info, err = format.Cut(f, logs, p)
+	f, err := unfinished(filepath.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // not before it has its name: it is locked
+	info, err := format.Cut(f, list, p)
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if err == nil {
+		err = publish(f.Name(), name)
 	}
 	if err != nil {
+		_ = os.Remove(f.Name())
 		return nil, err
 	}
-	if st, err := os.Lstat(name); err == nil && st.Mode().IsRegular() {
-		if err := os.Rename(name, name+".old"); err != nil {
-			return nil, err
-		}
-	} else if err == nil {
-		return nil, &fs.PathError{Op: "write", Path: name, Err: fs.ErrExist}
-	}
-	return info, os.Rename(f.Name(), name)
+	return info, syncFolder(filepath.Dir(name))
 }

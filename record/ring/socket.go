@@ -55,8 +55,8 @@ func socketDir() (string, error) {
 
 func socketName(dir string, pid int) string { return filepath.Join(dir, strconv.Itoa(pid)+".sock") }
 
-// Listen serves those who ask until stop is called. dump has the ring kept.
-func (r *Ring) Listen(dump func() error) (stop func(), err error) {
+// Listen serves those who ask until stop is called. dump has the ring kept, and returns when it is.
+func (r *Ring) Listen(dump func() (Dump, error)) (stop func(), err error) {
 	dir, err := socketDir()
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (r *Ring) Listen(dump func() error) (stop func(), err error) {
 }
 
 // answer serves one who asks. Only this user, and root, may.
-func (r *Ring) answer(c *net.UnixConn, dump func() error) {
+func (r *Ring) answer(c *net.UnixConn, dump func() (Dump, error)) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(answerTime))
 	if uid, err := peer(c); err != nil || uid != os.Geteuid() && uid != 0 {
@@ -95,8 +95,13 @@ func (r *Ring) answer(c *net.UnixConn, dump func() error) {
 	case AskStatus:
 		text = r.Status()
 	case AskDump:
-		if err = dump(); err == nil {
-			text, err = r.newest()
+		var d Dump
+		if d, err = dump(); err == nil {
+			err = d.Err
+		}
+		if err == nil {
+			text, err = filepath.Abs(d.Name)
+			text += "\n"
 		}
 	default:
 		err = errors.New("it does not know this word")
@@ -107,22 +112,6 @@ func (r *Ring) answer(c *net.UnixConn, dump func() error) {
 		return
 	}
 	fmt.Fprintf(c, "ok\n%s", text)
-}
-
-// newest waits for what is being kept, and says what was kept last.
-func (r *Ring) newest() (string, error) {
-	r.dumps.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.kept) == 0 {
-		return "", errors.New("nothing was kept")
-	}
-	d := r.kept[len(r.kept)-1]
-	if d.Err != nil {
-		return "", d.Err
-	}
-	name, err := filepath.Abs(d.Name)
-	return name + "\n", err
 }
 
 // statusNumber is a number in the status of a process or thread, 0 if it has none.
