@@ -86,7 +86,7 @@ func (c *fileCache) get(k fileKey, start time.Time) *mapped {
 
 // openMapped opens the file behind a mapping if it is still the same one.
 func openMapped(k fileKey, start time.Time) (*MappedFile, error) {
-	if name, gone := strings.CutSuffix(k.name, " (deleted)"); gone && strings.HasPrefix(k.name, "/") {
+	if name, gone := strings.CutSuffix(k.name, deleted); gone && strings.HasPrefix(k.name, "/") {
 		return nil, fmt.Errorf("%s was removed or replaced while it was mapped: the log does not have it", name)
 	}
 	if !strings.HasPrefix(k.name, "/") {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"memtrace/format"
 	"memtrace/format/addr"
@@ -54,11 +56,35 @@ type MappedFileInfo struct {
 type use struct {
 	key         fileKey
 	code, pages addr.Set // offsets: what was mapped executable, and what the log knows to be as in the file
+	places      []living // where it is mapped at the end of the log
+}
+
+// living is where a process has a file mapped.
+type living struct {
+	pid int
+	addr.Range
+}
+
+// deleted is behind the name of a file that has lost it.
+const deleted = " (deleted)"
+
+// open opens the file if it is still the same one, also where it is no more than mapped.
+func (u *use) open(start time.Time) (*MappedFile, error) {
+	f, err := openMapped(u.key, start)
+	if err == nil || len(u.places) == 0 {
+		return f, err
+	}
+	f, lerr := openLiving(u.key, u.places, start)
+	if lerr != nil {
+		return nil, fmt.Errorf("%w, and %w", err, lerr)
+	}
+	return f, nil
 }
 
 // uses are the files that the programs of a log mapped, in the order of their first mapping.
 func (t *Trace) uses(ctx context.Context) (list []*use, err error) {
 	by := map[fileKey]*use{}
+	var last *format.State
 	for m, err := range t.Walk(0, max(t.Steps(), 1)-1) {
 		if err == nil {
 			err = ctx.Err()
@@ -66,11 +92,12 @@ func (t *Trace) uses(ctx context.Context) (list []*use, err error) {
 		if err != nil {
 			return nil, err
 		}
+		last = m.State
 		for _, c := range m.Event.Changes {
 			switch c := c.(type) {
 			case *format.VMASet:
 				v := c.VMA
-				if !v.File() || !strings.HasPrefix(v.Name, "/") || strings.HasSuffix(v.Name, " (deleted)") && v.Prot&addr.Exec == 0 {
+				if !v.File() || !strings.HasPrefix(v.Name, "/") || v.Prot&addr.Exec == 0 && withoutFile(v.Name) {
 					continue
 				}
 				k := fileKey{v.Name, v.Dev, v.Inode}
@@ -96,7 +123,25 @@ func (t *Trace) uses(ctx context.Context) (list []*use, err error) {
 			}
 		}
 	}
+	if last != nil {
+		for _, th := range last.Threads {
+			mm := last.MMs[th.MM]
+			if th.TID != th.TGID || mm == nil {
+				continue
+			}
+			for v := range mm.VMAs.All() {
+				if u := by[fileKey{v.Name, v.Dev, v.Inode}]; u != nil {
+					u.places = append(u.places, living{int(th.TGID), v.Range})
+				}
+			}
+		}
+	}
 	return list, nil
+}
+
+// withoutFile reports whether the kernel gives this name to memory that never was a file with one.
+func withoutFile(name string) bool {
+	return strings.HasSuffix(name, deleted) && (strings.HasPrefix(name, "/memfd:") || strings.HasPrefix(name, "/SYSV") || name == "/dev/zero"+deleted)
 }
 
 // HasFiles says whether the log names files that were packed.
@@ -124,7 +169,7 @@ func (t *Trace) MappedFiles(ctx context.Context) (list []MappedFileInfo, err err
 			i.Size, i.Packed, i.BuildID = f.Size, f.Packed(), idText(f)
 		} else if f := byPath[u.key.name]; f != nil {
 			i.Size, i.Packed, i.BuildID, i.Named = f.Size, f.Packed(), idText(f), true
-		} else if f, err := openMapped(u.key, t.Header().Start); err != nil {
+		} else if f, err := u.open(t.Header().Start); err != nil {
 			i.Missing = err.Error()
 		} else {
 			id, goID, _ := symbol.BuildIDs(f)
@@ -301,7 +346,7 @@ func (x *packing) named(m *format.Module, i *MappedFileInfo) error {
 // contents packs what is wanted of a file, if it is here.
 func (x *packing) contents(f *format.File, u *use, i *MappedFileInfo) error {
 	start := x.t.Header().Start
-	r, err := openMapped(u.key, start)
+	r, err := u.open(start)
 	if err != nil {
 		return &format.LeftOut{Err: err}
 	}
@@ -340,7 +385,7 @@ func (x *packing) contents(f *format.File, u *use, i *MappedFileInfo) error {
 		return nil
 	}
 	return x.p.Add(*f, r, &parts, func() error {
-		again, err := openMapped(u.key, start)
+		again, err := u.open(start)
 		if err != nil {
 			return err
 		}

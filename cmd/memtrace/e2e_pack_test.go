@@ -181,3 +181,59 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// TestPackDeleted packs a library that was removed while a program has it mapped: by way of that program,
+// while it runs. When it has ended, pack says by name what it does not have.
+func TestPackDeleted(t *testing.T) {
+	t.Parallel()
+	require(t, "ptrace", tracing())
+	require(t, "root", asRoot()) // who else may open what a process has mapped differs by kernel
+	p := newPlace(t)
+	build := func(text, out string, flags ...string) {
+		t.Helper()
+		src := filepath.Join(p.dir, filepath.Base(out)+".c")
+		if err := os.WriteFile(src, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := exec.Command(tool(t, "gcc"), append(flags, "-g", "-o", out, src)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+	}
+	lib, prog := filepath.Join(p.dir, "lib.so"), filepath.Join(p.dir, "prog")
+	build(`#include <sys/mman.h>
+#include <unistd.h>
+void gone(void) { munmap(mmap(0, 4096, 3, 0x22, -1, 0), 4096); usleep(1000); }
+`, lib, "-shared", "-fPIC")
+	build(`#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	void (*gone)(void) = dlsym(dlopen(argv[1], RTLD_NOW), "gone");
+	if (unlink(argv[1]))
+		return 1;
+	for (close(open("ready", O_CREAT | O_WRONLY, 0600)); access("go", F_OK);)
+		gone();
+	return 0;
+}
+`, prog)
+	r := p.start(t, prog, lib)
+	p.ready(t, "ready")
+	tell(t, 0, "record", "-q", "-k", "--max-events", "200", "-o", p.log(), "-p", r.pid())
+	pack, late := filepath.Join(p.dir, "pack"), filepath.Join(p.dir, "late")
+	tell(t, 0, "pack", p.log(), "-o", pack)
+	p.letGo(t)
+	r.wait(t)
+	said, err := exec.Command(binary(), "pack", p.log(), "-o", late).CombinedOutput()
+	if err != nil || !strings.Contains(string(said), "not packed: "+lib+" was removed") {
+		t.Errorf("%v: %s", err, said)
+	}
+	for name, want := range map[string]bool{pack: true, late: false} {
+		tell(t, 0, "verify", name)
+		files, stacks := string(tell(t, 0, "info", name, "--format", "json")), string(tell(t, 0, "replay", "-k", name))
+		if packed := strings.Contains(files, lib+` (deleted)","where":"packed"`); packed != want || strings.Contains(stacks, "(gone+") != want {
+			t.Errorf("%s: packed %v\n%s", name, packed, stacks[:min(len(stacks), 2000)])
+		}
+	}
+}
