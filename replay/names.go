@@ -23,6 +23,8 @@ const (
 type descriptors struct {
 	of      map[uint32]*call.FDs
 	several bool // there has been more than one thread
+
+	call call.Call // the one that is fed: each of its own would be garbage
 }
 
 // copy is deep, and keeps what is shared shared.
@@ -70,14 +72,14 @@ func (d *descriptors) feed(ev *format.Event) {
 		if !r.Returned {
 			break
 		}
-		c := callOf(r)
+		d.call = callOf(r)
 		if asked(r.Bufs) {
-			d.table(ev.Thread).Learn(&c)
+			d.table(ev.Thread).Learn(&d.call)
 		}
 		if sc, ok := r.Arch.Syscall(r.Nr); ok && sc.Flags&arch.NamesFD == 0 {
 			break
 		}
-		d.table(ev.Thread).Apply(&c)
+		d.table(ev.Thread).Apply(&d.call)
 	case *format.Clone:
 		f := d.table(ev.Thread)
 		if r.Flags&(cloneFiles|cloneThread) == 0 {

@@ -166,7 +166,7 @@ type printer struct {
 }
 
 func (p *printer) init(c *Call, b []byte) {
-	p.c, p.b, p.id, p.args = c, b, c.Arch, c.Args
+	p.c, p.b, p.id, p.args, p.note, p.hex = c, b, c.Arch, c.Args, nil, false
 	p.ret, p.fail, p.done = uint64(c.Ret), c.Failed(), c.Returned
 	if p.id == arch.I386 {
 		for i := range p.args {

@@ -89,7 +89,8 @@ func (c *Call) MadeFDs(f func(fd int32, cloexec bool)) {
 	if !c.Returned || c.Failed() != 0 || !makesFD(c.Arch, c.Nr) {
 		return
 	}
-	var p printer
+	p := printers.Get().(*printer)
+	defer printers.Put(p)
 	p.init(c, nil)
 	if p.sig == nil {
 		return
@@ -247,7 +248,8 @@ func (f *FDs) Apply(c *Call) {
 		}
 		return
 	}
-	var p printer
+	p := printers.Get().(*printer)
+	defer printers.Put(p)
 	p.init(c, nil)
 	fd := int32(p.args[0])
 	switch p.sig.name {
@@ -290,7 +292,7 @@ func (f *FDs) Apply(c *Call) {
 		}
 		return
 	case "chdir":
-		f.chdir(&p)
+		f.chdir(p)
 		return
 	}
 	c.MadeFDs(func(n int32, cloexec bool) {

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// printers are those of Files, which is asked of millions of calls.
+// printers are those of what is asked of millions of calls.
 var printers = sync.Pool{New: func() any { return new(printer) }}
 
 // Files calls f for each file that the call names: by a path, made absolute where the
