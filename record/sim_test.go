@@ -71,6 +71,7 @@ type sim struct {
 	uffd  bool
 	next  uint64 // what is written next
 	ticks int    // how often time has passed
+	due   bool   // an interval snapshot has been asked for
 
 	procs  map[int]*simProc              // by tid
 	mems   map[*dirtytest.Memory]*simMem // that have been opened

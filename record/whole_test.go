@@ -99,8 +99,8 @@ func TestWhole(t *testing.T) {
 				s.soft, s.uffd = way == format.DirtySoft, way == format.DirtyWPAsync
 				if o.Snapshot.Interval > 0 {
 					s.k.Disturb = func(*traceetest.Kernel, *rand.Rand) {
-						if s.ticks++; s.ticks%97 == 0 {
-							_ = s.r.Ask(s.interval)
+						if s.ticks++; s.ticks%97 == 0 && !s.due { // as startTimers
+							s.due = s.r.Ask(s.interval) == nil
 						}
 					}
 				}
@@ -153,4 +153,5 @@ func (s *sim) interval() {
 		}
 	}
 	s.r.intervalSnapshot()
+	s.due = false
 }
