@@ -43,6 +43,7 @@ var unharmed = []struct {
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
 		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "status",
 	}, []string{"", "--page-trace=64"}},
+	{"tracer", "i386 x86_64", []string{"across"}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64", "--in-process=always"}},
 	{"tracer", "x86_64", []string{"status"}, []string{"", "--page-trace=64"}},
 	{"tracer", "x86_64", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
@@ -59,6 +60,11 @@ func TestUnharmed(t *testing.T) {
 					t.Run(strings.Join([]string{c.prog, build, args, flags}, " "), func(t *testing.T) {
 						if i > 0 || k > 0 {
 							long(t)
+						}
+						if args == "across" { // each build runs the other
+							for _, other := range strings.Fields(c.builds) {
+								compile(t, c.prog, other)
+							}
 						}
 						p := newPlace(t)
 						t.Cleanup(func() { _ = syscall.Unmount(filepath.Join(p.run(), "mnt"), syscall.MNT_DETACH) })

@@ -26,12 +26,8 @@ func (g *Group) request32(t, target *Thread, req, at, data uint64) (ret int64, d
 		return g.user32(t, target, req, at, data), true
 	case request.GetRegs, request.SetRegs:
 		return g.allRegs32(t, target, req, data), true
-	case request.GetFPRegs, request.SetFPRegs:
-		const ntPRFPReg, size = 2, 108
-		return g.set32(t, target, req == request.SetFPRegs, ntPRFPReg, size, data), true
-	case request.GetFPXRegs, request.SetFPXRegs:
-		const ntPRXFPReg, size = 0x46e62b7f, 512
-		return g.set32(t, target, req == request.SetFPXRegs, ntPRXFPReg, size, data), true
+	case request.GetFPRegs, request.SetFPRegs, request.GetFPXRegs, request.SetFPXRegs:
+		return g.fpRegs32(t, target, req, data), true
 	case request.GetEventMsg:
 		return g.fill(t, binary.LittleEndian.AppendUint32(nil, uint32(target.traced.report.msg)), data), true
 	case request.GetSigInfo:
@@ -63,23 +59,33 @@ func (g *Group) word32(t, target *Thread, req, at, data uint64) int64 {
 	return g.poke(target, at-off, binary.LittleEndian.Uint64(b[:]))
 }
 
-// set32 passes a set of registers on whose size is known.
-func (g *Group) set32(t, target *Thread, set bool, note uint64, size int, data uint64) int64 {
-	b, req := make([]byte, size), request.GetRegSet
-	if set {
-		if req = request.SetRegSet; g.ReadMem(t, b, addr.Addr(data)) != size {
-			return -int64(unix.EFAULT)
-		}
+// fpRegs32 reads or writes struct user_fpregs_struct, or struct user_fpxregs_struct: that is the
+// former of x86_64.
+func (g *Group) fpRegs32(t, target *Thread, req, data uint64) int64 {
+	var regs ptrace.Regs
+	var all [request.FPRegsSize]byte
+	if g.k.GetRegs(target.TID, &regs) != nil {
+		return -int64(unix.ESRCH)
 	}
-	switch n, e := g.nest.k.PassSet(req, target.TID, note, b); {
-	case e != 0:
+	if _, e := g.nest.k.Pass(request.GetFPRegs, target.TID, 0, 0, all[:]); e != 0 {
 		return -int64(e)
-	case n != size: // a tracee of x86_64, which has others
-		return -int64(unix.EIO)
-	case set:
-		return 0
 	}
-	return g.fill(t, b, data)
+	b := request.FPRegs32(&all, &regs)
+	few := b[:]
+	if req == request.GetFPXRegs || req == request.SetFPXRegs {
+		few = all[:]
+	}
+	if req == request.GetFPRegs || req == request.GetFPXRegs {
+		return g.fill(t, few, data)
+	}
+	if g.ReadMem(t, few, addr.Addr(data)) != len(few) {
+		return -int64(unix.EFAULT)
+	}
+	if req == request.SetFPRegs {
+		request.SetFPRegs32(&all, &b)
+	}
+	_, e := g.nest.k.Pass(request.SetFPRegs, target.TID, 0, 0, all[:])
+	return -int64(e)
 }
 
 // allRegs32 reads or writes struct user_regs_struct.

@@ -2,7 +2,8 @@
 /*
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
- * break, emulate, registers, pending, ends, suspends, messages, stays, or status.
+ * break, emulate, registers, pending, ends, suspends, messages, stays, status, or across: that one
+ * traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
  */
 #include "mark.h"
 #include <elf.h>
@@ -21,6 +22,7 @@
 #define CALL orig_rax
 #define RESULT rax
 #define IP rip
+#define CS cs
 #define ARGUMENT(r) ((int)(r).rdi)
 #define GETPID "mov $39, %%eax; syscall"
 #define CLOBBERS "rax", "rcx", "r11", "memory"
@@ -28,6 +30,7 @@
 #define CALL orig_eax
 #define RESULT eax
 #define IP eip
+#define CS xcs
 #define ARGUMENT(r) ((int)(r).eax) /* regparm */
 #define GETPID "mov $20, %%eax; int $0x80"
 #define CLOBBERS "eax", "memory"
@@ -1002,6 +1005,208 @@ static void status(void)
 	waited("end", pid);
 }
 
+/* Memory of the tracee of across, where both builds can name it: code, and a word. */
+#define LOW 0x10000000L
+#define WORD (LOW + 0x800)
+
+/* What the other build does in a tracee of across. */
+static void shown(void)
+{
+	static const unsigned char code[] = {0x90, 0x90, 0x90, 0xc3}; /* three times nop, ret */
+	CHECK(mmap((void *)LOW, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (void *)LOW);
+	memcpy((void *)LOW, code, sizeof code);
+	*(volatile int *)WORD = 0x12345678;
+	__asm__ volatile("fldpi; fldz; fld1; fchs");
+	int n = instructions(); /* an int3 at its begin, another at its end */
+	long double x, y, z;
+	__asm__ volatile("fstpt %0; fstpt %1; fstpt %2" : "=m"(x), "=m"(y), "=m"(z));
+	n += 2 * (x == -1 && y == 0 && z > 3.14L && z < 3.15L);
+	n += syscall(SYS_getppid) == 1234;
+	n += syscall(SYS_getppid) == 1234;
+	syscall(SYS_close, -1);
+	((void (*)(void))LOW)();
+	*(volatile int *)WORD += 1;
+	CHECK(signal(SIGUSR1, count) != SIG_ERR);
+	raise(SIGUSR1);
+	_exit(n + handled + (*(volatile int *)WORD == 0x55aa55ab));
+}
+
+/* Lines about a tracee's sets of registers, by number. */
+static void sets(pid_t pid)
+{
+	static const int notes[] = {NT_PRSTATUS, NT_PRFPREG, NT_PRXFPREG, NT_X86_XSTATE, NT_386_TLS, NT_386_IOPERM};
+	static char b[16384];
+	for (unsigned n = 0; n < sizeof notes / sizeof *notes; n++) {
+		struct iovec v = {b, sizeof b};
+		int got = tr(PTRACE_GETREGSET, pid, notes[n], (long)&v) < 0 ? -errno : 0;
+		printf("  set %#x: %d, %zu bytes", notes[n], got, got ? 0 : v.iov_len);
+		if (got == 0 && notes[n] == NT_PRSTATUS) {
+			if (v.iov_len == 68)
+				printf(", orig_eax %d, cs %#x", ((int *)b)[11], ((int *)b)[13]);
+			else
+				printf(", orig_rax %lld, cs %#llx", ((long long *)b)[15], ((long long *)b)[17]);
+			got = tr(PTRACE_SETREGSET, pid, notes[n], (long)&v) < 0 ? -errno : 0;
+			printf(", set: %d", got);
+		}
+		printf("\n");
+	}
+}
+
+/* Lines about the registers of a tracee, as this build has them. */
+static void regs(pid_t pid, struct user_regs_struct *r)
+{
+	static char f[1024];
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)r) == 0);
+	errno = 0;
+	long word = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.CALL), 0);
+	printf("  call %ld, %ld, cs %#x\n", (long)r->CALL, word, (int)r->CS);
+	memset(f, 0, sizeof f);
+	int got = tr(PTRACE_GETFPREGS, pid, 0, (long)f) < 0 ? -errno : 0;
+	printf("  fp: %d, control %#x, %d", got, *(unsigned short *)f, got ? 0 : tr(PTRACE_SETFPREGS, pid, 0, (long)f) < 0 ? -errno : 0);
+#ifdef __i386__
+	unsigned long sum = 0; /* but of addresses */
+	for (unsigned n = 0; n < sizeof(struct user_fpregs_struct); n++)
+		sum = sum * 31 + (n / 4 == 3 || n / 4 == 5 ? 0 : f[n]);
+	printf(", sum %#lx", sum);
+	got = tr(PTRACE_GETFPXREGS, pid, 0, (long)f) < 0 ? -errno : 0;
+	printf(", fpx: %d, control %#x, %d", got, *(unsigned short *)f, got ? 0 : tr(PTRACE_SETFPXREGS, pid, 0, (long)f) < 0 ? -errno : 0);
+#endif
+	printf("\n");
+}
+
+/* A line about a stop for a call, and the registers of the tracee there. */
+static int call_stop(pid_t pid, struct user_regs_struct *r)
+{
+	struct __ptrace_syscall_info i;
+	int status;
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	CHECK(waitpid(pid, &status, __WALL) == pid);
+	if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80)) {
+		tell("  no call", status);
+		return 0;
+	}
+	memset(&i, 0, sizeof i);
+	long n = tr(PTRACE_GET_SYSCALL_INFO, pid, sizeof i, (long)&i);
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)r) == 0);
+	printf("  %ld bytes, op %d, arch %#x", n, i.op, i.arch);
+	if (i.op == PTRACE_SYSCALL_INFO_ENTRY)
+		printf(", call %lld, argument %d", (long long)i.entry.nr, i.entry.nr == 6 || i.entry.nr == 3 ? (int)i.entry.args[0] : 0);
+	else if (i.exit.is_error)
+		printf(", error %lld", (long long)i.exit.rval);
+	printf("\n");
+	return 1;
+}
+
+/* Breakpoints, steps and calls of a tracee that stands at its first int3. */
+static void drives(pid_t pid)
+{
+	struct user_regs_struct r, before;
+	regs(pid, &before);
+	sets(pid);
+	for (int n = 0; n < 5; n++) {
+		CHECK(tr(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+		waited("step", pid);
+		CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+		printf("  at +%d, %s\n", (int)(r.IP - before.IP), (pid_t)r.RESULT == pid ? "has its pid" : "goes on");
+		info(pid);
+	}
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("int3", pid);
+	for (int n = 0; n < 8 && call_stop(pid, &r); n++) {
+		if (n == 1) /* another result */
+			CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, regs.RESULT), 1234) == 0);
+		else if (n == 2) /* not made */
+			CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, regs.CALL), -1) == 0);
+		else if (n == 3) {
+			r.RESULT = 1234;
+			if (sizeof(long) == 4) /* it would cut the registers of its tracee short */
+				CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, regs.RESULT), 1234) == 0);
+			else
+				CHECK(tr(PTRACE_SETREGS, pid, 0, (long)&r) == 0);
+		} else if (n == 5)
+			break;
+	}
+	regs(pid, &r);
+	sets(pid);
+	errno = 0;
+	long code = ptrace(PTRACE_PEEKTEXT, pid, LOW, 0);
+	printf("code %#lx, %d\n", code & 0xffffffff, errno);
+	CHECK(tr(PTRACE_POKETEXT, pid, LOW, (code & ~0xff00L) | 0xcc00) == 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("breakpoint", pid);
+	info(pid);
+	CHECK(tr(PTRACE_GETREGS, pid, 0, (long)&r) == 0);
+	printf("  at %#lx\n", (long)r.IP);
+	CHECK(tr(PTRACE_POKETEXT, pid, LOW, code) == 0);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, regs.IP), LOW + 1) == 0);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), WORD) == 0);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 1 | 1 << 16 | 3 << 18) == 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("written", pid);
+	info(pid);
+	errno = 0;
+	long word = ptrace(PTRACE_PEEKDATA, pid, WORD, 0);
+	printf("  %#lx, dr6 %ld, %d\n", word & 0xffffffff, ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, u_debugreg[6]), 0) & 15, errno);
+	CHECK(tr(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), 0) == 0);
+	CHECK(tr(PTRACE_POKEDATA, pid, WORD, (word & ~0xffffffffL) | 0x55aa55ab) == 0);
+	siginfo_t i;
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("signal", pid);
+	info(pid);
+	CHECK(tr(PTRACE_GETSIGINFO, pid, 0, (long)&i) == 0);
+	i.si_code = SI_QUEUE;
+	CHECK(tr(PTRACE_SETSIGINFO, pid, 0, (long)&i) == 0);
+	CHECK(tr(PTRACE_CONT, pid, 0, SIGUSR1) == 0);
+	waited("end", pid);
+}
+
+static char *other_build;
+
+/* A tracer of the one architecture with a tracee of the other. */
+static void across(void)
+{
+	for (int how = 0; how < 3; how++) {
+		int down[2], status;
+		printf("how %d\n", how);
+		fflush(stdout);
+		CHECK(pipe(down) == 0);
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (how == 0)
+				CHECK(tr(PTRACE_TRACEME, 0, 0, 0) == 0);
+			else
+				CHECK(ends_when_told(down[0]) == 5);
+			execl(other_build, other_build, "shown", NULL);
+			_exit(9);
+		}
+		if (how == 0)
+			waited("exec", pid);
+		else {
+			if (how == 1) {
+				CHECK(tr(PTRACE_ATTACH, pid, 0, 0) == 0);
+				waited("attached", pid);
+			} else {
+				CHECK(tr(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACEEXEC) == 0);
+				CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+				waited("seized", pid);
+			}
+			CHECK(write(down[1], "", 1) == 1 && tr(PTRACE_CONT, pid, 0, 0) == 0);
+			waited("exec", pid);
+		}
+		info(pid);
+		struct user_regs_struct r;
+		regs(pid, &r);
+		sets(pid);
+		CHECK(tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		if (!WIFSTOPPED(status = waited("int3", pid)))
+			return;
+		info(pid);
+		drives(pid);
+		close(down[0]), close(down[1]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -1011,7 +1216,12 @@ int main(int argc, char **argv)
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
 		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays}, {"status", status},
+		{"across", across}, {"shown", shown},
 	};
+	other_build = strdup(argv[0]);
+	char *arch = strrchr(other_build, '-');
+	if (arch)
+		CHECK(asprintf(&other_build, "%.*s%s", (int)(arch - other_build), other_build, sizeof(long) == 4 ? "-x86_64" : "-i386") > 0);
 	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
 		if (argc > 1 && !strcmp(argv[1], all[i].name)) {
 			all[i].f();

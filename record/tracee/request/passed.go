@@ -27,7 +27,7 @@ var Passed = map[uint64]struct {
 }{
 	PeekText: {ToNumber, 8}, PeekData: {ToNumber, 8}, PeekUser: {ToNumber, 8}, PokeUser: {ByNumber, 0},
 	GetRegs: {ToTracer, len(ptrace.Regs{}) * 8}, SetRegs: {ToTracee, len(ptrace.Regs{}) * 8},
-	GetFPRegs: {ToTracer, 512}, SetFPRegs: {ToTracee, 512},
+	GetFPRegs: {ToTracer, FPRegsSize}, SetFPRegs: {ToTracee, FPRegsSize},
 	getSigMask: {ToTracerN, 8}, setSigMask: {ToTraceeN, 8}, ArchPrctl: {ByNumber, 0},
 	getRSeq: {ToTracerN, 24}, setDispatch: {ToTraceeN, 32}, getDispatch: {ToTracerN, 32},
 	getFilter: {ToTracerF, 8}, getFilterMeta: {ToTracerN, 16},

@@ -49,7 +49,32 @@ func TestRegs32(t *testing.T) {
 	var regs ptrace.Regs
 	SetReg32(&regs, ptrace.RegOrigRAX, 1<<32-1)
 	SetReg32(&regs, ptrace.RegRIP, 1<<32-1)
+	if regs[ptrace.RegOrigRAX] != 1<<32-1 {
+		t.Errorf("of x86_64: %#x", regs[ptrace.RegOrigRAX])
+	}
+	regs[ptrace.RegCS] = user32CS
+	SetReg32(&regs, ptrace.RegOrigRAX, 1<<32-1)
 	if regs[ptrace.RegOrigRAX] != 1<<64-1 || regs[ptrace.RegRIP] != 1<<32-1 {
 		t.Errorf("%#x %#x", regs[ptrace.RegOrigRAX], regs[ptrace.RegRIP])
+	}
+}
+
+// A tracer of i386 that writes what it has read changes nothing that it can name.
+func TestFPRegs32(t *testing.T) {
+	var all [FPRegsSize]byte
+	all[0], all[1] = 0x7f, 3                    // control word
+	all[3], all[4] = 5<<3, 0xe0                 // the last three registers are full
+	all[fpStack+9], all[fpStack+7] = 0x40, 0x80 // st(0), a number
+	all[fpStack+2*fpWide+9] = 0x7f              // st(2), none
+	all[fpStack+2*fpWide+8] = 0xff
+	var regs ptrace.Regs
+	regs[ptrace.RegCS] = 0x33
+	b := FPRegs32(&all, &regs)
+	if got := b[:20]; string(got) != "\x7f\x03\xff\xff\x00\x28\xff\xff\xff\x93\xff\xff\x00\x00\x00\x00\x33\x00\x00\x00" {
+		t.Errorf("% x", got)
+	}
+	back := all
+	if SetFPRegs32(&back, &b); back != all {
+		t.Errorf("% x, not % x", back, all)
 	}
 }

@@ -29,10 +29,13 @@ const (
 	UserDebug   = 848
 )
 
+// user32CS is the code segment of instructions of i386 (arch/x86/include/asm/segment.h).
+const user32CS = 0x23
+
 // SetReg32 sets a register to 32 bits of a tracer's.
 func SetReg32(regs *ptrace.Regs, at int, v uint32) {
 	regs[at] = uint64(v)
-	if at == ptrace.RegRAX || at == ptrace.RegOrigRAX { // as the results of calls and -1 are
-		regs[at] = uint64(int64(int32(v)))
+	if (at == ptrace.RegRAX || at == ptrace.RegOrigRAX) && regs[ptrace.RegCS] == user32CS {
+		regs[at] = uint64(int64(int32(v))) // as the results of calls and -1 are
 	}
 }
