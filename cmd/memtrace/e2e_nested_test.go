@@ -24,7 +24,7 @@ func TestDebuggers(t *testing.T) {
 		{"strace", "strace", `strace -ff -e trace=execve,exit_group -o out sh -c 'ls / | wc -l' >/dev/null; cat out.* | grep -v SIGCHLD | sort; rm out.*`},
 		{"strace with a filter", "strace", `strace -f --seccomp-bpf -e trace=openat,execve -o out ls / >/dev/null; cut -d' ' -f2- out`},
 		{"strace attached", "strace", `(sleep 2; exit 3) & p=$!; strace -f -o out -p $p 2>/dev/null & s=$!; wait $p; echo $?; wait $s; echo $?; grep -c 'exit_group(3)' out`},
-		{"leaks", "gcc", `"$PROG-leaks" 2>&1; echo $?`},
+		{"sanitizers", "gcc", `"$PROG-leaks" 2>&1; echo $?; "$PROG-races" 2>&1; echo $?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if strings.HasSuffix(c.name, "attached") {
@@ -40,8 +40,8 @@ func TestDebuggers(t *testing.T) {
 			if len(alone.stdout) == 0 {
 				t.Fatalf("alone it says nothing: %s", alone.stderr)
 			}
-			for i, flags := range []string{"", "-e memory", "--snapshot interval=5ms"} {
-				if i > 0 && !longRun {
+			for i, flags := range []string{"", "--in-process=always", "-e memory", "--snapshot interval=2ms", "--page-trace", "-k"} {
+				if i > 0 && !longRun && (i > 1 || c.tools != "gcc") {
 					break
 				}
 				argv := append([]string{binary(), "record", "-q", "-o", p.log()}, strings.Fields(flags)...)
@@ -56,8 +56,8 @@ func TestDebuggers(t *testing.T) {
 	}
 }
 
-// buildTraced makes the program that the debuggers look at, and one with a leak.
-func buildTraced(t *testing.T, prog string, leaks bool) {
+// buildTraced makes the program that the debuggers look at, and two with sanitizers.
+func buildTraced(t *testing.T, prog string, sanitized bool) {
 	t.Helper()
 	gcc := tool(t, "gcc")
 	source := prog + ".c"
@@ -68,8 +68,8 @@ func buildTraced(t *testing.T, prog string, leaks bool) {
 		t.Fatal(err)
 	}
 	builds := [][]string{{"-o", prog}}
-	if leaks {
-		builds = append(builds, []string{"-fsanitize=address", "-o", prog + "-leaks"})
+	if sanitized {
+		builds = append(builds, []string{"-fsanitize=address", "-o", prog + "-leaks"}, []string{"-fsanitize=thread", "-o", prog + "-races"})
 	}
 	for _, flags := range builds {
 		if out, err := exec.Command(gcc, append(flags, "-g", "-O0", source)...).CombinedOutput(); err != nil {

@@ -127,10 +127,22 @@ func (m *Space) ours(r addr.Range) bool {
 	return false
 }
 
-// room is where in an address space so many bytes go: in the middle of the largest hole,
-// out of everybody's way. 0 is nowhere.
+// besideShadows is a place that the sanitizers of compilers leave to programs. ThreadSanitizer
+// ends a program that has something else in between.
+const besideShadows addr.Addr = 0x7e90_0000_0000
+
+// room is where in an address space so many bytes go: beside the shadows of sanitizers, or in
+// the middle of the largest hole, out of everybody's way. 0 is nowhere.
 func (m *Space) room(n uint64) addr.Addr {
 	const highest = 1<<47 - 1<<16
+	const guard = 64 << 30 // what is mapped above comes down
+	free := true
+	for range m.Mappings().Overlapping(addr.Range{Start: besideShadows - guard, End: besideShadows + addr.Addr(n) + guard}) {
+		free = false
+	}
+	if free {
+		return besideShadows
+	}
 	var at addr.Addr
 	most := n + 2<<20
 	last := addr.Addr(lowest)
