@@ -230,12 +230,22 @@ func ReadTask(tid int) (Task, error) {
 	return ParseTask(text)
 }
 
-// Usage is what a process has used so far: user and system time in ticks of a hundredth of a
-// second, and minor and major page faults (fields 14, 15, 10 and 12 of proc_pid_stat(5)).
-func Usage(pid int) (user, system, minor, major uint64, err error) {
-	text, err := ReadText("/proc/" + strconv.Itoa(pid) + "/stat")
+// Usage is what a process and those of its children that it has waited for have used so far.
+type Usage struct {
+	User, System      uint64 // ticks of a hundredth of a second
+	Minor, Major      uint64 // page faults
+	MostResident      uint64 // KiB, of the process alone; so is what follows
+	Read, Written     uint64 // bytes of disks
+	Waited, Preempted uint64 // how often its threads, but for those that have ended, were switched
+}
+
+// ReadUsage reads /proc/PID/stat, status and io, and the status of all threads (fields 10 to 17 of
+// proc_pid_stat(5)).
+func ReadUsage(pid int) (u Usage, err error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	text, err := ReadText(dir + "/stat")
 	if err != nil {
-		return 0, 0, 0, 0, err
+		return u, err
 	}
 	fields := statFields(text)
 	n := func(field int) uint64 {
@@ -245,7 +255,27 @@ func Usage(pid int) (user, system, minor, major uint64, err error) {
 		v, _ := strconv.ParseUint(string(fields[field-3]), 10, 64)
 		return v
 	}
-	return n(14), n(15), n(10), n(12), nil
+	u.Minor, u.Major, u.User, u.System = n(10)+n(11), n(12)+n(13), n(14)+n(16), n(15)+n(17)
+	number := func(text []byte, key string) uint64 {
+		v, _ := proctext.Field(text, key).Number()
+		return v
+	}
+	if text, err = ReadText(dir + "/io"); err == nil { // else the machine does not count
+		u.Read, u.Written = number(text, "read_bytes"), number(text, "write_bytes")
+	}
+	tids, err := Threads(pid)
+	if err != nil {
+		return u, err
+	}
+	for _, tid := range tids {
+		if text, err = ReadText(dir + "/task/" + strconv.Itoa(tid) + "/status"); err != nil {
+			continue // it has ended
+		}
+		u.MostResident = max(u.MostResident, number(text, "VmHWM"))
+		u.Waited += number(text, "voluntary_ctxt_switches")
+		u.Preempted += number(text, "nonvoluntary_ctxt_switches")
+	}
+	return u, nil
 }
 
 // Arguments says where the memory of a process has the program's arguments and its

@@ -26,6 +26,7 @@ func (g *Group) add(tid int, p *Process) *Thread {
 		p.No = t.No
 	}
 	p.Threads[tid], g.threads[tid] = t, t
+	delete(g.nest.ended, tid)
 	return t
 }
 

@@ -93,7 +93,8 @@ type Group struct {
 type nest struct {
 	k      emulator
 	dead   []death
-	serial uint64 // of reports and deaths
+	ended  map[int]*Thread // by pid: tracees that have ended, children of their tracers
+	serial uint64          // of reports and deaths
 
 	zombies zombies
 }

@@ -65,7 +65,7 @@ func (g *Group) awaitQuick(s *Space) {
 }
 
 // LetGo lets the threads of an address space go on that only Hold has stopped. What
-// they come to next waits to be served.
+// they come to next waits to be served. The stop of one that has a tracer may be that one's, too.
 func (g *Group) LetGo(s *Space) {
 	if g.pausing {
 		return
@@ -73,7 +73,7 @@ func (g *Group) LetGo(s *Space) {
 	var free []*Thread
 	g.facts.drop(func(f Fact) bool {
 		t := g.threads[f.TID]
-		if f.Call != nil || f.Stop.Kind != ptrace.Trap || t == nil || t.Space != s || !t.asked || t.unseen || f.listened || t.traced != nil && t.traced.asked {
+		if f.Call != nil || f.Stop.Kind != ptrace.Trap || t == nil || t.Space != s || !t.asked || t.unseen || f.listened || t.traced != nil {
 			return false
 		}
 		t.asked, t.Faults = false, f.Stop.Faults

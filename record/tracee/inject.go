@@ -43,13 +43,14 @@ var (
 
 // Injectable reports whether a thread stands where a call can be made in its name:
 // at the stop of an interrupt, or at the end of a call. Not where a signal is about
-// to be served that only the call's own mask let in.
+// to be served that only the call's own mask let in, nor at a stop of which a tracer may be
+// told: the thread would stand there no more, and PTRACE_LISTEN would fail.
 func (g *Group) Injectable(t *Thread) bool {
 	if t.rest != nil || t.inside.on {
 		return false
 	}
 	if s, waits := g.facts.of(t.TID); waits {
-		return s.Kind == ptrace.Trap
+		return s.Kind == ptrace.Trap && t.traced == nil
 	}
 	c := &t.calls
 	return t.state == Stopped && t.at == ptrace.Syscall && t.call == nil && c.Returned && c.Ret != -eIntr && !restarts(c.Ret)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
@@ -17,7 +18,7 @@ import (
 // tells has a thread stand, and tells its tracer.
 func (g *Group) tells(t *Thread, r *report) {
 	tr := t.traced
-	tr.asked = tr.asked && (!r.answers() || tr.joins)
+	tr.asked = tr.asked && tr.joins // any stop is an answer (kernel/signal.c, ptrace_stop)
 	tr.joins = false
 	g.nest.serial++
 	r.serial = g.nest.serial
@@ -89,14 +90,27 @@ func (g *Group) tellTrap(t *Thread, listened bool) bool {
 		binary.LittleEndian.PutUint32(r.info[siginfo.Code:], 0)
 		binary.LittleEndian.PutUint32(r.info[siginfo.PID:], 0)
 		g.tells(t, r)
-	case tr.born, tr.asked, listened && tr.seized:
+	case tr.born, tr.asked, tr.seized && (listened || g.continues(t)):
 		tr.born = false
+		tr.told = g.continues(t)
 		sig := int(unix.SIGTRAP)
 		g.tells(t, g.groupReport(t, sig, false))
 	default:
 		return false
 	}
 	return true
+}
+
+// continues reports whether a thread has stopped because a SIGCONT is on its way, of which its
+// tracer has not been told: it is told of that one twice (kernel/signal.c, prepare_signal).
+func (g *Group) continues(t *Thread) bool {
+	const bit = 1 << (unix.SIGCONT - 1)
+	text, err := g.k.Status(t.TID)
+	if err != nil || t.traced.told {
+		return false
+	}
+	comes := proctext.Field(text, "SigPnd").Hex() | proctext.Field(text, "ShdPnd").Hex()
+	return comes&^proctext.Field(text, "SigBlk").Hex()&bit != 0
 }
 
 // Messages of PTRACE_GETEVENTMSG at the entry and the exit of a call

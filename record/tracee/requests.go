@@ -27,6 +27,9 @@ func (g *Group) beginRequest(t *Thread, c *Call) {
 	case req == request.TraceMe:
 		g.settle(t, g.traceMe(t))
 		return
+	case target == nil && (req == request.Kill || req == request.Interrupt) && g.isZombie(t, pid):
+		g.settle(t, 0)
+		return
 	case target == nil, target.Space == nil: // the kernel's answer is right: it is no tracee of ours
 		return
 	case req == request.Attach, req == request.Seize:
@@ -151,7 +154,7 @@ func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 		return g.pass(t, target, req, at, data, p.Flow, p.Size)
 	}
 	switch req {
-	case request.Cont, request.Syscall, request.SingleStep, request.Sysemu, request.SysemuStep, request.Detach:
+	case request.Cont, request.Syscall, request.SingleStep, request.SingleBlock, request.Sysemu, request.SysemuStep, request.Detach:
 		if data > 64 {
 			return -int64(unix.EIO)
 		}

@@ -18,20 +18,25 @@ func (g *Group) resume(t *Thread, sig int) {
 	t.pace.resumed = g.Now()
 	t.Space.Ran = true
 	g.become(t, t.free())
-	if t.traced != nil {
-		if err, done := g.letTraced(t, sig); done {
-			g.failed(t, err)
-			return
-		}
+	if t.traced == nil {
+		g.failed(t, g.letOn(t, sig))
+		return
 	}
-	request := g.k.ContSyscall
-	if g.filter != nil && !t.suspended && t.call == nil && !t.launcher && t.rest == nil && !t.Proc.listened && !(t.Proc.signalFD && t.Proc.tracing()) {
-		request = g.k.Cont // the filter stops it at the calls that matter
+	err, done := g.letTraced(t, sig)
+	if !done {
+		err = g.letOn(t, sig)
 	}
-	g.failed(t, request(t.TID, sig))
-	if t.traced != nil && t.traced.asked {
+	if !g.failed(t, err) && t.traced.asked {
 		_ = g.k.Interrupt(t.TID) // the stop was not its tracer's business
 	}
+}
+
+// letOn lets a stopped thread go on to the next stop that we want.
+func (g *Group) letOn(t *Thread, sig int) error {
+	if g.filter != nil && !t.suspended && t.call == nil && !t.launcher && t.rest == nil && !t.Proc.listened && !(t.Proc.signalFD && t.Proc.tracing()) {
+		return g.k.Cont(t.TID, sig) // the filter stops it at the calls that matter
+	}
+	return g.k.ContSyscall(t.TID, sig)
 }
 
 // Go lets a thread go on that waits at the entry of a call. The call begins now.

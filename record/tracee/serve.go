@@ -169,7 +169,7 @@ func (g *Group) serve(f Fact) {
 	case ptrace.Signal:
 		g.signal(t, f.Stop.Sig, ours)
 	case ptrace.Group:
-		if tr := t.traced; tr != nil && tr.onward && t.Proc.stopped {
+		if tr := t.traced; tr != nil && tr.onward && !tr.asked && t.Proc.stopped {
 			g.trap(t, false, true) // of an interrupt of ours (kernel/signal.c, do_jobctl_trap)
 			break
 		}

@@ -61,7 +61,7 @@ func (g *Group) signalTraced(t *Thread, sig int, ours bool, info *[128]byte) boo
 func (g *Group) tellSignal(t *Thread, sig int, ours bool, info *[128]byte) {
 	tr := t.traced
 	r := &report{status: uint32(sig), info: *info, real: true}
-	tr.steps = false
+	tr.steps, tr.told = false, tr.told && sig != int(unix.SIGCONT)
 	code := siginfo.CodeOf(info)
 	if sig == int(unix.SIGTRAP) && code == int32(unix.SIGTRAP) { // the first instruction of a handler
 		r.real = false

@@ -193,6 +193,7 @@ type traced struct {
 	inCall  bool    // its tracer was told of the entry of the call in progress
 	onward  bool    // its tracer had it go on from the stop by job control that its process is in
 	steps   bool    // it makes a step, or the call that it came to with one
+	told    bool    // its tracer was told that a SIGCONT comes, which has not come yet
 }
 
 // Process is a traced thread group.

@@ -5,6 +5,8 @@
 package tracee
 
 import (
+	"maps"
+
 	"golang.org/x/sys/unix"
 
 	"memtrace/record/ptrace"
@@ -124,11 +126,12 @@ func (g *Group) abandonTracees(by *Thread) {
 		g.letParentKnow(d.tid)
 	}
 	g.nest.dead = kept
+	maps.DeleteFunc(g.nest.ended, func(_ int, of *Thread) bool { return of == by })
 }
 
 // isGone ends what a thread that has ended was to others.
 func (g *Group) isGone(t *Thread, status uint32) {
-	if t.tracees > 0 || len(g.nest.dead) > 0 {
+	if t.tracees > 0 || len(g.nest.dead) > 0 || len(g.nest.ended) > 0 {
 		g.abandonTracees(t)
 	}
 	tr := t.traced
@@ -138,6 +141,10 @@ func (g *Group) isGone(t *Thread, status uint32) {
 	}
 	g.part(t)
 	if t.TID == t.Proc.PID && t.Proc.maker != nil && t.Proc.maker.Proc == tr.by.Proc {
+		if g.nest.ended == nil {
+			g.nest.ended = map[int]*Thread{}
+		}
+		g.nest.ended[t.TID] = tr.by
 		return // a child: the kernel tells of it
 	}
 	g.nest.serial++

@@ -81,6 +81,9 @@ func (g *Group) beginWait(t *Thread, c *Call) {
 // endWait answers a wait at its exit. It reports whether the thread goes on inside of it.
 func (g *Group) endWait(t *Thread, ret int64, ours bool) (now int64, again bool) {
 	w := &t.wait
+	if ret > 0 && !w.info {
+		delete(g.nest.ended, int(ret))
+	}
 	if ret > 0 && !w.info && g.hides(t, int(ret)) {
 		g.remake(t, w.regs[ptrace.RegOrigRAX])
 		return ret, true
@@ -206,17 +209,18 @@ func (g *Group) answer(t *Thread, n *news) int64 {
 	return g.result(t, ret)
 }
 
-// usageOf is struct rusage of a process, as far as /proc tells: its times and page faults.
+// usageOf is struct rusage of a process, as far as /proc tells.
 func usageOf(pid int, id arch.ID) (b []byte) {
-	const words, minorAt, majorAt = 18, 8, 9
-	var usage [words]uint64
-	if user, system, minor, major, err := procfs.Usage(pid); err == nil { // else it has ended
-		for i, ticks := range []uint64{user, system} { // struct timeval
-			usage[2*i], usage[2*i+1] = ticks/100, ticks%100*10000
-		}
-		usage[minorAt], usage[majorAt] = minor, major
+	u, err := procfs.ReadUsage(pid)
+	if err != nil { // it has ended
+		u = procfs.Usage{}
 	}
-	for _, w := range usage {
+	const unknown = 0
+	for _, w := range []uint64{
+		u.User / 100, u.User % 100 * 10000, u.System / 100, u.System % 100 * 10000, u.MostResident,
+		unknown, unknown, unknown, u.Minor, u.Major, unknown, u.Read / 512, u.Written / 512,
+		unknown, unknown, unknown, u.Waited, u.Preempted,
+	} {
 		b = appendWord(b, id, w)
 	}
 	return b

@@ -6,7 +6,12 @@
 
 package tracee
 
-import "time"
+import (
+	"strings"
+	"time"
+
+	"memtrace/format/proctext"
+)
 
 // endsEvery is how often the tracees are asked for ends while some are kept: these are in the
 // way of any wait that is for all.
@@ -46,4 +51,23 @@ func (g *Group) letParentKnow(pid int) {
 		delete(z.kept, pid)
 		g.k.(keepingKernel).ReapOne(pid)
 	}
+}
+
+// isZombie reports whether a process is a tracee of a thread's that has ended, and for which
+// nobody has waited.
+func (g *Group) isZombie(by *Thread, pid int) bool {
+	for _, d := range g.nest.dead {
+		if d.by == by && d.tid == pid {
+			return true
+		}
+	}
+	if g.nest.ended[pid] != by {
+		return false
+	}
+	text, err := g.k.Status(pid)
+	if err != nil || !strings.HasPrefix(proctext.Field(text, "State").String(), "Z") {
+		return false // its id may be another's by now
+	}
+	parent, _ := proctext.Field(text, "PPid").Number()
+	return int(parent) == by.Proc.PID
 }

@@ -2,8 +2,8 @@
 /*
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
- * break, emulate, registers, pending, ends, suspends, messages, stays, status, or across: that one
- * traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
+ * break, emulate, registers, pending, ends, suspends, messages, stays, status, continues, answers, zombies, uses,
+ * or across: that one traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
  */
 #include "mark.h"
 #include <elf.h>
@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -1005,6 +1006,154 @@ static void status(void)
 	waited("end", pid);
 }
 
+/* A child that sleeps in a call, or spins. */
+static pid_t child(int spins)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		while (spins)
+			;
+		sleeps();
+	}
+	nap(20);
+	return pid;
+}
+
+/* Has a tracee go on, with the signal that it has stopped for. */
+static void on(pid_t pid, int status)
+{
+	CHECK(tr(PTRACE_CONT, pid, 0, status >> 16 ? 0 : WSTOPSIG(status)) == 0);
+}
+
+/* A SIGCONT is told twice, whatever the tracee does; and a process that job control has
+ * stopped runs on if its tracer has it run, and is stopped by the same signal when asked. */
+static void continues(void)
+{
+	for (int spinning = 0; spinning < 2; spinning++) {
+		pid_t pid = child(spinning);
+		CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+		CHECK(kill(pid, SIGCONT) == 0);
+		on(pid, waited("goes on", pid));
+		on(pid, waited("and then", pid));
+		nap(30);
+		nothing("runs", pid);
+		CHECK(kill(pid, SIGSTOP) == 0);
+		on(pid, waited("SIGSTOP", pid));
+		waited("group-stop", pid);
+		for (int n = 0; n < 2; n++) {
+			CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+			nap(30);
+			nothing("runs", pid);
+			CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+			waited("interrupted", pid);
+			info(pid);
+		}
+		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+		CHECK(kill(pid, SIGCONT) == 0);
+		on(pid, waited("goes on", pid));
+		on(pid, waited("and then", pid));
+		CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+		waited("interrupted", pid);
+		CHECK(kill(pid, SIGKILL) == 0);
+		waited("end", pid);
+	}
+}
+
+/* Any stop answers PTRACE_INTERRUPT, and two of these are one. */
+static void answers(void)
+{
+	pid_t pid = child(0);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	waited("interrupted", pid);
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	waited("call", pid);
+	CHECK(tr(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	nap(30);
+	CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	waited("left", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	nap(30);
+	nothing("runs", pid);
+	for (int n = 0; n < 2; n++)
+		CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	waited("interrupted", pid);
+	CHECK(tr(PTRACE_INTERRUPT, pid, 0, 0) == 0); /* of one that stands */
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("again", pid);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	nap(30);
+	nothing("runs", pid);
+	CHECK(kill(pid, SIGKILL) == 0);
+	waited("end", pid);
+}
+
+/* What can be done with a tracee that has ended, and for which nobody has waited. */
+static void zombies(void)
+{
+	for (int how = 0; how < 3; how++) {
+		pid_t pid = child(0), tracer = 0;
+		siginfo_t i;
+		fflush(stdout);
+		if (how == 2) /* that is not the parent */
+			tracer = fork();
+		if (tracer == 0) {
+			if (how > 0)
+				CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+			CHECK(kill(pid, SIGKILL) == 0);
+			if (how == 2 || how == 1)
+				CHECK(waitid(P_PID, pid, &i, WEXITED | WNOWAIT) == 0);
+			else
+				nap(50);
+			static const int requests[] = {PTRACE_KILL, PTRACE_INTERRUPT, PTRACE_CONT, PTRACE_KILL};
+			for (unsigned n = 0; n < sizeof requests / sizeof *requests; n++)
+				printf("%d: %d\n", n, tr(requests[n], pid, 0, 0) < 0 ? -errno : 0);
+			waited("end", pid);
+			printf("kill: %d\n", tr(PTRACE_KILL, pid, 0, 0) < 0 ? -errno : 0);
+			fflush(stdout);
+		}
+		if (how == 2 && tracer == 0)
+			_exit(0);
+		if (how == 2) {
+			waited("tracer", tracer);
+			waited("end", pid);
+		}
+	}
+}
+
+static int works(void)
+{
+	static volatile char room[8 << 20];
+	for (unsigned n = 0; n < sizeof room; n += PAGE)
+		room[n] = 1;
+	raise(SIGUSR1);
+	return 0;
+}
+
+/* What a wait for a stop says that the tracee has used; and steps to branches. */
+static void uses(void)
+{
+	pid_t pid = traceme(works);
+	struct rusage u;
+	int status, n = 0;
+	memset(&u, 0x5a, sizeof u);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	CHECK(wait4(pid, &status, 0, &u) == pid);
+	tell("signal", status);
+	printf("rss %d, faults %d, switches %d, others %ld\n", u.ru_maxrss > 8000 && u.ru_maxrss < 20000, u.ru_minflt >= 2048 && u.ru_minflt < 5000,
+	       u.ru_nvcsw > 0, u.ru_ixrss + u.ru_idrss + u.ru_isrss + u.ru_nswap + u.ru_msgsnd + u.ru_msgrcv + u.ru_nsignals);
+	CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
+	waited("end", pid);
+	pid = traceme(some_calls);
+	do { /* as many as the processor makes of it */
+		CHECK(tr(33 /* PTRACE_SINGLEBLOCK */, pid, 0, 0) == 0);
+		CHECK(waitpid(pid, &status, 0) == pid);
+		n++;
+	} while (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
+	tell(n > 10 ? "stepped" : "not stepped", status);
+}
+
 /* Memory of the tracee of across, where both builds can name it: code, and a word. */
 #define LOW 0x10000000L
 #define WORD (LOW + 0x800)
@@ -1216,6 +1365,7 @@ int main(int argc, char **argv)
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
 		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays}, {"status", status},
+		{"continues", continues}, {"answers", answers}, {"zombies", zombies}, {"uses", uses},
 		{"across", across}, {"shown", shown},
 	};
 	other_build = strdup(argv[0]);

@@ -16,5 +16,8 @@ const (
 	ModeSysemuStep      // by one instruction; a call is not made
 )
 
-// Modes are the requests that let a tracee go on.
-var Modes = map[uint64]Mode{Cont: ModeCont, Syscall: ModeSyscall, SingleStep: ModeStep, Sysemu: ModeSysemu, SysemuStep: ModeSysemuStep}
+// Modes are the requests that let a tracee go on. A step to the next branch is one by an
+// instruction, as it is on processors that cannot do better.
+var Modes = map[uint64]Mode{
+	Cont: ModeCont, Syscall: ModeSyscall, SingleStep: ModeStep, SingleBlock: ModeStep, Sysemu: ModeSysemu, SysemuStep: ModeSysemuStep,
+}

@@ -31,6 +31,7 @@ const (
 	ArchPrctl     = 30
 	Sysemu        = 31
 	SysemuStep    = 32
+	SingleBlock   = 33
 	SetOptions    = 0x4200
 	GetEventMsg   = 0x4201
 	GetSigInfo    = 0x4202
