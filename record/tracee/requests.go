@@ -170,6 +170,8 @@ func (g *Group) request(t, target *Thread, req, at, data uint64) int64 {
 		return g.passSet(t, target, req, at, data)
 	case request.Listen:
 		return g.listenFor(target)
+	case request.GetFilter, request.GetFilterMeta:
+		return g.filterOf(t, target, req, at, data)
 	}
 	return g.ofReport(t, target, req, at, data)
 }
@@ -267,10 +269,6 @@ func (g *Group) pass(t, target *Thread, req, at, data uint64, flow request.Flow,
 		b = make([]byte, size)
 	case request.ToTracer, request.ToTracee, request.ToNumber:
 		b = make([]byte, size)
-	case request.ToTracerF:
-		if data != 0 {
-			b = make([]byte, 1<<16*size)
-		}
 	}
 	if flow == request.ToTracee || flow == request.ToTraceeN {
 		if g.ReadMem(t, b, addr.Addr(data)) != len(b) {
@@ -285,12 +283,6 @@ func (g *Group) pass(t, target *Thread, req, at, data uint64, flow request.Flow,
 	case request.ToTracer, request.ToNumber, request.ToTracerN:
 		if bad := g.fill(t, b, data); bad != 0 {
 			return bad
-		}
-	case request.ToTracerF:
-		if b != nil {
-			if bad := g.fill(t, b[:min(len(b), int(ret)*size)], data); bad != 0 {
-				return bad
-			}
 		}
 	}
 	return ret

@@ -843,9 +843,20 @@ static void suspends(void)
 		if (user && getuid() == 0)
 			CHECK(setuid(65534) == 0);
 		pid_t pid = traceme(filters);
+		printf("no filter: %d\n", tr(PTRACE_SECCOMP_GET_FILTER, pid, 0, 0) < 0 ? -errno : 0);
 		printf("suspend: %d\n", tr(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_SUSPEND_SECCOMP) < 0 ? -errno : 0);
 		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
 		waited("signal", pid);
+		for (long n = -1; n < 2; n++) { /* what filters it has */
+			struct sock_filter f[64] = {{0}};
+			unsigned long long meta[2] = {n, 77};
+			int got = tr(PTRACE_SECCOMP_GET_FILTER, pid, n, (long)f);
+			printf("filter %ld: %d, %#x, ", n, got < 0 ? -errno : got, f[0].code);
+			got = tr(PTRACE_SECCOMP_GET_FILTER, pid, n, 0);
+			printf("%d, ", got < 0 ? -errno : got);
+			got = tr(PTRACE_SECCOMP_GET_METADATA, pid, sizeof meta, (long)meta);
+			printf("%d, %lld, flags %lld\n", got < 0 ? -errno : got, (long long)meta[0], (long long)meta[1]);
+		}
 		CHECK(tr(PTRACE_SETOPTIONS, pid, 0, 0) == 0);
 		CHECK(tr(PTRACE_CONT, pid, 0, 0) == 0);
 		waited("end", pid);

@@ -44,8 +44,8 @@ const (
 	PeekSigInfo   = 0x4209
 	getSigMask    = 0x420a
 	setSigMask    = 0x420b
-	getFilter     = 0x420c
-	getFilterMeta = 0x420d
+	GetFilter     = 0x420c
+	GetFilterMeta = 0x420d
 	GetCallInfo   = 0x420e
 	getRSeq       = 0x420f
 	setDispatch   = 0x4210

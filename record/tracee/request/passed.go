@@ -17,7 +17,6 @@ const (
 	ByNumber                  // data is a number
 	ToTracerN                 // addr bytes are filled, and the result says how many there are
 	ToTraceeN                 // addr bytes are taken
-	ToTracerF                 // a number of elements, which the result says, of size bytes each
 )
 
 // Passed are the requests that the kernel answers about the tracee itself.
@@ -30,6 +29,5 @@ var Passed = map[uint64]struct {
 	GetFPRegs: {ToTracer, FPRegsSize}, SetFPRegs: {ToTracee, FPRegsSize},
 	getSigMask: {ToTracerN, 8}, setSigMask: {ToTraceeN, 8}, ArchPrctl: {ByNumber, 0},
 	getRSeq: {ToTracerN, 24}, setDispatch: {ToTraceeN, 32}, getDispatch: {ToTracerN, 32},
-	getFilter: {ToTracerF, 8}, getFilterMeta: {ToTracerN, 16},
 	getThreadArea: {ToTracer, 16}, setThreadArea: {ToTracee, 16}, setCallInfo: {ToTraceeN, 0},
 }
