@@ -224,6 +224,9 @@ func (g *Group) execed(t *Thread) {
 	left := caller.Space
 	p.noCldStop = false
 	g.image(caller, Birth{How: Executed, OldTID: uint32(old), Left: left})
+	if caller.traced != nil && g.raised(caller) {
+		g.part(caller)
+	}
 	if tr := caller.traced; tr != nil && !tr.seized && tr.opts&request.OptExec == 0 {
 		g.trapFor(caller)
 		tr.steps = false // a step ends with the same signal

@@ -6,9 +6,12 @@ package tracee
 
 import (
 	"maps"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"memtrace/format/proctext"
 	"memtrace/record/ptrace"
 	"memtrace/record/tracee/request"
 	"memtrace/record/tracee/siginfo"
@@ -101,6 +104,31 @@ func (g *Group) stopAgain(t *Thread, r *report, sig int) {
 	}
 	g.sendOwn(t, int(unix.SIGSTOP))
 	r.let(0)
+}
+
+// raised reports whether the program in a thread has rights that its tracer has not. The kernel
+// gives a traced program none (security/commoncap.c), but takes the rights of the tracer that it
+// knows for that: ours.
+func (g *Group) raised(t *Thread) bool {
+	rights := func(t *Thread) (ids string, permitted, effective uint64) {
+		text, err := g.k.Status(t.TID)
+		if err != nil {
+			return "", 0, 0
+		}
+		same := func(key string) string {
+			real, _ := proctext.Field(text, key).Number()
+			for _, id := range strings.Fields(proctext.Field(text, key).String()) {
+				if id != strconv.FormatUint(real, 10) {
+					return "others"
+				}
+			}
+			return ""
+		}
+		return same("Uid") + same("Gid"), proctext.Field(text, "CapPrm").Hex(), proctext.Field(text, "CapEff").Hex()
+	}
+	_, permitted, effective := rights(t.traced.by)
+	ids, gained, _ := rights(t)
+	return effective>>unix.CAP_SYS_PTRACE&1 == 0 && (ids != "" || gained&^permitted != 0)
 }
 
 // abandonTracees ends the relation of a tracer that ends, or becomes another program, to its

@@ -2,7 +2,7 @@
 /*
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
- * break, emulate, registers, pending, ends, suspends, messages, stays, status, continues, answers, zombies, uses,
+ * break, emulate, registers, pending, ends, suspends, messages, stays, status, continues, answers, zombies, uses, raises,
  * or across: that one traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
  */
 #include "mark.h"
@@ -1165,6 +1165,54 @@ static void uses(void)
 	tell(n > 10 ? "stepped" : "not stepped", status);
 }
 
+/* A program that gets rights by its file gets none if one without rights traces it, or is not
+ * that one's tracee any more. Only root can make such a file. */
+static void raises(void)
+{
+	int up[2], down[2];
+	uid_t uid;
+	char name[64], *argv[] = {name, "raised", NULL};
+	CHECK(pipe(up) == 0 && pipe(down) == 0);
+	if (getuid() == 0) {
+		int from = open("/proc/self/exe", O_RDONLY), to;
+		snprintf(name, sizeof name, "/tmp/raised.%d", getpid());
+		CHECK(from >= 0 && (to = open(name, O_WRONLY | O_CREAT | O_EXCL, 0755)) >= 0);
+		static char b[1 << 20];
+		for (ssize_t n; (n = read(from, b, sizeof b)) > 0;)
+			CHECK(write(to, b, n) == n);
+		CHECK(fchmod(to, 04755) == 0 && close(to) == 0);
+		int status;
+		fflush(stdout);
+		pid_t me = fork();
+		if (me) {
+			CHECK(waitpid(me, &status, 0) == me && unlink(name) == 0);
+			exit(WEXITSTATUS(status));
+		}
+		CHECK(setuid(65534) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0);
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		CHECK(dup2(up[1], 3) == 3 && ends_when_told(down[0]) == 5);
+		execv(name, argv);
+		_exit(9);
+	}
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0 && write(down[1], "", 1) == 1);
+	if (getuid() == 65534) {
+		CHECK(read(up[0], &uid, sizeof uid) == sizeof uid);
+		printf("none: %d\n", uid == 65534 || tr(PTRACE_INTERRUPT, pid, 0, 0) < 0);
+	}
+	kill(pid, SIGKILL);
+	waited("end", pid);
+	exit(0);
+}
+
+static void raised(void)
+{
+	uid_t uid = geteuid();
+	CHECK(setreuid(65534, 65534) == 0 && write(3, &uid, sizeof uid) == sizeof uid);
+	sleeps();
+}
+
 /* Memory of the tracee of across, where both builds can name it: code, and a word. */
 #define LOW 0x10000000L
 #define WORD (LOW + 0x800)
@@ -1376,7 +1424,7 @@ int main(int argc, char **argv)
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
 		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays}, {"status", status},
-		{"continues", continues}, {"answers", answers}, {"zombies", zombies}, {"uses", uses},
+		{"continues", continues}, {"answers", answers}, {"zombies", zombies}, {"uses", uses}, {"raises", raises}, {"raised", raised},
 		{"across", across}, {"shown", shown},
 	};
 	other_build = strdup(argv[0]);
