@@ -316,6 +316,55 @@ int main(int argc, char **argv)
 }
 `
 
+// familyLog records family, and returns the processes of the log and their last steps: the program, its two children, and
+// sleep, which is of x86_64 whatever the others are.
+func familyLog(t *testing.T, flags []string) (log string, pids, last []string) {
+	t.Helper()
+	log, _ = gdbLog(t, family, flags, tool(t, "sleep"))
+	out, err := exec.Command(binary(), "report", log, "processes", "--format", "csv").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(out), "\n")[1:5] {
+		f := strings.Split(line, ",")
+		pids, last = append(pids, f[0]), append(last, f[3])
+	}
+	return log, pids, last
+}
+
+// TestGDBInferiors has all processes of a log side by side in gdb: each is itself at every step, or said not to be there.
+func TestGDBInferiors(t *testing.T) {
+	for name, flags := range map[string][]string{"x86_64": nil, "i386": {"-m32"}} {
+		t.Run(name, func(t *testing.T) {
+			if name == "i386" {
+				require(t, "m32", m32())
+			}
+			log, pids, _ := familyLog(t, flags)
+			a := gdbAnswers(inGDB(t, []string{"--all"}, log, "info inferiors", "p mine", "info threads", "goto-step crash", "inferior 3", "bt", "p mine", "inferior 2", "p mine", "inferior 4", "p mine",
+				"show architecture", "inferior 3", "watch mine", "reverse-continue", "inferior 1", "delete", "continue", "continue", "inferior 3", "p mine", "info registers rip eip", "detach", "attach "+pids[2],
+				"monitor goto crash", "attach "+pids[2], "p mine", "set schedule-multiple off", "continue", "monitor process "+pids[1], "monitor step?"))
+			all := strings.Join(a, "\n> ")
+			for i, want := range map[int]string{
+				1: " = 8\n", 4: "process " + pids[2], 5: "child (n=", 6: " = 23\n", 10: "No symbol", 11: "i386:x86-64", 14: "Old value = 23\nNew value = 22\n", 17: "Thread 3.1 received signal SIGABRT",
+				18: "Thread 1.1 received signal SIGSEGV", 19: "<unavailable> in ?? ()", 20: "Cannot access memory", 22: "detached]", 23: "Attaching to process " + pids[2] + " failed",
+				26: " = 23\n", 28: "schedule-multiple on", 29: "attach " + pids[1],
+			} {
+				if i >= len(a) || !strings.Contains(a[i], want) {
+					t.Fatalf("answer %d has no %q:\n%s", i, want, all)
+				}
+			}
+			for i, pid := range pids {
+				if !strings.Contains(a[0], "process "+pid) || strings.Contains(a[2], "."+pid+" (not there at step ") != (i > 0) || !strings.Contains(a[18]+"process "+pids[0]+": not there", "process "+pid+": not there") {
+					t.Errorf("process %s is not among the inferiors, or is there when it is not:\n%s", pid, all)
+				}
+			}
+			if !regexp.MustCompile(` = 1[23]\n`).MatchString(a[8]) { // 13 is seen only as the first child's last nap ends
+				t.Errorf("the first child has%s", a[8])
+			}
+		})
+	}
+}
+
 // TestGDBProcesses goes from process to process in one session of gdb: each has its own memory, stack and libraries,
 // at the step where the one before was.
 func TestGDBProcesses(t *testing.T) {
@@ -324,17 +373,7 @@ func TestGDBProcesses(t *testing.T) {
 			if name == "i386" {
 				require(t, "m32", m32())
 			}
-			sleep := tool(t, "sleep") // of x86_64 in both
-			log, _ := gdbLog(t, family, flags, sleep)
-			out, err := exec.Command(binary(), "report", log, "processes", "--format", "csv").Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var pids, last []string
-			for _, line := range strings.Split(string(out), "\n")[1:5] {
-				f := strings.Split(line, ",")
-				pids, last = append(pids, f[0]), append(last, f[3])
-			}
+			log, pids, last := familyLog(t, flags)
 			to := func(i int) string { return "process " + pids[i] + " " + last[2] } // as the second child dies
 			a := gdbAnswers(inGDB(t, nil, log, "p mine", "process "+pids[2], "p mine", to(2), "bt", "p mine", "watch mine", "reverse-continue", "reverse-continue", "reverse-continue", "delete",
 				to(1), "p mine", "p $_inferior_thread_count", "process "+pids[3], "info sharedlibrary", "p mine", "info inferiors", "show architecture", "monitor processes", "reverse-continue",

@@ -23,6 +23,7 @@ type gdbOptions struct {
 	at, gdb string
 	pid     uint32
 	stale   bool
+	all     bool
 }
 
 func newGDBCmd() *cobra.Command {
@@ -56,6 +57,7 @@ stack that are older than its thread's last return from a call.`,
 	f := cmd.Flags()
 	f.StringVar(&o.at, "at", "", "begin at `STEP`")
 	f.Uint32Var(&o.pid, "pid", 0, "the process `PID` (the log's first)")
+	f.BoolVar(&o.all, "all", false, "show all processes of the log, each as an inferior")
 	f.BoolVar(&o.stale, "stale", false, "show bytes of stacks that may be older than the step, too")
 	f.StringVar(&o.gdb, "gdb", "gdb", "the debugger's `PROGRAM`")
 	addSymbolFlags(cmd)
@@ -64,7 +66,7 @@ stack that are older than its thread's last return from a call.`,
 
 // session is what the flags say of a session with gdb.
 func (o *gdbOptions) session(cmd *cobra.Command, t *replay.Trace) (*gdbstub.Session, error) {
-	so := gdbstub.Options{Stale: o.stale, Once: o.gdb == "-"}
+	so := gdbstub.Options{All: o.all, Stale: o.stale, Once: o.gdb == "-"}
 	var err error
 	if so.PID, err = t.PIDOf(cmd.Context(), o.pid); err != nil {
 		return nil, err
@@ -85,12 +87,16 @@ const gotoStep = "define goto-step\nmonitor goto $arg0\nmaintenance flush regist
 
 // showProcess defines the command of gdb that shows another process: with a new connection, to which gdb brings
 // nothing of the old process.
-const showProcess = "define process\nif $argc == 1\nmonitor process $arg0\nelse\nmonitor process $arg0 $arg1\nend\ndisconnect\nfile\ntarget remote %s\nend\n" +
+const showProcess = "define process\nif $argc == 1\nmonitor process $arg0\nelse\nmonitor process $arg0 $arg1\nend\ndisconnect\nfile\n%s\nend\n" +
 	"document process\nprocess PID [STEP]: show another process of the log, at this step or at STEP. monitor processes lists them.\nend\n"
 
 // patientGDB has gdb wait for an answer that takes long in a long log. After two seconds it would take
 // the answer for that of its next question.
 const patientGDB = "set remotetimeout 600\n"
+
+// oneTime has gdb move all processes together, and keep nothing of memory that it has read: it would forget that of
+// the process at hand only.
+const oneTime = "set schedule-multiple on\nset stack-cache off\nset code-cache off\n"
 
 // localFiles has gdb open files by itself. It would say of each that it reads it from afar, slowly.
 const localFiles = "set sysroot\n"
@@ -116,11 +122,23 @@ func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error
 	}
 	defer os.RemoveAll(dir)
 	script, socket := filepath.Join(dir, "script"), filepath.Join(dir, "socket")
-	commands := gotoStep + fmt.Sprintf(showProcess, socket) + patientGDB
+	target := "target remote "
+	if o.all {
+		target = oneTime + "target extended-remote "
+	}
+	commands := gotoStep + fmt.Sprintf(showProcess, target+socket) + patientGDB
 	if !cmd.Flags().Changed(symbolsFlag) && !cmd.Flags().Changed(debuginfodFlag) && so.Local() {
 		commands += localFiles
 	}
-	if err := os.WriteFile(script, []byte(commands+"target remote "+socket+"\n"), 0o600); err != nil {
+	commands += target + socket + "\n"
+	if o.all {
+		more, err := attachAll(cmd.Context(), so)
+		if err != nil {
+			return replaying(name, err)
+		}
+		commands += more
+	}
+	if err := os.WriteFile(script, []byte(commands), 0o600); err != nil {
 		return err
 	}
 	l, err := net.Listen("unix", socket)
@@ -145,6 +163,32 @@ func runGDB(cmd *cobra.Command, name string, args []string, o *gdbOptions) error
 	return runErr
 }
 
+// mostInferiors is how many processes gdb is shown from the begin: it takes its time for the symbols of each.
+const mostInferiors = 32
+
+// attachAll are the commands that have gdb attach to the processes of the log, each at a step at which it is there,
+// and go to the step to begin at.
+func attachAll(ctx context.Context, so *gdbstub.Session) (string, error) {
+	places, more, err := so.Places(ctx, mostInferiors)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for i, p := range places {
+		if i > 0 {
+			fmt.Fprintf(&b, "add-inferior\ninferior %d\nmonitor goto %d\n", i+1, p.Step)
+		}
+		fmt.Fprintf(&b, "attach %d\n", p.PID)
+	}
+	if len(places) > 1 {
+		fmt.Fprintf(&b, "inferior 1\ngoto-step %d\n", places[0].Step)
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "echo %d more processes are not shown: add-inferior, inferior N, attach PID (monitor processes)\\n\n", more)
+	}
+	return b.String(), nil
+}
+
 // serveGDB serves the first that connects, and the next as long as gdb goes to be shown another process.
 func serveGDB(ctx context.Context, l net.Listener, s *gdbstub.Session) error {
 	for ; s != nil; s = s.Next() {
@@ -165,7 +209,7 @@ func serveGDB(ctx context.Context, l net.Listener, s *gdbstub.Session) error {
 
 // runServeGDB is replay --gdb.
 func runServeGDB(cmd *cobra.Command, t *replay.Trace, name string, o *replayOptions) error {
-	so, err := (&gdbOptions{at: o.at, pid: o.pid, stale: o.stale, gdb: o.gdb}).session(cmd, t)
+	so, err := (&gdbOptions{at: o.at, pid: o.pid, stale: o.stale, all: o.all, gdb: o.gdb}).session(cmd, t)
 	if err != nil {
 		return replaying(name, err)
 	}
@@ -187,7 +231,11 @@ func runServeGDB(cmd *cobra.Command, t *replay.Trace, name string, o *replayOpti
 	}
 	defer l.Close()
 	defer context.AfterFunc(cmd.Context(), func() { l.Close() })()
-	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: in gdb, type: target remote %s\n", l.Addr())
+	target := "target remote"
+	if o.all {
+		target = strings.ReplaceAll(oneTime, "\n", "; ") + "target extended-remote"
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "memtrace: in gdb, type: %s %s\n", target, l.Addr())
 	return replaying(name, serveGDB(cmd.Context(), l, so))
 }
 

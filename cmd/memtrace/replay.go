@@ -21,7 +21,7 @@ type replayOptions struct {
 	from, to, at, mem, diff, set, clock, history, find                             string
 	site                                                                           string
 	path                                                                           string
-	failed, stale                                                                  bool
+	failed, stale, all                                                             bool
 	gdb                                                                            string
 	slower                                                                         time.Duration
 	types                                                                          []string
@@ -107,6 +107,7 @@ func addReplayFlags(cmd *cobra.Command, o *replayOptions) {
 	f.BoolVar(&o.step, "step", false, "go through the log in a console")
 	f.StringVar(&o.gdb, "gdb", "", "serve the log to gdb at `ADDR`: HOST:PORT on this machine, the path of a socket, or - for gdb's pipe")
 	f.Lookup("gdb").NoOptDefVal = "127.0.0.1:0"
+	f.BoolVar(&o.all, "all", false, "with --gdb: show all processes of the log, each as an inferior")
 	f.BoolVar(&o.stale, "stale", false, "with --gdb: show bytes of stacks that may be older than the step, too")
 }
 
@@ -125,7 +126,7 @@ var questions = []question{
 	{[]string{"tui"}, nil, func(cmd *cobra.Command, t *replay.Trace, name string, _ *replayOptions) error {
 		return runTUI(cmd, t, name)
 	}},
-	{[]string{"gdb"}, []string{"at", "pid", "stale"}, runServeGDB},
+	{[]string{"gdb"}, []string{"at", "pid", "stale", "all"}, runServeGDB},
 	{[]string{"diff"}, []string{"bytes", "pid", "json", "time", "top"}, runDiff},
 	{[]string{"history"}, []string{"pid", "json", "time", "top"}, runHistory},
 	{[]string{"find"}, []string{"pid", "json", "time", "top"}, runFind},
@@ -171,8 +172,8 @@ func misplaced(flag, by string) error {
 		return usagef("--bytes goes with --diff")
 	case flag == "raw":
 		return usagef("--raw goes with --mem")
-	case flag == "stale":
-		return usagef("--stale goes with --gdb")
+	case flag == "stale", flag == "all":
+		return usagef("--%s goes with --gdb", flag)
 	case flag == "top":
 		return usagef("--top goes with --find, --history and --diff")
 	}

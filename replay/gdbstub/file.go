@@ -34,6 +34,11 @@ func (s *Session) file(_ context.Context, p string) (string, error) {
 	args := strings.Split(rest, ",")
 	switch op {
 	case "setfs":
+		pid, err := strconv.ParseUint(args[0], 16, 32)
+		if err != nil {
+			return fileInvalid, nil
+		}
+		s.root = uint32(pid)
 		return "F0", nil
 	case "open":
 		name, err := hex.DecodeString(args[0])
@@ -101,8 +106,23 @@ func (s *Session) open(name string) string {
 	if len(s.files) >= mostFiles {
 		return "F-1,24"
 	}
-	if rest, ok := strings.CutPrefix(name, fmt.Sprintf("/proc/%d/", s.pid)); ok && (rest == "maps" || strings.HasPrefix(rest, "task/") && strings.HasSuffix(rest, "/maps")) {
-		return s.add(text{strings.NewReader(string(s.now.space.AppendMaps(nil)))})
+	if rest, ok := strings.CutPrefix(name, "/proc/"); ok {
+		id, rest, _ := strings.Cut(rest, "/")
+		pid, err := strconv.ParseUint(id, 10, 32)
+		if err != nil || rest != "maps" && !(strings.HasPrefix(rest, "task/") && strings.HasSuffix(rest, "/maps")) {
+			return fileMissing
+		}
+		m := s.filesOf(uint32(pid))
+		if m == nil {
+			return fileMissing
+		}
+		return s.add(text{strings.NewReader(string(m.space.AppendMaps(nil)))})
+	}
+	m := s.now
+	if s.root != 0 {
+		if m = s.filesOf(s.root); m == nil {
+			return fileMissing
+		}
 	}
 	if id, ok := debugName(name); ok {
 		f, err := s.trace.OpenDebug(id)
@@ -111,9 +131,9 @@ func (s *Session) open(name string) string {
 		}
 		return s.add(f)
 	}
-	v, ok := s.mapped(name)
+	v, ok := m.mapped(name)
 	if !ok {
-		return s.debugLink(name)
+		return s.debugLink(m, name)
 	}
 	f, err := s.trace.OpenMapped(v)
 	if err != nil {
@@ -122,16 +142,29 @@ func (s *Session) open(name string) string {
 	return s.add(f)
 }
 
+// filesOf is the present moment of a process by its number, nil if it is not there.
+func (s *Session) filesOf(pid uint32) *moment {
+	p := s.byPID(pid)
+	if p == nil {
+		return nil
+	}
+	m, err := s.present(p)
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
 // mapped is a mapping of a file that gdb has a name of. The linker's list has names with links,
 // mappings have them without. Where the links are not, the name in the last folder has to do,
 // if there is one such file.
-func (s *Session) mapped(name string) (v vma.VMA, ok bool) {
+func (m *moment) mapped(name string) (v vma.VMA, ok bool) {
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		real = name
 	}
 	var like []vma.VMA
-	for v := range s.now.space.Mappings() {
+	for v := range m.space.Mappings() {
 		switch {
 		case v.Name == name || v.Name == real:
 			return v, true
@@ -147,14 +180,14 @@ func (s *Session) mapped(name string) (v vma.VMA, ok bool) {
 
 // debugLink opens a debug file of this machine that a program names: it is the right one if its
 // build id is that of a file that is mapped.
-func (s *Session) debugLink(name string) string {
+func (s *Session) debugLink(at *moment, name string) string {
 	f, err := replay.OpenRegular(name)
 	if err != nil {
 		return fileMissing
 	}
 	id, _, _ := symbol.BuildIDs(f)
 	seen := map[string]bool{}
-	for v := range s.now.space.Mappings() {
+	for v := range at.space.Mappings() {
 		if id == "" || v.Offset != 0 || seen[v.Name] {
 			continue
 		}

@@ -12,8 +12,9 @@ import (
 	"memtrace/replay"
 )
 
-// moment is the process at a step.
+// moment is a process at a step.
 type moment struct {
+	of      *inferior
 	step    format.Step
 	event   *format.Event
 	view    *replay.View
@@ -44,14 +45,17 @@ const lookAhead = 1 << 15
 // errGone is the error of a step at which the process has no memory.
 var errGone = errors.New("the process is not there")
 
-// at makes the moment of a step.
-func (s *Session) at(n format.Step) (*moment, error) {
+// at makes the moment of a process at a step.
+func (s *Session) at(p *inferior, n format.Step) (*moment, error) {
 	v, err := s.trace.At(n)
 	if err != nil {
 		return nil, err
 	}
-	m := &moment{step: n, view: v}
-	if m.process, err = v.ByNo(s.life.No); err != nil {
+	if err := s.prepare(p); err != nil {
+		return nil, err
+	}
+	m := &moment{of: p, step: n, view: v}
+	if m.process, err = v.ByNo(p.life.No); err != nil {
 		return nil, fmt.Errorf("%w: %w", errGone, err)
 	}
 	if m.space, err = m.process.Space(); err != nil {
@@ -119,8 +123,8 @@ func (s *Session) thread(m *moment, v *replay.Registers, next *format.Event) err
 		}
 		since = &n
 	}
-	if s.fatal != nil && s.fatal.Thread == th.No && m.step >= s.fatal.Step {
-		since = before(s.fatal.Step) // it has run no more
+	if f := m.of.fatal; f != nil && f.Thread == th.No && m.step >= f.Step {
+		since = before(f.Step) // it has run no more
 	}
 	exact := v.Values != nil && (v.AsOf == m.step || since != nil && v.AsOf > *since)
 	switch {

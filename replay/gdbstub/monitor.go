@@ -98,19 +98,29 @@ func (s *Session) goTo(ctx context.Context, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n < s.first || n > s.last {
+	if !s.all && (n < s.first || n > s.last) {
 		return "", fmt.Errorf("steps %d to %d are of the program that gdb shows: process PID %d shows another", s.first, s.last, n)
 	}
-	m, err := s.nearest(ctx, n, backward, s.first)
+	m, err := s.exactly(n)
 	if err == nil && m == nil {
-		m, err = s.nearest(ctx, n, forward, s.last)
+		m, err = s.nearest(ctx, s.candidates(), n, backward, s.edge(backward))
+	}
+	if err == nil && m == nil {
+		m, err = s.nearest(ctx, s.candidates(), n, forward, s.edge(forward))
 	}
 	if err != nil || m == nil {
 		return "", fmt.Errorf("at no step near %d is it known where a thread is: %w", n, replay.ErrUnknown)
 	}
 	s.stand(m, stopReason{signal: gdbTrap})
+	if _, err := s.choose(ctx, "g"+s.chosen); err != nil { // gdb goes on with its thread, and does not choose it again
+		return "", err
+	}
 	text, err := s.sayStep(ctx, nil)
-	return text + s.age() + "\n(goto-step of memtrace gdb refreshes gdb as well; elsewhere type: maintenance flush register-cache)\n", err
+	if err != nil {
+		return "", err
+	}
+	absent, err := s.absentees()
+	return text + s.age() + "\n" + strings.Join(append(absent, ""), "\n") + "(goto-step of memtrace gdb refreshes gdb as well; elsewhere type: maintenance flush register-cache)\n", err
 }
 
 func (s *Session) events(ctx context.Context, args []string) (string, error) {
@@ -209,14 +219,18 @@ func (s *Session) sayProcesses(ctx context.Context, _ []string) (string, error) 
 		l := &lives[i]
 		here := ""
 		switch {
-		case l == s.life:
+		case l == s.life && s.known:
 			here = " (this one)"
 		case l.First <= s.now.step && s.now.step <= l.Last:
 			here = " (there now)"
 		}
 		fmt.Fprintf(&b, "process %d: %s, steps %d to %d%s\n", l.PID, replay.Escape(l.Name()), l.First, l.Last, here)
 	}
-	b.WriteString("process PID [STEP] shows another\n")
+	if s.all {
+		b.WriteString("add-inferior, inferior N and attach PID show another, at a step at which it is there\n")
+	} else {
+		b.WriteString("process PID [STEP] shows another\n")
+	}
 	return b.String(), err
 }
 
@@ -258,6 +272,9 @@ func (s *Session) ofProcess(ctx context.Context, args []string) (next *Session, 
 	if err != nil {
 		return nil, 0, fmt.Errorf("process PID [STEP]: %q is no number", args[0])
 	}
+	if s.all {
+		return nil, 0, fmt.Errorf("gdb can be shown all processes at once: attach %d in an inferior of its own, at a step at which it is there", pid)
+	}
 	if s.once {
 		return nil, 0, fmt.Errorf("gdb cannot connect to this memtrace again: start it with --gdb=- --pid %d", pid)
 	}
@@ -283,7 +300,7 @@ func (s *Session) ofProcess(ctx context.Context, args []string) (next *Session, 
 		}
 		next = newSession(s.trace)
 		next.stale, next.local, next.images, next.marks = s.stale, s.local, s.images, s.marks
-		return next, n, next.show(ctx, l, n)
+		return next, n, next.show(ctx, lives, l, n)
 	}
 	return nil, 0, err
 }

@@ -78,6 +78,15 @@ func (s *Session) move(run *run, f func(*Session, context.Context, string) error
 	if err := s.noteStep(); err != nil {
 		return err
 	}
+	absent, err := s.absentees()
+	if err != nil {
+		return err
+	}
+	for _, line := range absent {
+		if err := s.note("%s", line); err != nil {
+			return err
+		}
+	}
 	answer, err := s.reason(run.ctx, "")
 	if err != nil {
 		return err
@@ -88,8 +97,12 @@ func (s *Session) move(run *run, f func(*Session, context.Context, string) error
 // noteStep says where gdb stands.
 func (s *Session) noteStep() error { return s.note("%s", s.age()) }
 
-// age is the step, and how old the memory is that is not of a stack.
+// age is the step, and how old the memory is of the present process that is not of a stack.
 func (s *Session) age() string {
+	of := ""
+	if s.all {
+		of = fmt.Sprintf(" of process %d", s.pid)
+	}
 	n, mm := s.now.step, s.now.space.No()
 	var last *image
 	for i := range s.images {
@@ -101,37 +114,44 @@ func (s *Session) age() string {
 	case s.fatal != nil && n >= s.fatal.Step || last != nil && last.step == n:
 		return fmt.Sprintf("step %d", n)
 	case last == nil && s.life.Parent != 0:
-		return fmt.Sprintf("step %d: of memory only what calls wrote, what files have and what was known of the parent at the fork is known (monitor asof ADDR)", n)
+		return fmt.Sprintf("step %d: of memory%s only what calls wrote, what files have and what was known of the parent at the fork is known (monitor asof ADDR)", n, of)
 	case last == nil:
-		return fmt.Sprintf("step %d: of memory only what calls wrote and what files have is known", n)
+		return fmt.Sprintf("step %d: of memory%s only what calls wrote and what files have is known", n, of)
 	}
-	return fmt.Sprintf("step %d: memory is as of step %d, but for what calls wrote since (monitor asof ADDR)", n, last.step)
+	return fmt.Sprintf("step %d: memory%s is as of step %d, but for what calls wrote since (monitor asof ADDR)", n, of, last.step)
 }
 
 // vCont moves one thread by an event, or all of them on.
 func (s *Session) vCont(ctx context.Context, p string) error {
-	for action := range strings.SplitSeq(p, ";") {
+	s.alone = false
+	move := s.run
+	for i, action := range strings.Split(strings.TrimPrefix(p, ";"), ";") {
 		what, id, _ := strings.Cut(action, ":")
-		if what == "" {
-			continue
+		pid, tid, ok := parseID(id)
+		if i == 0 && strings.HasPrefix(strings.ToLower(what), "s") {
+			move = s.step
+			if ok && tid != 0 {
+				s.running = tid
+			}
 		}
-		if what[0] != 's' && what[0] != 'S' {
-			return s.run(ctx, forward)
-		}
-		if tid, ok := parseID(id); ok && tid != 0 {
-			s.running = tid
-		}
-		return s.step(ctx, forward)
+		s.alone = ok && pid != 0
 	}
-	return s.run(ctx, forward)
+	return move(ctx, forward)
 }
 
-// edge is the last step in a direction.
+// edge is the last step in a direction at which gdb can be shown a process.
 func (s *Session) edge(w way) format.Step {
-	if w == forward {
-		return s.last
+	edge := s.time
+	for _, p := range s.inferiors {
+		switch {
+		case !p.known:
+		case w == forward:
+			edge = max(edge, p.last)
+		default:
+			edge = min(edge, p.first)
+		}
 	}
-	return s.first
+	return edge
 }
 
 // atEdge stops where there is nothing further.
@@ -141,6 +161,7 @@ func (s *Session) atEdge(w way) error {
 		s.stop.more = "replaylog:begin;"
 	}
 	switch {
+	case s.all: // absentees says it
 	case w == forward && s.last < s.life.Last:
 		return s.note("at step %d the process goes on to another program (process %d %d shows it)", s.last+1, s.pid, s.last+1)
 	case w == backward && s.first > s.life.First:
@@ -151,17 +172,27 @@ func (s *Session) atEdge(w way) error {
 
 // step goes to the next event of the thread at which its instruction pointer is known.
 func (s *Session) step(ctx context.Context, w way) error {
-	from := s.now.step
 	tid := s.running
+	if w == backward && s.all && !s.alone {
+		tid = s.general // gdb says which thread it is about by no other packet
+	}
+	p, _, _, err := s.find(0, tid)
+	if err != nil {
+		return err
+	}
+	from, edge := s.time, p.last
+	if w == backward {
+		edge = p.first
+	}
 	for {
-		n, ok, err := s.scan(ctx, from, s.edge(w), w, func(m *replay.Moment) bool { return m.Thread.TID == tid && m.Thread.TGID == s.pid })
+		n, ok, err := s.scan(ctx, from, edge, w, func(m *replay.Moment) bool { return m.Thread.TID == tid && m.Thread.TGID == p.pid })
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return s.atEdge(w)
 		}
-		m, err := s.tryAt(n)
+		m, err := s.tryAt(p, n)
 		if err != nil {
 			return err
 		}
@@ -173,13 +204,25 @@ func (s *Session) step(ctx context.Context, w way) error {
 	}
 }
 
+// errAlone is the error of a gdb that moves one of several processes. It would keep what it has read of the others.
+var errAlone = errors.New("all processes stand at one step: type set schedule-multiple on, set stack-cache off and set code-cache off")
+
 // run goes on to the next signal, watchpoint, breakpoint or caught call, else to the end. A
 // change without a step to stop at is told and passed.
 func (s *Session) run(ctx context.Context, w way) error {
+	if s.all && s.alone {
+		n := 0
+		if err := s.each(func(*moment) { n++ }); err != nil {
+			return err
+		}
+		if n > 1 {
+			return errAlone
+		}
+	}
 	if err := s.hints(); err != nil {
 		return err
 	}
-	for from, changed := s.now.step, s.now.step; ; {
+	for from, changed := s.time, s.time; ; {
 		c := s.nextChange(changed, w)
 		edge := s.edge(w) // no event beyond the change is looked at
 		switch {
@@ -208,7 +251,7 @@ func (s *Session) run(ctx context.Context, w way) error {
 			from, changed = edge+1, c.from
 		}
 	}
-	m, err := s.nearest(ctx, s.edge(w), !w, s.now.step)
+	m, err := s.nearest(ctx, s.candidates(), s.edge(w), !w, s.time)
 	if err != nil {
 		return err
 	}
@@ -221,11 +264,19 @@ func (s *Session) run(ctx context.Context, w way) error {
 // nextHit is the next moment after from, up to edge, at which gdb wants to stop, nil if there is none.
 func (s *Session) nextHit(ctx context.Context, from, edge format.Step, w way) (*moment, error) {
 	for {
-		n, ok, err := s.scan(ctx, from, edge, w, s.hits)
+		var p *inferior
+		n, ok, err := s.scan(ctx, from, edge, w, func(m *replay.Moment) bool {
+			x := s.owner(m)
+			hit := x != nil && s.hits(x, m)
+			if hit {
+				p = x
+			}
+			return hit
+		})
 		if err != nil || !ok {
 			return nil, err
 		}
-		m, err := s.tryAt(n)
+		m, err := s.tryAt(p, n)
 		if err != nil {
 			return nil, err
 		}
@@ -236,16 +287,13 @@ func (s *Session) nextHit(ctx context.Context, from, edge format.Step, w way) (*
 	}
 }
 
-// hits reports whether an event is one to stop at.
-func (s *Session) hits(m *replay.Moment) bool {
-	if m.Thread.TGID != s.pid {
-		return false
-	}
+// hits reports whether an event of a process is one to stop at.
+func (s *Session) hits(p *inferior, m *replay.Moment) bool {
 	switch r := m.Event.Record.(type) {
 	case *format.Signal:
 		return r.Fatal || !s.pass[gdbSignal(int(r.Signo))]
 	case *format.Syscall:
-		return r.IP != 0 && (s.breaks[addr.Addr(r.IP)] || s.catches != nil && (len(s.catches) == 0 || s.catches[r.Nr]))
+		return r.IP != 0 && (p.breaks[addr.Addr(r.IP)] || s.catches != nil && (len(s.catches) == 0 || s.catches[r.Nr]))
 	}
 	return false
 }
@@ -256,7 +304,7 @@ func (s *Session) hitReason(m *moment) stopReason {
 	switch {
 	case !ok:
 		return stopReason{signal: s.signalAt(m)}
-	case s.breaks[addr.Addr(r.IP)]:
+	case m.of.breaks[addr.Addr(r.IP)]:
 		return stopReason{gdbTrap, "swbreak:;"}
 	}
 	return stopReason{gdbTrap, "syscall_return:" + hexText(uint64(r.Nr)) + ";"}
@@ -303,27 +351,46 @@ func (s *Session) scan(ctx context.Context, from, edge format.Step, w way, match
 	}
 }
 
-// tryAt is the moment of a step, nil if the process has no memory or no thread then.
-func (s *Session) tryAt(n format.Step) (*moment, error) {
-	m, err := s.at(n)
+// tryAt is the moment of a process at a step, nil if it has no memory or no thread then.
+func (s *Session) tryAt(p *inferior, n format.Step) (*moment, error) {
+	m, err := s.at(p, n)
 	if errors.Is(err, errGone) {
 		return nil, nil
 	}
 	return m, err
 }
 
-// nearest is the first moment from n on, in a direction up to edge, at which a thread's
-// place is known; nil if there is none.
-func (s *Session) nearest(ctx context.Context, n format.Step, w way, edge format.Step) (*moment, error) {
+// candidates are the processes that gdb has, the present one first.
+func (s *Session) candidates() []*inferior {
+	var out []*inferior
+	for _, p := range s.inferiors {
+		switch {
+		case p == s.inferior:
+			out = slices.Insert(out, 0, p)
+		case p.known:
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// nearest is the first moment from n on, in a direction up to edge, at which the place of a thread of one of some
+// processes is known; nil if there is none.
+func (s *Session) nearest(ctx context.Context, ps []*inferior, n format.Step, w way, edge format.Step) (*moment, error) {
 	for {
-		m, err := s.tryAt(n)
-		if err != nil {
-			return nil, err
+		for _, p := range ps {
+			if !p.lives(n) {
+				continue
+			}
+			m, err := s.tryAt(p, n)
+			if err != nil {
+				return nil, err
+			}
+			if m != nil && len(m.threads) > 0 {
+				return m, nil
+			}
 		}
-		if m != nil && len(m.threads) > 0 {
-			return m, nil
-		}
-		next, ok, err := s.scan(ctx, n, edge, w, s.placed)
+		next, ok, err := s.scan(ctx, n, edge, w, func(m *replay.Moment) bool { return placed(ps, m) })
 		if err != nil || !ok {
 			return nil, err
 		}
@@ -331,11 +398,11 @@ func (s *Session) nearest(ctx context.Context, n format.Step, w way, edge format
 	}
 }
 
-// placed reports whether an event may say where a thread of the process is.
-func (s *Session) placed(m *replay.Moment) bool {
+// placed reports whether an event may say where a thread of one of some processes is.
+func placed(ps []*inferior, m *replay.Moment) bool {
 	if slices.ContainsFunc(m.Event.Changes, func(c format.Change) bool { _, ok := c.(*format.RegsSet); return ok }) {
 		return true
 	}
 	c, ok := m.Event.Record.(*format.Syscall)
-	return m.Thread.TGID == s.pid && (m.Event.Regs != nil || ok && c.IP != 0)
+	return (m.Event.Regs != nil || ok && c.IP != 0) && slices.ContainsFunc(ps, func(p *inferior) bool { return p.pid == m.Thread.TGID })
 }

@@ -207,6 +207,14 @@ func (d *description) xml() string {
 	return b.String()
 }
 
+// appendAll appends all registers, as append does.
+func (d *description) appendAll(b []byte, r *regs) []byte {
+	for i := range d.fields {
+		b = d.fields[i].append(b, r)
+	}
+	return b
+}
+
 // append appends a register in hexadecimal, x for what is not known.
 func (f *field) append(b []byte, r *regs) []byte {
 	n := f.bits / 8

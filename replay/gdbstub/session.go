@@ -17,48 +17,50 @@ import (
 
 // Options are the choices of a session.
 type Options struct {
-	PID   uint32       // of the process that gdb is shown, 0: the log's first
+	PID   uint32       // of the process that gdb is shown, or is shown first, 0: the log's first
+	All   bool         // gdb is shown all processes of the log
 	At    *format.Step // where to begin; nil: at the signal that killed it, else at the last stop
 	Stale bool         // give bytes of stacks too that may be old
 	Once  bool         // gdb cannot connect a second time, to be shown another process
 }
 
-// Session is one gdb at one process of a log, as long as it is connected.
+// Session is one gdb at one process of a log, or at all of them, as long as it is connected.
 type Session struct {
-	trace       *replay.Trace
-	conn        *conn
-	pid         uint32
-	life        *replay.Life
-	first, last format.Step // of the program that the process runs: gdb knows one at a time
-	now         *moment
-	fatal       *format.Event // the signal that ended the process; nil: none did
-	stale, once bool
-	next        *Session // of the next connection: gdb asked for another process; nil: it did not
-	local       bool     // gdb reads files by itself that are here and surely the ones that ran
+	*inferior        // that g and m are about. It is there at the step
+	inferiors        []*inferior
+	time             format.Step // where all of them stand
+	chosen           string      // the thread that g and m are about, as gdb said it last, or was told
+	missing          bool        // that thread is not there
+	gone             *inferior   // that gdb chose, and that is not there at the step; nil: it is
+	trace            *replay.Trace
+	conn             *conn
+	stale, once, all bool
+	next             *Session // of the next connection: gdb asked for another process; nil: it did not
+	local            bool     // gdb reads files by itself that are here and surely the ones that ran
 
 	general, running uint32 // threads that g and m, and s and bs, are about; 0: any
+	alone            bool   // what is to run is one process, not all
 	stop             stopReason
 	watches          []watch
-	breaks           map[addr.Addr]bool
 	catches          map[uint32]bool // numbers of calls; nil: none, empty: all
 	pass             map[int]bool    // signals, by gdb's numbers, that do not stop
 	images           []image         // in the order of their steps
 	files            map[int]opened
-	xfer             map[string]string  // what is read in pieces
-	told             map[addr.Addr]bool // breakpoints that were spoken of
+	root             uint32            // the process whose files gdb opens, 0: that of m
+	xfer             map[string]string // what is read in pieces
 	marks            map[string]format.Step
 }
 
 // New makes a session: it finds the process and the step to begin at.
 func New(ctx context.Context, t *replay.Trace, o Options) (*Session, error) {
 	s := newSession(t)
-	s.stale, s.once, s.marks = o.Stale, o.Once, map[string]format.Step{}
+	s.stale, s.once, s.all, s.marks = o.Stale, o.Once, o.All, map[string]format.Step{}
 	return s, s.begin(ctx, o)
 }
 
 func newSession(t *replay.Trace) *Session {
 	return &Session{
-		trace: t, breaks: map[addr.Addr]bool{}, files: map[int]opened{}, xfer: map[string]string{}, told: map[addr.Addr]bool{}, pass: map[int]bool{},
+		trace: t, files: map[int]opened{}, xfer: map[string]string{}, pass: map[int]bool{},
 	}
 }
 
@@ -140,50 +142,7 @@ func (s *Session) begin(ctx context.Context, o Options) error {
 	case life.Killed:
 		at = life.Fatal
 	}
-	return s.show(ctx, life, at)
-}
-
-// show stands at a step of a process, or at the nearest at which the place of one of its threads is known.
-func (s *Session) show(ctx context.Context, life *replay.Life, at format.Step) error {
-	s.life, s.pid = life, life.PID
-	if describe(life.Arch) == nil {
-		return fmt.Errorf("process %d: gdb cannot be served programs of %v yet", s.pid, life.Arch)
-	}
-	if life.Killed {
-		for e, err := range s.trace.Events(life.Fatal) {
-			if err != nil {
-				return err
-			}
-			s.fatal = e.Clone()
-			break
-		}
-	}
-	s.bound(at)
-	m, err := s.nearest(ctx, at, backward, s.first)
-	if err == nil && m == nil {
-		m, err = s.nearest(ctx, at, forward, s.last)
-	}
-	switch {
-	case err != nil:
-		return err
-	case m == nil:
-		return fmt.Errorf("process %d: at no step of the log is it known where one of its threads is", s.pid)
-	}
-	s.stand(m, stopReason{signal: s.signalAt(m)})
-	return nil
-}
-
-// bound finds the first and the last step of the program that the process runs at step n.
-func (s *Session) bound(n format.Step) {
-	s.first, s.last = s.life.First, s.life.Last
-	for i := range s.life.Execs {
-		if x := s.life.Execs[i].Step; x <= n {
-			s.first = max(s.first, x)
-		} else {
-			s.last = min(s.last, x-1)
-			break
-		}
-	}
+	return s.show(ctx, lives, life, at)
 }
 
 // image is a step at which memory was read.
@@ -207,15 +166,6 @@ func (s *Session) survey(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// stand makes m the present moment.
-func (s *Session) stand(m *moment, why stopReason) {
-	s.now, s.stop = m, why
-	if th := m.front(s.running); th != nil {
-		s.running, s.general = th.TID, th.TID
-	}
-	clear(s.xfer)
 }
 
 // signalAt is the signal that the moment's event is, in gdb's numbers, else SIGTRAP.
@@ -243,14 +193,13 @@ func (s *Session) packet(run *run, p string) (end bool, err error) {
 	}
 	switch name {
 	case "k", "vKill":
-		s.next = nil
 		if name == "vKill" {
-			err = s.conn.write("OK")
+			return s.detach(rest)
 		}
-		return true, err
-	case "D":
 		s.next = nil
-		return true, s.conn.write("OK")
+		return true, nil
+	case "D":
+		return s.detach(rest)
 	case "QStartNoAckMode":
 		err = s.conn.write("OK")
 		s.conn.noAck = true
@@ -261,12 +210,32 @@ func (s *Session) packet(run *run, p string) (end bool, err error) {
 	}
 	answer := ""
 	if f := answers[name]; f != nil {
-		answer, err = f(s, run.ctx, rest)
+		if answer = s.unanswerable(name, rest); answer == "" {
+			answer, err = f(s, run.ctx, rest)
+		}
 	}
 	if err != nil {
 		answer = "E01"
 	}
 	return false, s.conn.write(answer)
+}
+
+// unanswerable is the answer to a packet about a thread that is not there at the step, or a process; "" if it is
+// there. gdb goes on with a thread that was refused (H), and would take what is said of another for it.
+func (s *Session) unanswerable(name, rest string) string {
+	switch {
+	case name == "g" && s.missing:
+		id := s.addressed().arch
+		return string(describe(id).appendAll(nil, newRegs(id)))
+	case name == "p" && s.missing:
+		return "E03"
+	case s.gone == nil:
+	case name == "m" || name == "x":
+		return "E0e" // EFAULT
+	case name == "qXfer" && !strings.HasPrefix(rest, "threads:") && !strings.HasPrefix(rest, "exec-file:") && !strings.HasPrefix(rest, "features:"):
+		return "E01"
+	}
+	return ""
 }
 
 // answers are the packets that move nothing.
@@ -284,7 +253,7 @@ func init() {
 		"vCont?":       func(*Session, context.Context, string) (string, error) { return "vCont;c;C;s;S", nil },
 		"qAttached":    func(*Session, context.Context, string) (string, error) { return "1", nil },
 		"qfThreadInfo": (*Session).threadIDs, "qsThreadInfo": func(*Session, context.Context, string) (string, error) { return "l", nil },
-		"!": ok, "qSymbol": ok, "QNonStop": ok,
+		"!": ok, "qSymbol": ok, "QNonStop": ok, "vAttach": (*Session).attach,
 	}
 }
 
@@ -295,58 +264,130 @@ func (s *Session) supported(context.Context, string) (string, error) {
 }
 
 // id is a thread's in packets.
-func (s *Session) id(tid uint32) string { return fmt.Sprintf("p%x.%x", s.pid, tid) }
+func (p *inferior) id(tid uint32) string { return fmt.Sprintf("p%x.%x", p.pid, tid) }
 
 // parseID reads the thread of a packet: p and the process may be before it. 0 is any.
-func parseID(p string) (tid uint32, ok bool) {
+func parseID(p string) (pid, tid uint32, ok bool) {
 	if rest, has := strings.CutPrefix(p, "p"); has {
-		if _, thread, two := strings.Cut(rest, "."); two {
-			p = thread
-		} else {
+		process, thread, two := strings.Cut(rest, ".")
+		if p = thread; !two {
 			p = "0"
 		}
+		n, err := strconv.ParseUint(process, 16, 32)
+		if err != nil && process != "-1" {
+			return 0, 0, false
+		}
+		pid = uint32(n)
 	}
 	if p == "-1" {
-		return 0, true
+		return pid, 0, true
 	}
 	n, err := strconv.ParseUint(p, 16, 32)
-	return uint32(n), err == nil
+	return pid, uint32(n), err == nil
+}
+
+// find is the thread of a packet, and the process that it is of, at the present step. The moment is nil if the
+// process is not there, the process if gdb is not shown it.
+func (s *Session) find(pid, tid uint32) (*inferior, *moment, *thread, error) {
+	p := s.inferior
+	switch {
+	case pid != 0:
+		p = s.byPID(pid)
+	case tid != 0:
+		for _, x := range s.inferiors {
+			m, err := s.present(x)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if m != nil && m.thread(tid) != nil {
+				p = x
+			}
+		}
+	}
+	if p == nil {
+		return nil, nil, nil, nil
+	}
+	m, err := s.present(p)
+	if m == nil || err != nil {
+		return p, nil, nil, err
+	}
+	return p, m, m.thread(tid), nil
 }
 
 // choose is H: the thread that later packets are about.
-func (s *Session) choose(_ context.Context, p string) (string, error) {
-	if p == "" {
+func (s *Session) choose(_ context.Context, id string) (string, error) {
+	if id == "" {
 		return "", nil
 	}
-	tid, ok := parseID(p[1:])
-	if !ok || s.now.thread(tid) == nil {
+	pid, tid, ok := parseID(id[1:])
+	if !ok {
 		return "E03", nil
 	}
-	if p[0] == 'g' {
-		s.general = tid
-	} else if tid != 0 {
-		s.running = tid
+	if id[0] != 'g' {
+		s.alone = pid != 0
 	}
-	return "OK", nil
-}
-
-func (s *Session) alive(_ context.Context, p string) (string, error) {
-	if tid, ok := parseID(p); ok && s.now.thread(tid) != nil {
+	p, m, th, err := s.find(pid, tid)
+	if err != nil {
+		return "", err
+	}
+	if id[0] != 'g' {
+		if th == nil {
+			return "E03", nil
+		}
+		if tid != 0 {
+			s.running = tid
+		}
+		return "OK", nil
+	}
+	if m != nil && s.inferior != p {
+		s.inferior = p
+		clear(s.xfer)
+	}
+	s.chosen = id[1:]
+	if s.missing, s.gone = false, nil; m == nil {
+		clear(s.xfer)
+	}
+	switch {
+	case p == nil:
+		s.missing = true
+	case (m == nil || len(m.threads) == 0) && (tid == 0 || tid == p.pid):
+		if s.missing = true; m == nil {
+			s.gone = p
+		}
+		s.general = tid
+		return "OK", nil
+	case th == nil:
+		s.missing = true
+	default:
+		s.general = tid
 		return "OK", nil
 	}
 	return "E03", nil
 }
 
+func (s *Session) alive(_ context.Context, p string) (string, error) {
+	if pid, tid, ok := parseID(p); ok {
+		if p, m, th, err := s.find(pid, tid); th != nil || err != nil || p != nil && (m == nil || len(m.threads) == 0) && tid == p.pid {
+			return "OK", err
+		}
+	}
+	return "E03", nil
+}
+
 func (s *Session) current(context.Context, string) (string, error) {
+	if s.missing {
+		return "QC" + s.chosen, nil
+	}
 	return "QC" + s.id(s.shown().TID), nil
 }
 
 func (s *Session) threadIDs(context.Context, string) (string, error) {
 	var ids []string
-	for i := range s.now.threads {
-		ids = append(ids, s.id(s.now.threads[i].TID))
+	err := s.rows(func(id, _ string) { ids = append(ids, id) })
+	if len(ids) == 0 {
+		return "l", err
 	}
-	return "m" + strings.Join(ids, ","), nil
+	return "m" + strings.Join(ids, ","), err
 }
 
 // shown is the thread that g and m are about.
@@ -360,12 +401,7 @@ func (s *Session) shown() *thread {
 // registers is g: all of them.
 func (s *Session) registers(context.Context, string) (string, error) {
 	th := s.shown()
-	var b []byte
-	d := describe(th.arch)
-	for i := range d.fields {
-		b = d.fields[i].append(b, th.regs)
-	}
-	return string(b), nil
+	return string(describe(th.arch).appendAll(nil, th.regs)), nil
 }
 
 // register is p: one of them.

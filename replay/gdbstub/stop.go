@@ -44,7 +44,12 @@ func watched(a addr.Addr) stopReason {
 // reason is ?: the packet that tells of a stop. gdb takes the thread of a stop for chosen, and
 // does not choose it again.
 func (s *Session) reason(context.Context, string) (string, error) {
-	th := s.now.front(s.running)
-	s.general, s.running = th.TID, th.TID
-	return fmt.Sprintf("T%02x%sthread:%s;", s.stop.signal, s.stop.more, s.id(th.TID)), nil
+	if !s.known {
+		return "W00", nil
+	}
+	s.chosen = s.id(s.pid)
+	if th := s.now.front(s.running); th != nil {
+		s.general, s.running, s.chosen = th.TID, th.TID, s.id(th.TID)
+	}
+	return fmt.Sprintf("T%02x%sthread:%s;", s.stop.signal, s.stop.more, s.chosen), nil
 }

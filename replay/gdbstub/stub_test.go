@@ -245,17 +245,7 @@ func TestStopThread(t *testing.T) {
 
 // TestProcess asks for another process: the connection goes on with its own, and the next one has the other.
 func TestProcess(t *testing.T) {
-	b := rt.New(t)
-	b.Event(1, &format.Exec{Path: "/p"}, &format.MMNew{MM: 1}, rt.Thread(1, 100, 100, 1, 1, 0), rt.Map(1, rt.Text, 4, addr.Read|addr.Exec, "/p"), rt.Map(1, rt.Heap, 4, addr.Read|addr.Write, "[heap]"))
-	b.Event(1, &format.Clone{Child: 2}, &format.MMNew{MM: 2, From: 1}, rt.Thread(2, 200, 200, 2, 2, 1))
-	b.Event(0, &format.Snapshot{MM: 1, Reason: "interval", Pages: 1}, rt.Page(1, rt.Heap, '1'), &format.RegsSet{Thread: 1, Regs: registers(uint64(rt.Text), uint64(sp))})
-	b.Event(0, &format.Snapshot{MM: 2, Reason: "interval", Pages: 1}, rt.Page(2, rt.Heap, '2'), &format.RegsSet{Thread: 2, Regs: registers(uint64(rt.Text)+2, uint64(sp))}) // 3
-	b.EventRegs(2, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+4, uint64(sp)), rt.Page(2, rt.Heap, '3'))                              // 4
-	b.Event(2, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 2}, &format.MMDrop{MM: 2})
-	b.EventRegs(1, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+6, uint64(sp)), rt.Page(1, rt.Heap, '4')) // 6
-	b.Event(1, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 1}, &format.MMDrop{MM: 1})
-	tr := replay.New(rt.Open(t, b.Bytes()))
-	t.Cleanup(func() { _ = tr.Close() })
+	tr := parentAndChild(t)
 	s, err := New(context.Background(), tr, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +257,7 @@ func TestProcess(t *testing.T) {
 	}
 	c := connect(t, s)
 	for command, want := range map[string]string{
-		"process": "process PID [STEP]", "process 300": "no such process", "process x": "no number", "process 200": "is not there at step 6, but from step 1 to 5", "process 200 nothing": "nothing",
+		"process": "process PID [STEP]", "process 300": "no such process", "process x": "no number", "process 200": "is not there at step 7, but from step 1 to 5", "process 200 nothing": "nothing",
 	} {
 		if text, answer := ask(c, command); !strings.Contains(text, want) || answer != "E01" {
 			t.Errorf("%s: %q, %q", command, text, answer)
@@ -306,6 +296,70 @@ func TestProcess(t *testing.T) {
 	}
 	if text, answer := ask(connect(t, once), "process 200 3"); !strings.Contains(text, "--pid 200") || answer != "E01" {
 		t.Errorf("through a pipe: %q, %q", text, answer)
+	}
+}
+
+// TestAll shows two processes at a time: gdb attaches to each, and both are at one step.
+func TestAll(t *testing.T) {
+	c := dial(t, parentAndChild(t), Options{All: true})
+	heap := fmt.Sprintf("m%x,1", uint64(rt.Heap))
+	threads := func() string { return c.ask("qXfer:threads:read::0,1000") }
+	if got := c.ask("!") + c.ask("?") + c.ask("qfThreadInfo"); got != "OKW00l" {
+		t.Errorf("before gdb attaches: %q", got)
+	}
+	if got := c.ask("vAttach;c8"); !strings.HasPrefix(got, "E.process 200: not there at step 7, but from 1 to 5") {
+		t.Errorf("a process that has ended: %q", got)
+	}
+	if got := c.ask("vAttach;64") + c.ask("vAttach;64") + c.ask("vAttach;12c"); got != "T00thread:p64.64;E.process 100 is shown already (info inferiors)E.process 300: no such process" {
+		t.Errorf("attach: %q", got)
+	}
+	c.monitor("goto 3")
+	if got := c.ask("vAttach;c8") + c.ask("qfThreadInfo"); got != "T00thread:pc8.c8;mp64.64,pc8.c8" {
+		t.Errorf("attach to the child: %q", got)
+	}
+	if got := c.ask(heap) + c.ask("Hgp64.64") + c.ask(heap) + c.ask("Hgpc8.c8") + c.ask(heap); got != "32OK31OK32" {
+		t.Errorf("memory of both: %q", got)
+	}
+	if got := c.ask("Z2,"+heap[1:]) + c.ask("Hgp64.0") + c.ask("Z2,"+heap[1:]); got != "OKOKOK" {
+		t.Errorf("watchpoints: %q", got)
+	}
+	watch := fmt.Sprintf("T05watch:%x;", uint64(rt.Heap))
+	said, got := c.both("vCont;c:p64.-1")
+	if got != "T05thread:p64.64;" || !strings.Contains(said, "schedule-multiple") || c.step() != "3" {
+		t.Errorf("one process is moved without the other: %q at %s: %s", got, c.step(), said)
+	}
+	for _, x := range []struct{ move, stop, step, parent, child, said string }{
+		{"vCont;c", watch + "thread:pc8.c8;", "4", "31", "33", "changed at step 4"},
+		{"vCont;c", watch + "thread:p64.64;", "7", "34", "E0e", "process 200: not there at step 7, but from 1 to 5"},
+		{"vCont;c", "T05replaylog:end;thread:p64.64;", "7", "34", "E0e", ""},
+		{"bc", "T0athread:pc8.c8;", "4", "31", "33", ""},
+		{"bc", watch + "thread:pc8.c8;", "3", "31", "32", ""},
+		{"bc", watch + "thread:pc8.c8;", "2", "31", "30", ""},
+	} {
+		c.ask("Hc0")
+		said, got := c.both(x.move)
+		if at := c.step(); got != x.stop || at != x.step || !strings.Contains(said, x.said) {
+			t.Errorf("%s: %q at step %s, want %+v: %s", x.move, got, at, x, said)
+		}
+		if got := c.ask("Hgp64.64") + c.ask(heap) + c.ask("Hgpc8.c8") + c.ask(heap); got != "OK"+x.parent+"OK"+x.child {
+			t.Errorf("%s: memory %q, want %+v", x.move, got, x)
+		}
+	}
+	c.monitor("goto 7") // gdb goes on with the thread of the child
+	if got := strings.Trim(c.ask("g"), "x") + c.ask("p10") + c.ask(heap); got != "E03E0e" {
+		t.Errorf("of a process that is not there: %q", got)
+	}
+	if got := threads(); got != `l<threads><thread id="p64.64">running</thread><thread id="pc8.c8">not there at step 7, but from 1 to 5</thread></threads>` {
+		t.Errorf("the threads: %s", got)
+	}
+	if got := c.ask("D;c8") + c.ask("qfThreadInfo") + c.ask("T pc8.c8") + c.ask("Tpc8.c8"); got != "OKmp64.64E03E03" {
+		t.Errorf("detached: %q", got)
+	}
+	if got := c.ask("D;64") + c.ask("?") + c.ask("vAttach;64"); got != "OKW00T00thread:p64.64;" {
+		t.Errorf("all are detached, and one is attached again: %q", got)
+	}
+	if got := dial(t, parentAndChild(t), Options{}).ask("vAttach;c8"); !strings.HasPrefix(got, "E.") {
+		t.Errorf("without all processes: %q", got)
 	}
 }
 
@@ -490,4 +544,25 @@ func FuzzSession(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// parentAndChild is a log of a process 100 that forks 200, which dies before it does.
+func parentAndChild(t *testing.T) *replay.Trace {
+	t.Helper()
+	b := rt.New(t)
+	b.Event(1, &format.Exec{Path: "/p"}, &format.MMNew{MM: 1}, rt.Thread(1, 100, 100, 1, 1, 0), rt.Map(1, rt.Text, 4, addr.Read|addr.Exec, "/p"), rt.Map(1, rt.Heap, 4, addr.Read|addr.Write, "[heap]"))
+	b.Event(1, &format.Clone{Child: 2}, &format.MMNew{MM: 2, From: 1}, rt.Thread(2, 200, 200, 2, 2, 1))
+	wait := &format.Syscall{Arch: arch.X86_64, Nr: 61, Ret: 200, Returned: true, IP: uint64(rt.Text), SP: uint64(sp), Enter: b.Now() + 1000}
+	b.Wait(1 << 20)
+	b.Event(0, &format.Snapshot{MM: 1, Reason: "interval", Pages: 1}, rt.Page(1, rt.Heap, '1'), &format.RegsSet{Thread: 1, Regs: registers(uint64(rt.Text), uint64(sp))},
+		&format.RegsSet{Thread: 2, Regs: registers(uint64(rt.Text)+1, uint64(sp))}, rt.Page(2, rt.Heap, '0')) // 2
+	b.Event(0, &format.Snapshot{MM: 2, Reason: "interval", Pages: 1}, rt.Page(2, rt.Heap, '2'), &format.RegsSet{Thread: 2, Regs: registers(uint64(rt.Text)+2, uint64(sp))}) // 3
+	b.EventRegs(2, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+4, uint64(sp)), rt.Page(2, rt.Heap, '3'))                              // 4
+	b.Event(2, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 2}, &format.MMDrop{MM: 2})
+	b.Event(1, wait)                                                                                                                           // 6
+	b.EventRegs(1, &format.Signal{Signo: 7, Fatal: true, Info: []byte{7}}, registers(uint64(rt.Text)+6, uint64(sp)), rt.Page(1, rt.Heap, '4')) // 7
+	b.Event(1, &format.Exit{Process: true, Status: 7}, &format.ThreadEnd{No: 1}, &format.MMDrop{MM: 1})
+	tr := replay.New(rt.Open(t, b.Bytes()))
+	t.Cleanup(func() { _ = tr.Close() })
+	return tr
 }

@@ -1,6 +1,7 @@
 package gdbstub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -16,6 +17,7 @@ func hexText(n uint64) string { return strconv.FormatUint(n, 16) }
 // watch is bytes whose changes are stopped at.
 type watch struct {
 	addr.Range
+	of   *inferior
 	kind string       // the packet's: 2, 3 or 4
 	eras []replay.Era // those whose value is known
 }
@@ -38,9 +40,10 @@ func (s *Session) insert(ctx context.Context, p string) (string, error) {
 	if !ok {
 		return "E16", nil
 	}
+	of := s.addressed()
 	switch kind {
 	case "0", "1":
-		s.breaks[a] = true
+		of.breaks[a] = true
 		return "OK", nil
 	case "2", "3", "4":
 	default:
@@ -50,8 +53,8 @@ func (s *Session) insert(ctx context.Context, p string) (string, error) {
 	if !ok || r.Len() > addr.PageSize {
 		return "E16", nil
 	}
-	w := watch{Range: r, kind: kind}
-	eras, err := s.trace.History(ctx, r, s.pid)
+	w := watch{Range: r, of: of, kind: kind}
+	eras, err := s.trace.History(ctx, r, of.pid)
 	if err != nil {
 		return "", err
 	}
@@ -64,6 +67,14 @@ func (s *Session) insert(ctx context.Context, p string) (string, error) {
 	return "OK", nil
 }
 
+// addressed is the process that gdb chose, whether or not it is there.
+func (s *Session) addressed() *inferior {
+	if s.gone != nil {
+		return s.gone
+	}
+	return s.inferior
+}
+
 // remove is z.
 func (s *Session) remove(_ context.Context, p string) (string, error) {
 	kind, rest, _ := strings.Cut(p, ",")
@@ -72,11 +83,11 @@ func (s *Session) remove(_ context.Context, p string) (string, error) {
 		return "E16", nil
 	}
 	if kind == "0" || kind == "1" {
-		delete(s.breaks, a)
+		delete(s.addressed().breaks, a)
 		return "OK", nil
 	}
 	for i := range s.watches {
-		if w := &s.watches[i]; w.kind == kind && w.Start == a && w.Len() == max(n, 1) {
+		if w := &s.watches[i]; w.of == s.addressed() && w.kind == kind && w.Start == a && w.Len() == max(n, 1) {
 			s.watches = append(s.watches[:i], s.watches[i+1:]...)
 			break
 		}
@@ -84,15 +95,19 @@ func (s *Session) remove(_ context.Context, p string) (string, error) {
 	return "OK", nil
 }
 
-// nextChange is the next change of a watch from step n on, nil if the program that gdb knows has none.
+// nextChange is the next change of a watch from step n on, nil if the programs that gdb knows have none.
 func (s *Session) nextChange(n format.Step, w way) (c *change) {
 	for i := range s.watches {
-		if x := s.watches[i].change(n, w); x != nil && (c == nil || w == forward && x.seen < c.seen || w == backward && x.since > c.since) {
+		x := s.watches[i].change(n, w)
+		if x == nil || !x.watch.of.known {
+			continue
+		}
+		if p := x.watch.of; x.seen > p.last || x.since < p.first && x.seen <= p.first {
+			continue
+		}
+		if c == nil || w == forward && x.seen < c.seen || w == backward && x.since > c.since {
 			c = x
 		}
-	}
-	if c == nil || c.seen > s.last || c.since < s.first && c.seen <= s.first {
-		return nil
 	}
 	return c
 }
@@ -137,10 +152,11 @@ func (s *Session) goChange(ctx context.Context, c *change, w way) (done bool, er
 		return false, err
 	}
 	var m *moment
+	p := c.watch.of
 	if w == forward {
-		m, err = s.nearest(ctx, c.seen, forward, min(c.new.To, s.last))
+		m, err = s.nearest(ctx, []*inferior{p}, c.seen, forward, min(c.new.To, p.last))
 	} else {
-		m, err = s.whole(ctx, max(c.since, s.first), max(c.from, s.first))
+		m, err = s.whole(ctx, p, max(c.since, p.first), max(c.from, p.first))
 	}
 	if err != nil {
 		return false, err
@@ -158,10 +174,10 @@ func (s *Session) goChange(ctx context.Context, c *change, w way) (done bool, er
 
 // whole is the last moment from n back to lo at which registers were read; without one the
 // last at which a thread's place is known.
-func (s *Session) whole(ctx context.Context, n, lo format.Step) (*moment, error) {
+func (s *Session) whole(ctx context.Context, p *inferior, n, lo format.Step) (*moment, error) {
 	var first *moment
 	for tries := 0; tries < 64; tries++ {
-		m, err := s.nearest(ctx, n, backward, lo)
+		m, err := s.nearest(ctx, []*inferior{p}, n, backward, lo)
 		if err != nil || m == nil {
 			return first, err
 		}
@@ -221,15 +237,16 @@ func (s *Session) passSignals(_ context.Context, p string) (string, error) {
 
 // hints says which breakpoints are never hit. gdb has some of its own in the dynamic linker.
 func (s *Session) hints() error {
-	for a := range s.breaks {
-		v, ok := s.now.space.Set().Find(a)
-		if !ok || strings.Contains(v.Name, "/ld-") || s.told[a] {
-			continue
+	var err error
+	failed := s.each(func(m *moment) {
+		for a := range m.of.breaks {
+			v, ok := m.space.Set().Find(a)
+			if !ok || strings.Contains(v.Name, "/ld-") || m.of.told[a] || err != nil {
+				continue
+			}
+			m.of.told[a] = true
+			err = s.note("a breakpoint at %#x is hit only if a recorded call returns there: between calls nothing of the CPU is recorded (catch syscall stops at calls)", uint64(a))
 		}
-		s.told[a] = true
-		if err := s.note("a breakpoint at %#x is hit only if a recorded call returns there: between calls nothing of the CPU is recorded (catch syscall stops at calls)", uint64(a)); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
+	return cmp.Or(failed, err)
 }

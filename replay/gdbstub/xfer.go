@@ -1,9 +1,11 @@
 package gdbstub
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"memtrace/format"
@@ -13,13 +15,13 @@ import (
 )
 
 // objects are what gdb reads in pieces (qXfer).
-var objects = map[string]func(*Session) (string, error){
-	"features":       func(s *Session) (string, error) { return describe(s.now.process.Arch).xml(), nil },
-	"threads":        (*Session).threadList,
-	"auxv":           (*Session).auxv,
+var objects = map[string]func(s *Session, annex string) (string, error){
+	"features":       func(s *Session, _ string) (string, error) { return describe(s.addressed().arch).xml(), nil },
+	"threads":        func(s *Session, _ string) (string, error) { return s.threadList() },
+	"auxv":           func(s *Session, _ string) (string, error) { return s.auxv() },
 	"exec-file":      (*Session).execFile,
-	"libraries-svr4": (*Session).libraries,
-	"siginfo":        (*Session).sigInfo,
+	"libraries-svr4": func(s *Session, _ string) (string, error) { return s.libraries() },
+	"siginfo":        func(s *Session, _ string) (string, error) { return s.sigInfo() },
 }
 
 // transfer is qXfer:OBJECT:read:ANNEX:OFFSET,LENGTH.
@@ -32,13 +34,14 @@ func (s *Session) transfer(_ context.Context, p string) (string, error) {
 	if !ok {
 		return "E16", nil
 	}
-	text, has := s.xfer[parts[0]]
+	key := parts[0] + ":" + parts[2]
+	text, has := s.xfer[key]
 	if !has || off == 0 {
 		var err error
-		if text, err = objects[parts[0]](s); err != nil {
+		if text, err = objects[parts[0]](s, parts[2]); err != nil {
 			return "E01", nil
 		}
-		s.xfer[parts[0]] = text
+		s.xfer[key] = text
 	}
 	if uint64(off) >= uint64(len(text)) {
 		return "l", nil
@@ -60,16 +63,9 @@ func escapeXML(text string) string {
 func (s *Session) threadList() (string, error) {
 	var b strings.Builder
 	b.WriteString("<threads>")
-	for i := range s.now.threads {
-		th := &s.now.threads[i]
-		about := "in " + th.call
-		if th.call == "" {
-			about = "running"
-		}
-		fmt.Fprintf(&b, `<thread id="%s">%s</thread>`, s.id(th.TID), escapeXML(about))
-	}
+	err := s.rows(func(id, about string) { fmt.Fprintf(&b, `<thread id="%s">%s</thread>`, id, escapeXML(about)) })
 	b.WriteString("</threads>")
-	return b.String(), nil
+	return b.String(), err
 }
 
 // auxv is the auxiliary vector.
@@ -100,12 +96,12 @@ func (s *Session) Local() bool {
 // asked is what gdb puts before the name of a file to ask the other end for it.
 const asked = "target:"
 
-// fileName is the name by which gdb is to open a file that is mapped.
-func (s *Session) fileName(name string) string {
+// fileName is the name by which gdb is to open a file that is mapped at a moment.
+func (s *Session) fileName(m *moment, name string) string {
 	if !s.local {
 		return name
 	}
-	for v := range s.now.space.Mappings() {
+	for v := range m.space.Mappings() {
 		if v.Name == name && s.trace.Here(v) {
 			return name
 		}
@@ -113,13 +109,23 @@ func (s *Session) fileName(name string) string {
 	return asked + name
 }
 
-// execFile is the path of the program.
-func (s *Session) execFile() (string, error) {
-	o, err := s.trace.Origin(s.now.step, s.now.process)
+// execFile is the path of the program of the process that annex names, in hexadecimal, or of that of m.
+func (s *Session) execFile(annex string) (string, error) {
+	m := s.now
+	if pid, err := strconv.ParseUint(annex, 16, 32); err == nil {
+		p := s.byPID(uint32(pid))
+		if p == nil {
+			return "", replay.ErrNoProcess
+		}
+		if m, err = s.present(p); err != nil || m == nil {
+			return "", cmp.Or(err, replay.ErrUnknown)
+		}
+	}
+	o, err := s.trace.Origin(m.step, m.process)
 	if err != nil || o.Path == "" {
 		return "", err
 	}
-	return s.fileName(o.Path), nil
+	return s.fileName(m, o.Path), nil
 }
 
 // sigInfo is the siginfo of a signal that the moment is.
@@ -155,7 +161,7 @@ func (s *Session) libraries() (string, error) {
 			continue
 		}
 		no++
-		fmt.Fprintf(&b, `<library name="%s" lm="%#x" l_addr="%#x" l_ld="%#x" lmid="0x0"/>`, escapeXML(s.fileName(v.Name)), no, h.bias, h.dynamic)
+		fmt.Fprintf(&b, `<library name="%s" lm="%#x" l_addr="%#x" l_ld="%#x" lmid="0x0"/>`, escapeXML(s.fileName(s.now, v.Name)), no, h.bias, h.dynamic)
 	}
 	b.WriteString("</library-list-svr4>")
 	return b.String(), nil
