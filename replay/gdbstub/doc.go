@@ -11,4 +11,7 @@
 //   - Running backwards to a watchpoint ends at the last step at which the old value was
 //     seen, running forwards at the first with the new one.
 //   - Breakpoints are taken and never written. They are hit where a recorded call was made.
+//
+// With all processes shown, each is an inferior, and all of them are at one step. One that is
+// not there at it has one thread without registers, and no memory.
 package gdbstub

@@ -285,7 +285,7 @@ func (s *Session) placeOf(ctx context.Context, p *inferior, n format.Step) (*mom
 	return m, err
 }
 
-// attach is vAttach;PID: show a process of the log beside the others.
+// attach is vAttach;PID: it shows a process of the log beside the others.
 func (s *Session) attach(ctx context.Context, p string) (string, error) {
 	pid, err := strconv.ParseUint(p, 16, 32)
 	if err != nil {
@@ -322,7 +322,7 @@ func (s *Session) attach(ctx context.Context, p string) (string, error) {
 	return refuse("%s", why), nil
 }
 
-// detach is D;PID: leave a process out. end says that gdb has none left, and goes.
+// detach is D;PID: it leaves a process out. end says that gdb has none left, and goes.
 func (s *Session) detach(p string) (end bool, err error) {
 	pid, err := strconv.ParseUint(p, 16, 32)
 	x := s.byPID(uint32(pid))

@@ -29,6 +29,7 @@ type Session struct {
 	*inferior        // that g and m are about. It is there at the step
 	inferiors        []*inferior
 	time             format.Step // where all of them stand
+	lldb             bool        // the debugger is lldb: it takes x, for what is not known, for a value
 	chosen           string      // the thread that g and m are about, as gdb said it last, or was told
 	missing          bool        // that thread is not there
 	gone             *inferior   // that gdb chose, and that is not there at the step; nil: it is
@@ -253,6 +254,7 @@ func init() {
 		"vCont?":       func(*Session, context.Context, string) (string, error) { return "vCont;c;C;s;S", nil },
 		"qAttached":    func(*Session, context.Context, string) (string, error) { return "1", nil },
 		"qfThreadInfo": (*Session).threadIDs, "qsThreadInfo": func(*Session, context.Context, string) (string, error) { return "l", nil },
+		"qHostInfo": (*Session).host, "qProcessInfo": (*Session).processInfo, "qMemoryRegionInfo": (*Session).region,
 		"!": ok, "qSymbol": ok, "QNonStop": ok, "vAttach": (*Session).attach,
 	}
 }
@@ -401,6 +403,9 @@ func (s *Session) shown() *thread {
 // registers is g: all of them.
 func (s *Session) registers(context.Context, string) (string, error) {
 	th := s.shown()
+	if s.lldb {
+		return "", nil
+	}
 	return string(describe(th.arch).appendAll(nil, th.regs)), nil
 }
 
@@ -412,7 +417,11 @@ func (s *Session) register(_ context.Context, p string) (string, error) {
 	if err != nil || int(n) >= len(d.fields) {
 		return "E16", nil
 	}
-	return string(d.fields[n].append(nil, th.regs)), nil
+	text := string(d.fields[n].append(nil, th.regs))
+	if s.lldb && strings.HasPrefix(text, "x") {
+		return "E16", nil
+	}
+	return text, nil
 }
 
 // span reads "ADDR,LEN" in hexadecimal.

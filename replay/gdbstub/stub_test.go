@@ -463,6 +463,28 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// TestForLLDB asks as lldb does, to which x is a value.
+func TestForLLDB(t *testing.T) {
+	c := dial(t, stubLog(t), Options{})
+	const triple = "triple:7838365f36342d756e6b6e6f776e2d6c696e75782d676e75;endian:little;ptrsize:8;"
+	if got := c.ask("qHostInfo") + c.ask("qProcessInfo"); got != triple+"vm-page-size:4096;pid:64;"+triple+"ostype:linux;" {
+		t.Errorf("the machine: %q", got)
+	}
+	heap := uint64(rt.Heap)
+	for at, want := range map[uint64]string{
+		heap + 5: fmt.Sprintf("start:%x;size:4000;permissions:rw;name:5b686561705d;", heap), uint64(rt.Text): fmt.Sprintf("start:%x;size:4000;permissions:rx;name:2f70;", uint64(rt.Text)),
+		0: fmt.Sprintf("start:0;size:%x;", min(uint64(rt.Text), heap, uint64(rt.Moved))),
+	} {
+		if got := c.ask(fmt.Sprintf("qMemoryRegionInfo:%x", at)); got != want {
+			t.Errorf("the mapping at %x: %q, want %q", at, got, want)
+		}
+	}
+	c.monitor("goto 6")
+	if got := c.ask("p1") + c.ask("g"); got != "E16" || strings.Contains(c.ask("p0"), "x") {
+		t.Errorf("a register that is not known: %q", got)
+	}
+}
+
 func TestI386(t *testing.T) {
 	d := describe(arch.I386)
 	for n, name := range map[int]string{0: "eax", 4: "esp", 8: "eip", 15: "gs", 16: "st0", 32: "xmm0", 40: "mxcsr", 41: "orig_eax"} {
