@@ -278,35 +278,48 @@ func TestGDBExec(t *testing.T) {
 	}
 }
 
-// family has two children that change the same number differently, of which the second dies, and one that
-// runs another program.
-const family = `#include <stdlib.h>
+// family has two children that change the same number differently, of which the second dies while the first and one that
+// runs another program are there.
+const family = `#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 volatile int mine = 1;
+int ready[2], over[2]; /* are closed when the other program runs, and when the second child is dead */
 static void nap(int ms) { struct timespec t = {0, ms * 1000000}; nanosleep(&t, 0); }
+static void await(int fd) { char c; if (read(fd, &c, 1) != 0) _exit(2); }
 __attribute__((noinline)) static void child(int n)
 {
+	close(ready[1]), close(over[1]);
 	for (int i = 1; i <= 3; i++) {
 		mine = n * 10 + i;
 		nap(30);
 	}
+	await(ready[0]);
 	if (n == 2)
 		abort();
-	nap(400);
+	await(over[0]);
 	_exit(0);
 }
 int main(int argc, char **argv)
 {
+	pid_t pids[3];
+	if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(over, O_CLOEXEC) != 0)
+		return 1;
 	for (int n = 1; n <= 2; n++)
-		if (fork() == 0)
+		if ((pids[n] = fork()) == 0)
 			child(n);
 	if (argc > 1 && vfork() == 0) {
-		execl(argv[1], argv[1], "0.2", (char *)0);
+		dup2(over[0], 0);
+		execl(argv[1], argv[1], (char *)0);
 		_exit(1);
 	}
 	mine = 7;
+	close(ready[1]);
+	waitpid(pids[2], 0, 0);
+	close(over[1]);
 	while (wait(0) > 0)
 		;
 	mine = 8;
@@ -317,10 +330,10 @@ int main(int argc, char **argv)
 `
 
 // familyLog records family, and returns the processes of the log and their last steps: the program, its two children, and
-// sleep, which is of x86_64 whatever the others are.
+// cat, which is of x86_64 whatever the others are.
 func familyLog(t *testing.T, flags []string) (log string, pids, last []string) {
 	t.Helper()
-	log, _ = gdbLog(t, family, flags, tool(t, "sleep"))
+	log, _ = gdbLog(t, family, flags, tool(t, "cat"))
 	out, err := exec.Command(binary(), "report", log, "processes", "--format", "csv").Output()
 	if err != nil {
 		t.Fatal(err)
