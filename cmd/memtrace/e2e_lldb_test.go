@@ -30,7 +30,7 @@ func inLLDB(t *testing.T, log, prog string, flags []string, commands ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--no-lldbinit", "--batch", "-o", "gdb-remote " + strings.TrimSpace(line[strings.LastIndexByte(line, ':')+1:])}
+	args := []string{"--no-lldbinit", "--batch", "-o", "settings set plugin.process.gdb-remote.packet-timeout 600", "-o", "gdb-remote " + strings.TrimSpace(line[strings.LastIndexByte(line, ':')+1:])}
 	for _, c := range commands {
 		args = append(args, "-o", c)
 	}
