@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // axe is the text of axe-core, which .ci/run fetches: $MEMTRACE_AXE is the directory of node's modules that has it.
@@ -67,6 +68,10 @@ func TestAxe(t *testing.T) {
 				b.open(two + "&middle=sites")
 				eval[any](b, script+"\n;0")
 				look("two logs")
+				b.onFlame("What is counted")
+				b.press(kb.ArrowDown)
+				b.until(frame + `.ariaLevel === "2"`)
+				look("a frame")
 				b.quiet()
 			})
 		}

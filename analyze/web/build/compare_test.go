@@ -94,7 +94,7 @@ func TestMarks(t *testing.T) {
 func TestTwoFlames(t *testing.T) {
 	b := browse(t, 1400, 900)
 	b.open(serve(t, recorded(t, []string{"1", "8"}, []string{"4", "2"})...) + "&middle=sites&by=mapped")
-	b.until(`document.querySelector(".pan canvas[aria-label*=flame]") && /B has 3 MiB more and 6 MiB less/.test(document.querySelectorAll(".pan")[1].innerText.replaceAll(".0", ""))`)
+	b.until(`document.querySelector(".pan [role=tree][aria-label*=flame]") && /B has 3 MiB more and 6 MiB less/.test(document.querySelectorAll(".pan")[1].innerText.replaceAll(".0", ""))`)
 	b.until(`/Anonymous −3\.?0? MiB/.test(document.querySelector(".since p").innerText)`)
 	b.press("t")
 	row := func(name, want string) {
@@ -109,7 +109,7 @@ func TestTwoFlames(t *testing.T) {
 	row("session", "0 B | 6 MiB | 8 MiB | 2 MiB |")
 	b.press("t")
 	eval[any](b, `(() => { const s = document.querySelector('select[aria-label="Of which log"]'); s.value = "beside"; s.dispatchEvent(new Event("change", {bubbles: true})); })()`)
-	b.until(`document.querySelectorAll(".beside canvas[aria-label*=flame]").length === 2`)
+	b.until(`document.querySelectorAll(".beside [role=tree][aria-label*=flame]").length === 2`)
 	b.press("t")
 	b.until(`document.querySelectorAll(".beside table.twin").length === 2`)
 	b.quiet()

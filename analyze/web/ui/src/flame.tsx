@@ -1,49 +1,21 @@
 // Call sites as a flame graph with two sides: upwards what grew, downwards what shrank, on
 // one scale, so that no width is negative.
 import { h } from "preact";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { LogInfo, StackNode } from "./types";
+import { type Arrow, type Cell, cells, siblings, towards } from "./flamecells";
 import { type Both, merge } from "./twostacks";
 import type { Source } from "./source";
 import type { View } from "./state";
 import { type Colours, cut, pen, sans, useColours, useLoad, useSize } from "./hooks";
-import { base, bytes, count, time } from "./format";
+import { base, bytes, count, share, time } from "./format";
 import { Twin, Wait } from "./parts";
 
 const rowH = 18;
 
-interface Cell {
-  n: StackNode;
-  path: StackNode[]; // from the root to the node
-  x: number; // parts of the width
-  w: number;
-  depth: number;
-  up: boolean;
-}
-
 const metrics: [string, string][] = [
   ["live", "still held"], ["net", "grew and shrank"], ["mapped", "mapped"], ["calls", "calls"], ["time", "time"],
 ];
-
-function cells(path: StackNode[], up: boolean, most = 0): { all: Cell[]; depth: number } {
-  const root = path.at(-1)!;
-  const scale = Math.max(root.grew, root.shrank, path.length > 1 ? 0 : most) || 1;
-  const all: Cell[] = [];
-  let deepest = 0;
-  const walk = (n: StackNode, way: StackNode[], x: number, depth: number) => {
-    const v = up ? n.grew : n.shrank;
-    const w = v / scale;
-    if (w < 0.0015) return;
-    if (depth > 0) all.push({ n, path: way, x, w, depth, up });
-    deepest = Math.max(deepest, depth);
-    for (const c of n.children ?? []) {
-      walk(c, [...way, c], x, depth + 1);
-      x += (up ? c.grew : c.shrank) / scale;
-    }
-  };
-  walk(root, path, 0, 0);
-  return { all, depth: deepest };
-}
 
 export const label = (n: StackNode) => n.name + (n.line ? " (" + base(n.file ?? "") + ":" + n.line + ")" : "");
 
@@ -53,7 +25,8 @@ interface Words {
   down: string;
   differ: boolean; // they are of two logs
 }
-const grewShrank: Words = { up: "grew", down: "shrank", differ: false };
+// What only has one side is called what the choice of the metric calls it.
+const wordsOf = (metric: string): Words => ({ up: metric === "net" ? "grew" : metrics.find(([m]) => m === metric)![1], down: "shrank", differ: false });
 const moreLess: Words = { up: "more in B", down: "less in B", differ: true };
 
 // Flame is the call sites of a log, and those of two logs beside or from one another.
@@ -111,7 +84,7 @@ function Two({ source, view, logs, beside }: { source: Source; view: View; logs:
         {trees.map((_, i) => paths[i] && (
           <div class="stack">
             {beside && <p class="choose"><b class="cut">{i ? "B" : "A"} {base(logs[i]!.file)}</b><span class="dim">{unit(trees[i]!.grew)}</span></p>}
-            <Tree path={paths[i]!} view={view} unit={unit} words={beside ? grewShrank : moreLess} most={most} choose={(p) => setPaths(paths.map((q, k) => (k === i ? p : q)))} />
+            <Tree path={paths[i]!} view={view} unit={unit} name={beside ? (i ? "of B" : "of A") : "of B less A"} words={beside ? wordsOf(metric) : moreLess} most={most} choose={(p) => setPaths(paths.map((q, k) => (k === i ? p : q)))} />
           </div>
         ))}
       </div>
@@ -127,11 +100,19 @@ function Metric({ now, choose }: { now: string; choose: (m: string) => void }) {
   );
 }
 
-function Tree({ path, view, unit, words, most, choose }: {
-  path: StackNode[]; view: View; unit: (n: number) => string; words: Words; most: number; choose: (p: StackNode[]) => void;
-}) {
+interface TreeProps {
+  path: StackNode[]; // from the root to the frame that is as wide as the drawing
+  unit: (n: number) => string;
+  name: string;
+  words: Words;
+  most: number;
+  choose: (p: StackNode[]) => void;
+}
+
+function Tree({ view, ...props }: TreeProps & { view: View }) {
+  const { path, unit, words, choose } = props;
   if (view.twin) return <FlameTable root={path.at(-1)!} unit={unit} words={words} choose={(n) => choose([...path, ...n])} />;
-  return <Drawing path={path} unit={unit} words={words} most={most} choose={choose} />;
+  return <Drawing {...props} />;
 }
 
 function One({ source, log, view }: { source: Source; log: LogInfo; view: View }) {
@@ -170,14 +151,12 @@ function One({ source, log, view }: { source: Source; log: LogInfo; view: View }
       <Wait {...got} />
       {got.value?.why && !root && <p class="note">{got.value.why}</p>}
       {got.value === null && <p class="note">This file does not have the call sites.</p>}
-      {now && <Tree path={path} view={view} unit={unit} words={grewShrank} most={0} choose={setPath} />}
+      {now && <Tree path={path} view={view} unit={unit} name="" words={wordsOf(metric)} most={0} choose={setPath} />}
     </div>
   );
 }
 
-function Drawing({ path, unit, words, most, choose }: {
-  path: StackNode[]; unit: (n: number) => string; words: Words; most: number; choose: (p: StackNode[]) => void;
-}) {
+function Drawing({ path, unit, name, words, most, choose }: TreeProps) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const size = useSize(box);
@@ -191,6 +170,8 @@ function Drawing({ path, unit, words, most, choose }: {
   const ground = down.depth ? Math.max(up.depth * rowH + 6, Math.min(height - (down.depth + 1) * rowH - 6, height * 0.6)) : height - rowH - 8;
   const y = (c: Cell) => (c.up ? ground - c.depth * rowH : ground + c.depth * rowH);
   const place = (c: Cell) => ({ x: 8 + c.x * (size.w - 16), w: c.w * (size.w - 16) });
+  const keys = useKeys(path, up.all, down.all, choose);
+  const on = keys.now;
   useLayoutEffect(() => {
     if (!canvas.current || size.w < 20) return;
     const x = pen(canvas.current, size.w, height);
@@ -210,10 +191,13 @@ function Drawing({ path, unit, words, most, choose }: {
       x.fillText("↑ " + words.up + "   ↓ " + words.down, size.w - 12, height - 9);
     }
   }, [path, most, size, colours, tip?.c]);
-  // Where not all has room, the ground is in sight first.
+  // Where not all has room, the ground is in sight first, and then the frame that keys move to.
   useLayoutEffect(() => {
     if (box.current) box.current.scrollTop = ground - size.h * 0.8;
   }, [path, ground, size.h]);
+  useLayoutEffect(() => {
+    if (keys.used) document.getElementById(keys.id)?.scrollIntoView({ block: "nearest" });
+  }, [keys.id, keys.used]);
   const at = (e: MouseEvent) => {
     const b = canvas.current!.getBoundingClientRect();
     const px = e.clientX - b.left;
@@ -221,32 +205,110 @@ function Drawing({ path, unit, words, most, choose }: {
     const c = [...up.all, ...down.all].find((q) => py >= y(q) && py < y(q) + rowH && px >= place(q).x && px < place(q).x + place(q).w);
     return c ? { x: px, y: y(c), c } : null;
   };
+  const told = tip ?? (keys.used ? { x: place(on).x + place(on).w / 2, y: y(on), c: on } : null);
+  const family = siblings(on, on.up ? up.all : down.all);
   return (
-    <div class="scroll" ref={box} tabIndex={0} role="region" aria-label="Flame graph">
+    <div
+      class="scroll" ref={box} tabIndex={0} role="tree" aria-orientation="horizontal" aria-activedescendant={keys.id}
+      aria-label={"Call sites " + (name && name + " ") + "as a flame graph. Arrow keys move, Enter zooms, Escape goes back, t shows it as a table"} {...keys.hear}
+    >
       <div class="canvas" style={{ height: height + "px" }}>
         <canvas
-          ref={canvas} style={{ height: height + "px" }} role="img" aria-label="Call sites as a flame graph. t shows it as a table"
+          ref={canvas} style={{ height: height + "px" }} aria-hidden="true"
           onPointerMove={(e) => setTip(at(e))}
           onPointerLeave={() => setTip(null)}
           onClick={(e) => {
             const t = at(e);
             setTip(null);
-            if (t) choose(t.c.path);
+            if (t) keys.zoom(t.c);
             else choose(path.length > 1 ? path.slice(0, -1) : path);
           }}
         />
-        {tip && (
-          <div class="tip wide" style={{ top: tip.y + rowH + 3 + "px", ...(tip.x > size.w / 2 ? { right: size.w - tip.x + "px" } : { left: tip.x + "px" }) }}>
-            <b>{tip.c.n.name}</b>
-            {tip.c.n.file && <div class="m">{base(tip.c.n.file)}{tip.c.n.line ? ":" + tip.c.n.line : ""}</div>}
-            {tip.c.n.module && <div class="dim">{base(tip.c.n.module)}</div>}
-            {words.differ && <div class="row">A <span>{unit((tip.c.n as Both).a ?? 0)}</span></div>}
-            {words.differ && <div class="row">B <span>{unit((tip.c.n as Both).b ?? 0)}</span></div>}
-            {tip.c.n.grew > 0 && <div class="row">{words.up} <span>{unit(tip.c.n.grew)}</span></div>}
-            {tip.c.n.shrank > 0 && <div class="row">{words.down} <span>{unit(tip.c.n.shrank)}</span></div>}
-          </div>
-        )}
+        <div
+          class="frame" role="treeitem" key={keys.id} id={keys.id} aria-label={said(on.n, path[0]!, unit, words)}
+          aria-level={on.path.length} aria-posinset={Math.max(0, family.indexOf(on)) + 1} aria-setsize={family.length || 1}
+          style={{ left: place(on).x + "px", top: y(on) + "px", width: Math.max(4, place(on).w) + "px", height: rowH - 1 + "px" }}
+        />
+        {told && <FlameTip {...told} w={size.w} below={told.y - (box.current?.scrollTop ?? 0) < size.h / 2} height={height} root={path[0]!} unit={unit} words={words} />}
       </div>
+    </div>
+  );
+}
+
+// useKeys is the frame that keys stand at and what moves it, in a drawing that is zoomed to the
+// end of a path.
+function useKeys(path: StackNode[], up: Cell[], down: Cell[], choose: (p: StackNode[]) => void) {
+  const id = useId();
+  const [on, setOn] = useState<{ n: StackNode; up: boolean } | null>(null);
+  const [used, setUsed] = useState(false); // the focus is here, and came by a key or is moved by one
+  const before = useRef<StackNode[][]>([]); // the paths of which this is a part
+  const ground: Cell = { n: path.at(-1)!, path, x: 0, w: 1, depth: 0, up: true };
+  const side = on?.up ? up : down;
+  const place = side.findIndex((c) => c.n === on?.n);
+  const now = side[place] ?? ground;
+  const zoom = (c: Cell) => {
+    setOn(c);
+    if (c === ground) return;
+    before.current.push(path);
+    choose(c.path);
+  };
+  const back = () => {
+    const last = before.current.pop();
+    if (last?.[0] === path[0]) choose(last!);
+    else if (path.length > 1) choose(path.slice(0, -1));
+  };
+  const home = () => {
+    before.current = [];
+    setOn(null);
+    if (path.length > 1) choose(path.slice(0, 1));
+  };
+  const arrow = (key: Arrow) => () => setOn(towards(now, key, ground, up, down));
+  const acts: Record<string, () => void> = {
+    ArrowUp: arrow("ArrowUp"), ArrowDown: arrow("ArrowDown"), ArrowLeft: arrow("ArrowLeft"), ArrowRight: arrow("ArrowRight"),
+    Enter: () => zoom(now), Escape: back, Backspace: back, Home: home,
+  };
+  const hear = {
+    onKeyDown: (e: KeyboardEvent) => {
+      const act = acts[e.key];
+      if (!act || e.ctrlKey || e.metaKey || e.altKey || e.shiftKey) return;
+      e.preventDefault();
+      setUsed(true);
+      act();
+    },
+    onFocus: (e: FocusEvent) => setUsed((e.currentTarget as HTMLElement).matches(":focus-visible")),
+    onBlur: () => setUsed(false),
+  };
+  // Another frame has another id: so a screen reader says it.
+  return { now, used, zoom, hear, id: id + "-" + path.length + (now === ground ? "" : (now.up ? "u" : "d") + place) };
+}
+
+// values are what a frame has, with its share of the whole.
+function values(n: StackNode, root: StackNode, unit: (n: number) => string, words: Words): [string, string][] {
+  const out: [string, string][] = words.differ ? [["A", unit((n as Both).a ?? 0)], ["B", unit((n as Both).b ?? 0)]] : [];
+  if (n.grew > 0) out.push([words.up, unit(n.grew) + ", " + share(n.grew, root.grew)]);
+  if (n.shrank > 0) out.push([words.down, unit(n.shrank) + ", " + share(n.shrank, root.shrank)]);
+  return out;
+}
+
+// said is a frame as a screen reader says it.
+function said(n: StackNode, root: StackNode, unit: (n: number) => string, words: Words): string {
+  return [label(n) || "all", ...values(n, root, unit, words).map(([what, v]) => what + " " + v)].join("; ");
+}
+
+function FlameTip({ x, y, c, w, below, height, root, unit, words }: {
+  x: number; y: number; c: Cell; w: number; below: boolean; height: number; root: StackNode; unit: (n: number) => string; words: Words;
+}) {
+  const { n } = c;
+  const spot = {
+    ...(below ? { top: y + rowH + 3 + "px" } : { bottom: height - y + 4 + "px" }),
+    ...(x > w / 2 ? { right: w - x + "px" } : { left: x + "px" }),
+  };
+  return (
+    <div class="tip wide" aria-hidden="true" style={spot}>
+      <b>{n.name}</b>
+      {n.file && <div class="m">{base(n.file)}{n.line ? ":" + n.line : ""}</div>}
+      {n.module && <div class="dim">{base(n.module)}</div>}
+      {values(n, root, unit, words).map(([what, v]) => <div class="row">{what} <span>{v}</span></div>)}
     </div>
   );
 }

@@ -18,6 +18,12 @@ export function signed(n: number): string {
   return (n > 0 ? "+" : "") + bytes(n);
 }
 
+// share is a part of a whole.
+export function share(part: number, whole: number): string {
+  const p = (100 * part) / (whole || 1);
+  return (p < 0.1 ? "< 0.1" : p < 10 ? p.toFixed(1) : p.toFixed(0)) + " % of all";
+}
+
 export function time(ns: number): string {
   if (ns >= 3600e9) return Math.floor(ns / 3600e9) + " h " + Math.floor((ns % 3600e9) / 60e9) + " min";
   if (ns >= 60e9) return Math.floor(ns / 60e9) + " min " + ((ns % 60e9) / 1e9).toFixed(0) + " s";

@@ -3,7 +3,7 @@ import { h } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { set } from "./state";
 
-export const keys: [string, string][] = [
+const keys: [string, string][] = [
   ["← →", "a step back, a step on"],
   ["⇧← ⇧→", "a hundredth of what is shown"],
   ["Home End", "the first step, the last"],
@@ -26,6 +26,27 @@ export const keys: [string, string][] = [
   ["?", "this list"],
 ];
 
+const flame: [string, string][] = [
+  ["↑ ↓", "to the widest frame that this one called, or to its caller: which is above differs between the two sides"],
+  ["← →", "along the row"],
+  ["Enter", "zoom to the frame"],
+  ["Esc Backspace", "back to what was shown before"],
+  ["Home", "to the root, which shows all"],
+];
+
+function List({ keys }: { keys: [string, string][] }) {
+  return (
+    <dl>
+      {keys.map(([k, what]) => (
+        <div>
+          <dt>{k.split(" ").map((one) => <kbd>{one}</kbd>)}</dt>
+          <dd>{what}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
 export function Help() {
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -36,14 +57,9 @@ export function Help() {
   return (
     <dialog ref={box} class="help" aria-labelledby="keys" onClose={() => set({ help: false })} onClick={(e) => e.target === box.current && set({ help: false })}>
       <h2 id="keys">Keys</h2>
-      <dl>
-        {keys.map(([k, what]) => (
-          <div>
-            <dt>{k.split(" ").map((one) => <kbd>{one}</kbd>)}</dt>
-            <dd>{what}</dd>
-          </div>
-        ))}
-      </dl>
+      <List keys={keys} />
+      <h3>In a flame graph, to which Tab leads</h3>
+      <List keys={flame} />
       <p class="dim">
         In the time axis: click selects a step, dragging zooms, a double click shows all again, the wheel zooms. In the strip above it the brush can be
         moved and reshaped.
