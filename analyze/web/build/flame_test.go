@@ -90,6 +90,10 @@ func TestFlameKeys(t *testing.T) {
 	}
 	b.press("?")
 	b.until(`/zoom to the frame/.test(document.querySelector("dialog[open]")?.innerText)`)
+	b.press(kb.Enter) // on Close
+	b.until(`!document.querySelector("dialog") && document.activeElement.role === "tree"`)
+	b.press("?")
+	b.until(`document.querySelector("dialog[open]")`)
 	b.press(kb.Escape)
 	b.until(`!document.querySelector("dialog") && document.activeElement.role === "tree"`)
 	b.press(kb.Tab)

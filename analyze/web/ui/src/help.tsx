@@ -49,13 +49,11 @@ function List({ keys }: { keys: [string, string][] }) {
 
 export function Help() {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    const before = document.activeElement as HTMLElement | null;
-    box.current?.showModal();
-    return () => before?.focus();
-  }, []);
+  // A dialog that closes gives the focus back. Done by hand, that could come after the next key.
+  const close = () => box.current?.close();
+  useEffect(() => box.current?.showModal(), []);
   return (
-    <dialog ref={box} class="help" aria-labelledby="keys" onClose={() => set({ help: false })} onClick={(e) => e.target === box.current && set({ help: false })}>
+    <dialog ref={box} class="help" aria-labelledby="keys" onClose={() => set({ help: false })} onClick={(e) => e.target === box.current && close()}>
       <h2 id="keys">Keys</h2>
       <List keys={keys} />
       <h3>In a flame graph, to which Tab leads</h3>
@@ -64,7 +62,7 @@ export function Help() {
         In the time axis: click selects a step, dragging zooms, a double click shows all again, the wheel zooms. In the strip above it the brush can be
         moved and reshaped.
       </p>
-      <button class="btn" autofocus onClick={() => set({ help: false })}>Close</button>
+      <button class="btn" autofocus onClick={close}>Close</button>
     </dialog>
   );
 }
