@@ -67,9 +67,10 @@ func (c Code) Instead(a Action) (ours Action, ok bool) {
 	case a.Handler == ignored || a.Handler != byDefault && a.Flags&once != 0:
 		return a, false
 	case a.Handler == byDefault:
-		a = Action{Flags: hasInfo | onStack}
+		a = Action{Flags: onStack}
 	}
 	a.Handler = uint64(c.at(labels.Handler))
+	a.Flags |= hasInfo // the code reads it; a handler without finds nothing changed (arch/x86/kernel/signal_64.c)
 	if a.Flags&hasRestorer == 0 {
 		a.Flags, a.Restorer = a.Flags|hasRestorer, uint64(c.at(labels.Restorer))
 	}
