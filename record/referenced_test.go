@@ -78,9 +78,9 @@ func TestReference(t *testing.T) {
 	}
 	const began = 1
 	const reset = began + uint64(firstReference)
-	for now, source := range map[uint64]string{began: sourceCleared, reset - 1: sourceReferenced} {
-		if _, ok := referenced(now, source); ok {
-			t.Errorf("%s at %d", source, now)
+	for _, now := range []uint64{began, reset - 1} {
+		if _, ok := referenced(now, sourceCleared); ok {
+			t.Errorf("%s at %d", sourceCleared, now)
 		}
 	}
 	if n, ok := referenced(reset, sourceCleared); !ok || n != size {
