@@ -542,8 +542,10 @@ func FuzzSession(f *testing.F) {
 	for _, seed := range []string{"$?#3f", "$g#67", "$m7f0000000000,100#00", "$qXfer:features:read::0,fff#7d", "$vFile:open:2f70,0,0#00", "$qRcmd,73746570#00", "$Z2,1000,8#00", "$bc#c5", "$bs#d5"} {
 		f.Add([]byte(seed))
 	}
+	for _, seed := range []string{"$vAttach;c8#00$Hgpc8.c8#00$g#00$vCont;c#00$Hgp64.64#00$g#00$m7f0000000000,4#00", "$D;64#00$D;c8#00$?#00$g#00$qC#00$bc#00", "$qHostInfo#00$p1#00$qMemoryRegionInfo:0#00"} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		tr := stubLog(t)
 		// Checksums are made right: they are not what is tested.
 		var in bytes.Buffer
 		for _, p := range bytes.Split(b, []byte("$")) {
@@ -554,16 +556,20 @@ func FuzzSession(f *testing.F) {
 			}
 			fmt.Fprintf(&in, "$%s#%02x", p, sum)
 		}
-		s, err := New(context.Background(), tr, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Serve(context.Background(), struct {
-			io.Reader
-			io.Writer
-		}{&in, io.Discard})
-		if err != nil && err != errTooLong {
-			t.Error(err)
+		for _, tr := range []*replay.Trace{stubLog(t), parentAndChild(t)} {
+			for _, all := range []bool{false, true} {
+				s, err := New(context.Background(), tr, Options{All: all})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = s.Serve(context.Background(), struct {
+					io.Reader
+					io.Writer
+				}{bytes.NewReader(in.Bytes()), io.Discard})
+				if err != nil && err != errTooLong {
+					t.Error(err)
+				}
+			}
 		}
 	})
 }
