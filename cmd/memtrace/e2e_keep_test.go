@@ -338,7 +338,7 @@ func TestKeepFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(small, syscall.MNT_DETACH) })
 	out := p.execute(t, patience, nil, binary(), "record", "--ring", "64K", "-o", filepath.Join(small, "log"), "--", prog, "3000", "status", "3")
-	if out.status.ExitStatus() != 3 || !strings.Contains(string(out.stderr), "could not be kept") {
+	if said := string(out.stderr); out.status.ExitStatus() != 3 || !strings.Contains(said, "none could be kept") || strings.Contains(said, "recording stopped") {
 		t.Errorf("%v", out)
 	}
 	files, err := os.ReadDir(small)
@@ -356,4 +356,19 @@ func TestKeepFullDisk(t *testing.T) {
 	if files, err := os.ReadDir(small); err != nil || len(files) > 0 {
 		t.Errorf("%v are left, %v", files, err)
 	}
+
+	// Where there is no room for that either, its parts stay.
+	out = p.execute(t, patience, nil, binary(), "record", "--ring", "64K", "--ring-dir", small, "-o", filepath.Join(small, "log"), "--", prog, "5000", "status", "0")
+	join := regexp.MustCompile(`memtrace cut -o OUT (\S+) joins`).FindSubmatch(out.stderr)
+	if out.status.ExitStatus() != exitFailed || join == nil {
+		t.Fatalf("%v", out)
+	}
+	parts, err := filepath.Glob(string(join[1]))
+	if err != nil || len(parts) == 0 {
+		t.Fatalf("%s are %v, %v", join[1], parts, err)
+	}
+	joined := filepath.Join(p.dir, "joined")
+	tell(t, 0, append([]string{"cut", "-o", joined}, parts...)...)
+	openKept(t, joined)
+	checkPrefix(t, joined, p.marks())
 }

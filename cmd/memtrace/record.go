@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"memtrace/record"
 	"memtrace/record/inside"
 	"memtrace/record/pagetrace"
+	"memtrace/record/ring"
 	"memtrace/replay"
 )
 
@@ -249,12 +251,15 @@ func (f *recordFlags) open(job *record.Job, args []string) (*record.Session, err
 
 // report says what a recording has come to.
 func (f *recordFlags) report(out *record.Outcome) {
-	readable := "the log is readable up to it, "
-	if f.ring != "" {
-		readable = ""
+	became := "recording stopped there, the log is readable up to it, the program was not disturbed"
+	switch {
+	case slices.ContainsFunc(out.Kept, func(d ring.Dump) bool { return d.Err == out.Err }):
+		became = "the program was not disturbed"
+	case f.ring != "":
+		became = "recording stopped there, the program was not disturbed"
 	}
 	if out.Err != nil {
-		fmt.Fprintf(screen(os.Stderr), "memtrace: record -o %s: %v: recording stopped there, %sthe program was not disturbed\n", f.output, out.Err, readable)
+		fmt.Fprintf(screen(os.Stderr), "memtrace: record -o %s: %v: %s\n", f.output, out.Err, became)
 	}
 	if f.quiet || f.output == "-" {
 		return

@@ -111,7 +111,10 @@ func (f *recordFlags) reportKept(out *record.Outcome) {
 			fmt.Fprintf(screen(os.Stderr), "memtrace: %s, %s in %s (memtrace report %s)\n", count(uint64(d.Info.Steps-d.Info.First), "event"), size(d.Info.Size), d.Name, d.Name)
 		}
 	}
-	if n == 0 {
+	switch {
+	case n == 0 && len(out.Kept) > 0:
+		fmt.Fprintf(screen(os.Stderr), "memtrace: %s went through the ring, none could be kept\n", count(out.Events, "event"))
+	case n == 0:
 		fmt.Fprintf(screen(os.Stderr), "memtrace: %s went through the ring, none was kept: nothing of %s came true\n", count(out.Events, "event"), f.on)
 	}
 }

@@ -243,8 +243,8 @@ func (r *Ring) Saved(save func()) error {
 	return err
 }
 
-// Close ends the ring: what is due is kept, the segments go. It returns when all that
-// was kept is there.
+// Close ends the ring: what is due is kept, the segments go. Those in files stay if what they have
+// cannot be kept. It returns when all that was kept is there.
 func (r *Ring) Close(reason string) error {
 	if r.closed {
 		return nil
@@ -260,12 +260,20 @@ func (r *Ring) Close(reason string) error {
 	if err != nil && r.due == nil && r.may(true, true) {
 		r.due = newDue("the ring cannot be written", 0)
 	}
-	if r.due != nil {
-		r.keep(r.due, r.segs)
+	due := r.due
+	if due != nil {
+		r.keep(due, r.segs)
 	}
 	r.dumps.Wait()
+	stay := r.opt.Dir != "" && due != nil && due.wait().Err != nil
 	for _, s := range r.segs {
+		if stay {
+			s.name = ""
+		}
 		s.drop()
+	}
+	if stay {
+		r.opt.Say("the parts of the ring stay: memtrace cut -o OUT " + r.partName("*") + " joins them")
 	}
 	if r.store != nil {
 		_ = r.store.Close()

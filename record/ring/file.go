@@ -70,9 +70,13 @@ func publish(from, name string) error {
 	return os.Rename(from, name)
 }
 
-// syncFolder waits until the names in a folder are on the disk, where the file system can do that.
+// syncFolder waits until the names in a folder are on the disk, where the file system can do that, and
+// the folder may be read.
 func syncFolder(dir string) error {
 	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -178,6 +178,11 @@ func (r *Ring) parts() (bool, error) {
 	return slices.ContainsFunc(files, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), "memtrace-ring."+r.id+".") }), nil
 }
 
+// partName is the name of a segment in a folder.
+func (r *Ring) partName(no string) string {
+	return filepath.Join(r.opt.Dir, "memtrace-ring."+r.id+"."+no+".mtl")
+}
+
 // segment makes the file of a segment.
 func (r *Ring) segment(no uint64, begin uint64) (*segment, error) {
 	s := &segment{begin: begin, ready: make(chan struct{})}
@@ -186,7 +191,7 @@ func (r *Ring) segment(no uint64, begin uint64) (*segment, error) {
 		s.file, err = anonymous("")
 		return s, err
 	}
-	s.name = filepath.Join(r.opt.Dir, fmt.Sprintf("memtrace-ring.%s.%06d.mtl", r.id, no))
+	s.name = r.partName(fmt.Sprintf("%06d", no))
 	s.file, err = os.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	return s, err
 }

@@ -18,7 +18,7 @@ import (
 // segment is a part of the ring.
 type segment struct {
 	file  *os.File
-	name  string // in Options.Dir, "" in memory
+	name  string // in Options.Dir, "" in memory, or where drop is to leave it
 	begin uint64 // time of its first event
 	size  int64
 	err   error
