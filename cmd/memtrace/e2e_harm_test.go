@@ -41,13 +41,13 @@ var unharmed = []struct {
 	{"untraced", "x86_64 i386", []string{""}, []string{"-e memory", ""}},
 	{"tracer", "i386", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "status", "continues", "answers", "zombies", "uses", "raises",
+		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "status", "continues", "answers", "zombies", "uses", "raises", "elsewhere",
 	}, []string{"", "--page-trace=64"}},
 	{"tracer", "i386 x86_64", []string{"across"}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64", "--in-process=always"}},
 	{"tracer", "x86_64", []string{"status"}, []string{"", "--page-trace=64"}},
 	{"tracer", "x86_64", []string{
 		"calls", "steps", "signals", "groups", "joins", "spins", "attach", "inherit", "chld", "waits", "refused", "heirs", "entry", "exec", "break",
-		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "continues", "answers", "zombies", "uses", "raises",
+		"emulate", "registers", "pending", "ends", "suspends", "messages", "stays", "continues", "answers", "zombies", "uses", "raises", "elsewhere",
 	}, []string{"", "-e memory", "--snapshot interval=2ms", "--page-trace=64", "--in-process=always"}},
 }
 

@@ -21,6 +21,12 @@ import (
 // initUserNS is the initial user namespace (include/linux/proc_ns.h, PROC_USER_INIT_INO).
 const initUserNS = "user:[4026531837]"
 
+// userNS names the user namespace of a thread, "" if it has ended.
+func userNS(tid int) string {
+	ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", tid))
+	return ns
+}
+
 // maySuspend reports whether the kernel would let a thread suspend or read the filters of another,
 // and lets us (kernel/ptrace.c, check_ptrace_options; kernel/seccomp.c, seccomp_get_filter).
 func (g *Group) maySuspend(t *Thread) bool {
@@ -42,7 +48,7 @@ func (g *Group) maySuspend(t *Thread) bool {
 		if mode, _ := proctext.Field(text, "Seccomp").Number(); mode == seccompModeStrict || ours == 0 && mode != 0 {
 			return false
 		}
-		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", tid)); err != nil || ns != initUserNS {
+		if userNS(tid) != initUserNS {
 			return false
 		}
 	}

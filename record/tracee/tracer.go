@@ -108,7 +108,7 @@ func (g *Group) stopAgain(t *Thread, r *report, sig int) {
 
 // raised reports whether the program in a thread has rights that its tracer has not. The kernel
 // gives a traced program none (security/commoncap.c), but takes the rights of the tracer that it
-// knows for that: ours.
+// knows for that: ours. What a tracer may in a user namespace of its own does not count.
 func (g *Group) raised(t *Thread) bool {
 	rights := func(t *Thread) (ids string, permitted, effective uint64) {
 		text, err := g.k.Status(t.TID)
@@ -128,6 +128,10 @@ func (g *Group) raised(t *Thread) bool {
 	}
 	_, permitted, effective := rights(t.traced.by)
 	ids, gained, _ := rights(t)
+	ns, of := userNS(t.traced.by.TID), userNS(t.TID)
+	if ns == "" || ns != of && ns != initUserNS {
+		permitted, effective = 0, 0
+	}
 	return effective>>unix.CAP_SYS_PTRACE&1 == 0 && (ids != "" || gained&^permitted != 0)
 }
 

@@ -3,13 +3,14 @@
  * tracer.c HOW: a program that traces others by ptrace(2), and what it is told then. HOW is
  * calls, steps, signals, groups, joins, spins, attach, inherit, chld, waits, refused, heirs, entry, exec,
  * break, emulate, registers, pending, ends, suspends, messages, stays, status, continues, answers, zombies, uses, raises,
- * or across: that one traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
+ * elsewhere, or across: that one traces the build of this program for the other architecture, tracer-i386 or tracer-x86_64.
  */
 #include "mark.h"
 #include <elf.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -1166,8 +1167,9 @@ static void uses(void)
 }
 
 /* A program that gets rights by its file gets none if one without rights traces it, or is not
- * that one's tracee any more. Only root can make such a file. */
-static void raises(void)
+ * that one's tracee any more. Only root can make such a file. One that goes to a user namespace of its own
+ * has all rights there, and no more than before where its tracee is. */
+static void raising(int elsewhere)
 {
 	int up[2], down[2];
 	uid_t uid;
@@ -1196,7 +1198,10 @@ static void raises(void)
 		execv(name, argv);
 		_exit(9);
 	}
-	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0 && write(down[1], "", 1) == 1);
+	CHECK(tr(PTRACE_SEIZE, pid, 0, 0) == 0);
+	if (elsewhere)
+		unshare(CLONE_NEWUSER); /* not all machines allow it */
+	CHECK(write(down[1], "", 1) == 1);
 	if (getuid() == 65534) {
 		CHECK(read(up[0], &uid, sizeof uid) == sizeof uid);
 		printf("none: %d\n", uid == 65534 || tr(PTRACE_INTERRUPT, pid, 0, 0) < 0);
@@ -1204,6 +1209,16 @@ static void raises(void)
 	kill(pid, SIGKILL);
 	waited("end", pid);
 	exit(0);
+}
+
+static void raises(void)
+{
+	raising(0);
+}
+
+static void elsewhere(void)
+{
+	raising(1);
 }
 
 static void raised(void)
@@ -1424,7 +1439,7 @@ int main(int argc, char **argv)
 		{"calls", calls}, {"steps", steps}, {"signals", signals}, {"groups", groups}, {"joins", joins}, {"spins", spins}, {"attach", attach}, {"inherit", inherit}, {"chld", chld},
 		{"waits", waits}, {"refused", refused}, {"heirs", heirs}, {"entry", entry}, {"exec", exec_}, {"break", break_}, {"emulate", emulate}, {"registers", registers}, {"pending", pending},
 		{"ends", ends}, {"suspends", suspends}, {"messages", messages}, {"stays", stays}, {"status", status},
-		{"continues", continues}, {"answers", answers}, {"zombies", zombies}, {"uses", uses}, {"raises", raises}, {"raised", raised},
+		{"continues", continues}, {"answers", answers}, {"zombies", zombies}, {"uses", uses}, {"raises", raises}, {"elsewhere", elsewhere}, {"raised", raised},
 		{"across", across}, {"shown", shown},
 	};
 	other_build = strdup(argv[0]);
