@@ -66,7 +66,8 @@ func (s *referencing) next(began, now uint64) uint64 {
 
 // look resets the bits of a process, or reads them, when it is time: take takes a sample of smaps,
 // under a name, and reports whether it has any large mapping. The kernel goes over all pages for
-// each, so that the bits of a large process are reset less often.
+// each, so that the bits of a large process are reset less often, and what has no large mapping, or too
+// many mappings, is looked at less often.
 func (s *referencing) look(r *referenced, tid int, now uint64, take func(source string) bool) {
 	begin := time.Now()
 	switch {
@@ -76,7 +77,10 @@ func (s *referencing) look(r *referenced, tid int, now uint64, take func(source 
 			take(sourceReferenced)
 			r.read, r.clear = 0, max(s.next(r.began, now), now+referenceShare*uint64(time.Since(begin)))
 		}
-	case now >= r.clear && take(sourceCleared):
+	case now < r.clear:
+	case !take(sourceCleared):
+		r.clear = now + referenceShare*uint64(time.Since(begin))
+	default:
 		if err := procfs.ClearReferenced(tid); err != nil {
 			s.cannot(r, err)
 			break

@@ -107,6 +107,23 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// TestNothingReferenced: a process of which there is nothing to say is left alone for as long as that took, many
+// times.
+func TestNothingReferenced(t *testing.T) {
+	const now = 8
+	s, r, asked := referencing{}, referenced{clear: now}, 0
+	for range 2 {
+		s.look(&r, 0, now, func(string) bool {
+			asked++
+			time.Sleep(time.Microsecond)
+			return false
+		})
+	}
+	if asked != 1 || r.clear < now+referenceShare*uint64(time.Microsecond) || r.read != 0 {
+		t.Errorf("asked %d times: %+v", asked, r)
+	}
+}
+
 // TestReferenceFails: that the bits of a process cannot be reset is said once.
 func TestReferenceFails(t *testing.T) {
 	var said []string
