@@ -94,7 +94,7 @@ func TestLLDB(t *testing.T) {
 		len(addresses(lldb, `frame #([1-9])`)) > 0 && !strings.Contains(lldb, "watchpoint 1") {
 		t.Errorf("what is not known has a value:\n%s", lldb)
 	}
-	if !strings.Contains(lldb, "new value: 33") || !strings.Contains(lldb, "(volatile long) $") {
+	if !strings.Contains(lldb, "new value: 33") || !strings.Contains(lldb, "(volatile long) ") {
 		t.Errorf("the watchpoint in lldb:\n%s", lldb)
 	}
 }
