@@ -250,3 +250,36 @@ func TestFeed(t *testing.T) {
 		t.Error("d does not detach")
 	}
 }
+
+// TestGone: the view of a living program is left some time after its window was closed, and at once if the program has
+// ended. The program is let go.
+func TestGone(t *testing.T) {
+	for _, over := range []bool{false, true} {
+		gone := false
+		m := newModel(NewFeed(time.Now()), Options{Gone: func() bool { return gone }})
+		ticks := func() (n int) {
+			for range 10 * goneTicks {
+				_, cmd := m.Update(tick{})
+				if m.end == Detach && cmd != nil {
+					if _, quits := cmd().(tea.QuitMsg); quits {
+						return n
+					}
+				}
+				n++
+			}
+			return n
+		}
+		if n := ticks(); n < 10*goneTicks {
+			t.Errorf("left after %d ticks", n)
+		}
+		gone = true
+		want := goneTicks
+		if over {
+			m.Update(ended("ended with status 0"))
+			want = 0
+		}
+		if n := ticks(); n != want {
+			t.Errorf("ended %v: left after %d ticks", over, n)
+		}
+	}
+}

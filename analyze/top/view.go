@@ -29,6 +29,8 @@ type Options struct {
 	Title string // what is looked at
 	// Ended, if not nil, is told when a living program has ended.
 	Ended <-chan string
+	// Gone, if not nil, reports whether nobody can see the view any more: its window was closed.
+	Gone func() bool
 }
 
 // Run shows a source on the terminal until the user leaves.
@@ -57,6 +59,10 @@ type (
 // refresh is how often a living program is looked at.
 const refresh = 500 * time.Millisecond
 
+// goneTicks is how many times later the view of a closed window is left: most programs end with
+// their window.
+const goneTicks = 4
+
 // order is what a table is sorted by.
 type order uint8
 
@@ -83,6 +89,7 @@ type model struct {
 	filter string
 	typing bool // the filter
 	done   string
+	gone   int // how often the window was found closed
 	end    End
 }
 
@@ -108,6 +115,12 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.w, m.h = msg.Width, msg.Height
 	case tick:
+		if m.o.Gone != nil && m.o.Gone() {
+			if m.gone++; m.done != "" || m.gone > goneTicks {
+				m.end = Detach
+				return m, tea.Quit
+			}
+		}
 		if m.done == "" {
 			m.look()
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -215,7 +216,7 @@ func TestTop(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	p.does(fmt.Sprintf("clear; %s top -o %s %s leak 1000", binary(), log, compile(t, "leak", "x86_64")), "Enter")
 	p.sees("[live]")
-	p.sees("q leave")
+	p.sees("1 process ") // there is a row to enter
 	p.does("Enter")
 	p.sees("leak-x86_64, process")
 	p.does("/", "h", "e", "a", "p", "Enter")
@@ -231,6 +232,39 @@ func TestTop(t *testing.T) {
 	p.shell()
 	p.does("echo back$((1+1))", "Enter")
 	p.sees("back2")
+}
+
+// TestTopWithoutWindow: top ends when its window is closed, whether or not its program does. That is not killed.
+func TestTopWithoutWindow(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"sleep 1000", "nohup sleep 1000"} {
+		p := sitDown(t)
+		log := filepath.Join(t.TempDir(), "log")
+		p.does(fmt.Sprintf("clear; %s top -o %s %s", binary(), log, program), "Enter")
+		p.sees("1 process ")
+		if out, err := exec.Command("tmux", "-S", p.socket, "kill-server").CombinedOutput(); err != nil {
+			t.Fatalf("tmux: %v\n%s", err, out)
+		}
+		eventually(t, func() error {
+			if exec.Command("pgrep", "-f", "top -o "+log).Run() == nil {
+				return errors.New("top still runs")
+			}
+			return nil
+		})
+		verify(t, log)
+		var pid int
+		events, err := exec.Command(binary(), "report", log, "processes", "--format", "csv").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscanf(strings.Split(string(events), "\n")[1], "%d,", &pid); err != nil {
+			t.Fatalf("%v: %s", err, events)
+		}
+		if err := syscall.Kill(pid, 0); (err == nil) != strings.HasPrefix(program, "nohup") {
+			t.Errorf("%s runs on: %v", program, err)
+		}
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // TestSteeringText: a log cannot steer the terminal of who looks at it. To a file its

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"memtrace/analyze/console"
@@ -117,6 +118,7 @@ func watch(s *record.Session, job *record.Job, feed *top.Feed, title string) (*r
 	}
 	end, err := top.Run(feed, top.Options{
 		Plain: os.Getenv("NO_COLOR") != "", ASCII: !utf8Terminal(), Title: title, Ended: over,
+		Gone: func() bool { return !isatty.IsTerminal(os.Stdout.Fd()) },
 	})
 	if end != top.Quit || job.Program == nil || s.Kill() != nil {
 		s.Stop()
