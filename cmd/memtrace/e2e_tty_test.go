@@ -260,10 +260,18 @@ func TestTopWithoutWindow(t *testing.T) {
 		if _, err := fmt.Sscanf(strings.Split(string(events), "\n")[1], "%d,", &pid); err != nil {
 			t.Fatalf("%v: %s", err, events)
 		}
-		if err := syscall.Kill(pid, 0); (err == nil) != strings.HasPrefix(program, "nohup") {
-			t.Errorf("%s runs on: %v", program, err)
+		if strings.HasPrefix(program, "nohup") {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Errorf("%s does not run on: %v", program, err)
+			}
+			continue
 		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+		eventually(t, func() error {
+			if syscall.Kill(pid, 0) == nil {
+				return fmt.Errorf("%s runs on", program)
+			}
+			return nil
+		})
 	}
 }
 
