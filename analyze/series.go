@@ -122,16 +122,10 @@ func gather(ctx context.Context, t *replay.Trace, o Options, c *census) (*sample
 		case *format.MemInfo:
 			one := sample{step: m.Event.Step, time: m.Event.Time, held: held, procs: map[image]usage{}, last: m.Event.Thread != 0}
 			for _, x := range r.Samples {
-				if x.PID == 0 || strings.HasPrefix(x.Source, "cgroup.") {
-					if s.first[x.Source] == nil {
-						s.first[x.Source] = slices.Clone(x.Data)
-					}
-					s.final[x.Source] = slices.Clone(x.Data)
-				}
 				if x.Source == "meminfo" {
 					one.system = sizes(x.Data)
 				}
-				if x.PID == 0 || strings.HasPrefix(x.Source, "cgroup.") || o.PID != 0 && x.PID != o.PID {
+				if s.aboutSystem(&x) || o.PID != 0 && x.PID != o.PID {
 					continue
 				}
 				im, known := birth[x.PID]
@@ -157,6 +151,18 @@ func gather(ctx context.Context, t *replay.Trace, o Options, c *census) (*sample
 		c.close(seconds(now, held))
 	}
 	return s, nil
+}
+
+// aboutSystem keeps a text of the system's, and reports whether it is one.
+func (s *samples) aboutSystem(x *format.Sample) bool {
+	if x.PID != 0 && !strings.HasPrefix(x.Source, "cgroup.") {
+		return false
+	}
+	if s.first[x.Source] == nil {
+		s.first[x.Source] = slices.Clone(x.Data)
+	}
+	s.final[x.Source] = slices.Clone(x.Data)
+	return true
 }
 
 // seconds is the time that a program ran: it stood still while a snapshot held it.
