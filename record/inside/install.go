@@ -124,25 +124,20 @@ func (in *Programs) mapSlot(m *Space, t *tracee.Thread, calls *tracee.Injector) 
 // mostTries is how often a place for the code is looked for.
 const mostTries = 5
 
-// caller makes calls in a program.
-type caller interface {
-	Call(name string, args ...uint64) (int64, error)
-}
-
 // handle has SIGSYS handled by the code instead of what the program has for it.
-func (m *Space) handle(p *process, calls caller) {
+func (m *Space) handle(p *process, calls *tracee.Injector) {
 	at := m.placed.code.Action()
 	ret, err := calls.Call("rt_sigaction", uint64(unix.SIGSYS), 0, uint64(at), sigsetLen)
 	if err != nil {
 		return // another time
 	}
 	p.left = true
-	if ret != 0 || !m.raw(&p.action, at, false) {
+	if ret != 0 || !m.read(&p.action, at) {
 		return
 	}
 	ours, ok := m.placed.code.Instead(p.action)
 	theirs := p.action.Handler
-	if !ok || !m.raw(&theirs, m.placed.code.Theirs(), true) || !m.raw(&ours, at, true) {
+	if !ok || !m.write(theirs, m.placed.code.Theirs()) || !m.write(ours, at) {
 		return
 	}
 	ret, err = calls.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(at), 0, sigsetLen)
@@ -153,24 +148,29 @@ func (m *Space) handle(p *process, calls caller) {
 // sigsetLen is the size of a set of signals, as rt_sigaction(2) wants it.
 const sigsetLen = 8
 
-// raw reads or writes v, whose words are in the program at a. It reports whether all of it
-// could be.
-func (m *Space) raw(v any, a addr.Addr, write bool) bool {
+// read reads v from the words that are in the program at a. It reports whether all of it could be.
+func (m *Space) read(v any, a addr.Addr) bool {
+	b := make([]byte, binary.Size(v))
 	mem := m.Raw()
 	if mem == nil {
 		return false
 	}
-	b := make([]byte, binary.Size(v))
-	move := mem.ReadMem
-	if write {
-		move = mem.WriteMem
-		_, _ = binary.Encode(b, binary.LittleEndian, v)
-	}
-	if n, err := move(b, a); err != nil || n != len(b) {
+	if n, err := mem.ReadMem(b, a); err != nil || n != len(b) {
 		return false
 	}
 	_, err := binary.Decode(b, binary.LittleEndian, v)
 	return err == nil
+}
+
+// write writes the words of v into the program at a. It reports whether all of it could be.
+func (m *Space) write(v any, a addr.Addr) bool {
+	mem := m.Raw()
+	b, err := binary.Append(nil, binary.LittleEndian, v)
+	if mem == nil || err != nil {
+		return false
+	}
+	n, err := mem.WriteMem(b, a)
+	return err == nil && n == len(b)
 }
 
 // unhandle gives a program back its own action of SIGSYS before a call that asks for it or sets
@@ -191,7 +191,7 @@ func (in *Programs) unhandle(m *Space, t *tracee.Thread) {
 	if err != nil {
 		return
 	}
-	if room := m.placed.code.Action(); m.raw(&p.action, room, true) {
+	if room := m.placed.code.Action(); m.write(p.action, room) {
 		_, _ = s.Call("rt_sigaction", uint64(unix.SIGSYS), uint64(room), 0, sigsetLen)
 	}
 	_ = s.Done()
